@@ -1,0 +1,1 @@
+//! The same methods for callers without a runtime.

@@ -1,0 +1,47 @@
+//! Lakebed: an embeddable lakehouse table engine in the open Delta Lake protocol.
+
+pub mod op;
+pub mod env;
+pub mod budget;
+pub mod store;
+mod local;
+pub mod pool;
+
+pub mod load;
+pub mod save;
+
+pub mod codec;
+pub mod read;
+pub mod write;
+
+pub mod snapshot;
+pub mod txn;
+
+pub mod create;
+pub mod append;
+pub mod overwrite;
+mod history;
+
+pub mod table;
+pub mod blocking;
+
+pub use append::Append;
+pub use create::Create;
+pub use env::Env;
+pub use op::{Op, Usage};
+pub use overwrite::Overwrite;
+pub use snapshot::{Snapshot, When};
+pub use table::{Resolved, Table};
+pub use txn::{Committed, Transaction};
+
+pub use lakebed_log::action::{Add, Metadata, Protocol};
+pub use lakebed_log::conflict::{Conflict, Reason};
+pub use lakebed_log::error::{Code, Error, ErrorKind, Result};
+pub use lakebed_log::expr::{Expr, col, lit};
+pub use lakebed_log::history::HistoryEntry;
+pub use lakebed_log::property::IsolationLevel;
+pub use lakebed_log::scan::{Scan, ScanPlan, ScanTask};
+pub use lakebed_log::schema::{ArrowOptions, DataType, PrimitiveType, Schema, StructField};
+pub use lakebed_log::time::Timestamp;
+pub use lakebed_log::value::Value;
+pub use lakebed_log::version::Version;

@@ -1,0 +1,26 @@
+//! The named maxima for untrusted input. Passing one is `limit-exceeded`.
+
+/// Longest line of a commit, in bytes.
+pub const LINE_BYTES_MAX: usize = 64 << 20;
+/// Longest commit file, in bytes.
+pub const COMMIT_BYTES_MAX: u64 = 1 << 30;
+/// Deepest nesting of a JSON document.
+pub const JSON_DEPTH_MAX: usize = 128;
+/// Deepest nesting of a schema.
+pub const SCHEMA_DEPTH_MAX: usize = 100;
+/// Most leaf columns of a schema.
+pub const COLUMNS_MAX: usize = 20_000;
+/// Longest statistics string of one file, in bytes.
+pub const STATS_BYTES_MAX: usize = 1 << 20;
+/// How much of the checkpoint hint is read, in bytes.
+pub const HINT_BYTES_MAX: u64 = 1 << 20;
+/// Largest Parquet footer, in bytes.
+pub const FOOTER_BYTES_MAX: u64 = 256 << 20;
+/// Longest path of a data file, in bytes.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Most parts of a multi-part checkpoint.
+pub const PARTS_MAX: u32 = 100_000;
+/// Deepest nesting of an expression.
+pub const EXPR_DEPTH_MAX: usize = 128;
+/// A checkpoint up to this size is fetched whole, in one request.
+pub const CHECKPOINT_WHOLE_BYTES: u64 = 4 << 20;
