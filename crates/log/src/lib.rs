@@ -21,6 +21,7 @@ pub mod batch;
 pub mod files;
 pub mod eval;
 
+pub mod support;
 pub mod state;
 pub mod segment;
 pub mod history;
@@ -29,7 +30,6 @@ pub mod replay;
 pub mod checkpoint;
 pub mod checksum;
 
-pub mod support;
 pub mod skip;
 pub mod scan;
 pub mod conflict;

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::files::FileList;
 use crate::property::Properties;
 use crate::schema::Schema;
+use crate::support::ReadPermit;
 use crate::version::Version;
 
 /// The small part of a version: everything but the files.
@@ -18,6 +19,8 @@ pub struct Head {
     pub version: Version,
     /// Checked.
     pub protocol: Protocol,
+    /// Proof that this build may read the table.
+    pub read: ReadPermit,
     /// As stored.
     pub metadata: Metadata,
     /// Parsed from the metadata. Present once the protocol allowed to read.

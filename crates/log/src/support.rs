@@ -3,7 +3,7 @@
 use crate::action::{Metadata, Protocol};
 use crate::error::{Error, Result};
 use crate::feature::TableFeature;
-use crate::state::Head;
+use crate::schema::Schema;
 
 /// Proof that `readable` agreed.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub struct WritePermit(());
 pub fn readable(_protocol: &Protocol, _metadata: &Metadata) -> Result<ReadPermit> { todo!() }
 
 /// May this build write? At a legacy level only what the table really uses counts.
-pub fn writable(_head: &Head) -> Result<WritePermit> { todo!() }
+pub fn writable(_protocol: &Protocol, _metadata: &Metadata, _schema: &Schema) -> Result<WritePermit> { todo!() }
 
 /// The feature that a table needs and this build lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
