@@ -1,2 +1,95 @@
-//! Warm-up.
-fn main() {}
+//! Chores of the workspace: `cargo xtask test` prepares what the tests need and runs them all.
+//!
+//! The tests compare Lakebed with other engines, and those are Python packages. They are installed into
+//! virtual environments below `target/`, at the versions that `testdata/peers/` pins, so that nothing
+//! outside the checkout changes. Bare `cargo test` works too: it says which peers it left out. Under
+//! `cargo xtask test` a missing peer is a failure.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Environments for other engines: name, variable that tells the tests its Python, pinned packages.
+const PEERS: &[(&str, &str, &str)] = &[
+    ("delta", "LAKEBED_PYTHON_DELTA", "testdata/peers/requirements-delta.txt"),
+    ("duckdb", "LAKEBED_PYTHON_DUCKDB", "testdata/peers/requirements-duckdb.txt"),
+];
+
+const USAGE: &str = "\
+usage: cargo xtask test [ARGUMENTS OF CARGO TEST]
+
+  test    install what the tests need below target/, then run every test of the workspace
+";
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    let outcome = match arguments.next().as_deref().and_then(|it| it.to_str()) {
+        Some("test") => test(arguments.collect()),
+        Some("help" | "--help" | "-h") => {
+            eprint!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("xtask: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prepares the peers and runs `cargo test` over the workspace, in which no peer may be missing.
+fn test(arguments: Vec<OsString>) -> Result<(), String> {
+    let root = root()?;
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(&root).arg("test");
+    if arguments.is_empty() {
+        cargo.arg("--workspace");
+    }
+    cargo.args(arguments).env("LAKEBED_PEERS", "required");
+    for (name, variable, requirements) in PEERS {
+        cargo.env(variable, python(&root, name, &root.join(requirements))?);
+    }
+    run(&mut cargo)
+}
+
+/// The Python of a virtual environment that holds exactly the packages of `requirements`.
+fn python(root: &Path, name: &str, requirements: &Path) -> Result<PathBuf, String> {
+    let folder = root.join("target/peers").join(name);
+    let python = folder.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let pins = fs::read(requirements).map_err(|it| format!("{}: {it}", requirements.display()))?;
+    // Written last: an environment without it was left half made.
+    let stamp = folder.join("installed.txt");
+    if fs::read(&stamp).is_ok_and(|it| it == pins) && python.exists() {
+        return Ok(python);
+    }
+    eprintln!("xtask: installing {} into {}", requirements.display(), folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|it| format!("{}: {it}", folder.display()))?;
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    run(Command::new(&python).args(pip).arg(requirements))?;
+    fs::write(&stamp, pins).map_err(|it| format!("{}: {it}", stamp.display()))?;
+    Ok(python)
+}
+
+/// Runs a command to its end; its output goes where ours goes.
+fn run(command: &mut Command) -> Result<(), String> {
+    let shown = format!("{command:?}");
+    let status = command.status().map_err(|it| format!("{shown}: {it}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{shown}: {status}")) }
+}
+
+/// The folder of the workspace.
+fn root() -> Result<PathBuf, String> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).map(Path::to_path_buf).ok_or_else(|| "no workspace above".to_string())
+}
