@@ -1,16 +1,44 @@
 //! `Draft`: the rules one commit must meet; renders it for a given version.
+//!
+//! A draft has no number. In-commit timestamp and previous transaction depend on the version it lands
+//! at, so its bytes are made anew from draft and base for each attempt, and never patched:
+//!
+//! ```text
+//!   line 1   {"commitInfo":{ .. "txnId" .. "bodyBytes":n, "bodyCrc32":c .. }}
+//!   ------   first line feed: n and c are of all bytes below
+//!   line 2   {"protocol":..}
+//!   line 3   {"metaData":..}
+//!   ..       txn, domainMetadata, remove, add
+//! ```
+//!
+//! The identity lets us recognise our own commit after an answer was lost, and length and checksum
+//! let any reader of ours notice a file that was cut or damaged. Other engines pass over the fields.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use serde_json::{Map, Value as Json};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
 
-use crate::action::{Add, DomainMetadata, Metadata, Protocol, Remove, SetTransaction};
-use crate::batch::LogBatch;
-use crate::conflict::Intent;
-use crate::error::Result;
+use crate::action::{
+    Action, Add, CommitInfo, DomainMetadata, Metadata, Protocol, Remove, SetTransaction,
+};
+use crate::batch::{LogBatch, Width};
+use crate::conflict::{Intent, Reads};
+use crate::crc::crc32;
+use crate::error::{Code, Error, Result};
+use crate::feature::TableFeature;
+use crate::property::{IsolationLevel, Properties};
+use crate::schema::{DataType, Schema};
 use crate::state::Head;
-use crate::support::WritePermit;
+use crate::support::{self, WritePermit};
 use crate::time::Timestamp;
+use crate::uri;
+use crate::value::Value;
 use crate::version::Version;
+
+/// `engineInfo` of every commit we make.
+pub const ENGINE_INFO: &str = concat!("Lakebed/", env!("CARGO_PKG_VERSION"));
 
 /// A commit not yet numbered.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +59,7 @@ pub struct Draft {
     pub metadata: Option<Metadata>,
     /// New files.
     pub adds: Vec<Add>,
-    /// Files that leave.
+    /// Files that leave. One without `deletionTimestamp` gets that of the commit.
     pub removes: Vec<Remove>,
     /// Application counters.
     pub txns: Vec<SetTransaction>,
@@ -52,16 +80,411 @@ pub struct Rendered {
     pub timestamp: Timestamp,
 }
 
-/// Checks a draft against its base: append-only, no duplicate paths, partition values complete, every remove has
-/// `dataChange` of its commit, metadata and protocol sound. `base` is `None` when it creates the table.
-pub fn check(_draft: &Draft, _base: Option<(&Head, WritePermit)>) -> Result<()> { todo!() }
+/// Checks a draft against its base. `base` is `None` when the draft creates the table.
+///
+/// # Errors
+///
+/// `invalid-argument` if the draft removes rows of an append-only table, and for a draft that creates
+/// a table without protocol and metadata. `invalid-protocol`, `invalid-metadata`, `invalid-schema`
+/// and `unsupported-protocol` for a new protocol or metadata that this build could not write to
+/// afterwards; the last also for switching on in-commit timestamps in a table that exists.
+/// `internal` for a draft that no verb should make: a path twice, a missing partition value, a
+/// negative size, an intent that hides what the draft does.
+///
+/// # Source
+///
+/// `spec/commit.md`, TXN-5 to TXN-13.
+pub fn check(draft: &Draft, base: Option<(&Head, WritePermit)>) -> Result<()> {
+    let base = base.map(|(head, _)| head);
+    let target = Target::new(draft, base)?;
+    target.check_support(draft, base)?;
+    check_append_only(draft, base)?;
+    check_identity(draft)?;
+    check_files(draft, &target)?;
+    check_small(draft, &target)?;
+    check_intent(draft)
+}
 
-/// Renders the draft for one version on top of `base`. First line `commitInfo` with `txnId`, `prevTxnId`, `bodyBytes`,
-/// `bodyCrc32`; then protocol, metaData, txn, domainMetadata, remove, add.
-pub fn render(_draft: &Draft, _base: Option<&Head>, _version: Version, _now: Timestamp) -> Result<Rendered> { todo!() }
+/// Renders the draft for one version on top of `base`, the state of the version before.
+///
+/// The same arguments give the same bytes.
+///
+/// # Errors
+///
+/// `internal` if `version` does not follow `base`. `corrupt-log` if the table has in-commit timestamps
+/// and that of `base` is not known. `limit-exceeded` for a commit that our own reader would refuse.
+///
+/// # Source
+///
+/// `spec/commit.md`, TXN-1 to TXN-4 and TXN-14.
+pub fn render(
+    draft: &Draft,
+    base: Option<&Head>,
+    version: Version,
+    now: Timestamp,
+) -> Result<Rendered> {
+    let expected = base.map_or(Some(Version::ZERO), |it| it.version.next());
+    if expected != Some(version) {
+        return Err(Error::internal(format!("version {version} does not follow the base")));
+    }
+    let target = Target::new(draft, base)?;
+    let in_commit = target.in_commit_timestamps();
+    let timestamp = if in_commit { in_commit_timestamp(base, now)? } else { now };
 
-/// Whose commit is it? Compares `txnId` of the first line. Checks length and CRC where present: `corrupt-log`.
-pub fn is_ours(_bytes: &[u8], _txn_id: &str) -> Result<bool> { todo!() }
+    let body = render_body(draft, timestamp);
+    let mut info = commit_info(draft, base, &target, timestamp);
+    if in_commit {
+        info.insert("inCommitTimestamp".into(), timestamp.as_millis().into());
+    }
+    info.insert("bodyBytes".into(), body.len().into());
+    info.insert("bodyCrc32".into(), crc32(body.as_bytes()).into());
 
-/// Checks `bodyBytes` and `bodyCrc32` of a commit where present: `checksum-mismatch`. Foreign commits pass.
-pub fn verify(_bytes: &[u8]) -> Result<()> { todo!() }
+    let mut text = Action::CommitInfo(CommitInfo { fields: info }).to_json_line();
+    text.push('\n');
+    text.push_str(&body);
+    let bytes = Bytes::from(text);
+    // Through the strict reader: a commit that we could not read back must not be written.
+    let batch = LogBatch::from_json(&bytes, Width::Wide)
+        .map_err(|it| it.at(format!("commit rendered for version {version}")))?;
+    Ok(Rendered { bytes, batch, timestamp })
+}
+
+/// Whose commit is it? Compares `txnId` of the first line.
+///
+/// A commit whose first line is another action, or has no such id, is not ours.
+///
+/// # Errors
+///
+/// `corrupt-log` if the first line is not JSON, or length or checksum of the body are wrong: then the
+/// file is damaged and neither answer may be given.
+///
+/// # Source
+///
+/// `spec/commit.md`, TXN-15 and TXN-16.
+pub fn is_ours(bytes: &[u8], txn_id: &str) -> Result<bool> {
+    let seal = Seal::read(bytes)
+        .ok_or_else(|| Error::new(Code::CorruptLog, "the first line of the commit is not JSON"))?;
+    seal.verify()
+        .map_err(|it| Error::new(Code::CorruptLog, "the commit is damaged").because(it))?;
+    Ok(seal.txn_id.is_some_and(|it| it == txn_id))
+}
+
+/// Checks `bodyBytes` and `bodyCrc32` of a commit where present. Commits of others pass.
+///
+/// # Errors
+///
+/// `checksum-mismatch` says what was expected and what was found.
+///
+/// # Source
+///
+/// `spec/commit.md`, TXN-16.
+pub fn verify(bytes: &[u8]) -> Result<()> {
+    // A first line that is no JSON is for the decoder to name, with its place.
+    Seal::read(bytes).map_or(Ok(()), |it| it.verify())
+}
+
+/// The table as it will be after the draft.
+struct Target<'a> {
+    protocol: &'a Protocol,
+    metadata: &'a Metadata,
+    schema: Schema,
+    properties: Properties,
+}
+
+impl<'a> Target<'a> {
+    fn new(draft: &'a Draft, base: Option<&'a Head>) -> Result<Target<'a>> {
+        let protocol = draft.protocol.as_ref().or(base.map(|it| &it.protocol));
+        let metadata = draft.metadata.as_ref().or(base.map(|it| &it.metadata));
+        let (Some(protocol), Some(metadata)) = (protocol, metadata) else {
+            let what = "the first commit of a table needs a protocol and metadata";
+            return Err(Error::invalid(what));
+        };
+        let (schema, properties) = match base {
+            Some(base) if draft.metadata.is_none() => {
+                (base.schema.as_ref().clone(), base.properties.clone())
+            }
+            _ => (metadata.schema()?, Properties::read(&metadata.configuration)),
+        };
+        Ok(Target { protocol, metadata, schema, properties })
+    }
+
+    /// A property alone does not do it: at a legacy level the feature is not there.
+    fn in_commit_timestamps(&self) -> bool {
+        in_commit_timestamps(self.protocol, &self.properties)
+    }
+
+    fn check_support(&self, draft: &Draft, base: Option<&Head>) -> Result<()> {
+        if let Some(protocol) = &draft.protocol {
+            protocol.check()?;
+        }
+        if let Some(metadata) = &draft.metadata {
+            metadata.check()?;
+            Properties::check(&metadata.configuration)?;
+        }
+        if draft.protocol.is_some() || draft.metadata.is_some() {
+            support::writable(self.protocol, self.metadata, &self.schema)?;
+        }
+        let before = base.is_some_and(|it| in_commit_timestamps(&it.protocol, &it.properties));
+        if base.is_some() && !before && self.in_commit_timestamps() {
+            let what = "in-commit timestamps can be switched on only when a table is created";
+            return Err(Error::new(Code::UnsupportedProtocol, what));
+        }
+        Ok(())
+    }
+}
+
+fn in_commit_timestamps(protocol: &Protocol, properties: &Properties) -> bool {
+    properties.enable_in_commit_timestamps && protocol.supports(&TableFeature::InCommitTimestamp)
+}
+
+fn check_append_only(draft: &Draft, base: Option<&Head>) -> Result<()> {
+    let append_only = base.is_some_and(|it| it.properties.append_only);
+    match draft.removes.iter().find(|it| it.data_change) {
+        Some(it) if append_only => Err(Error::invalid(format!(
+            "the table is append-only (property `delta.appendOnly` is true), but `{}` would be removed",
+            it.path
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_identity(draft: &Draft) -> Result<()> {
+    if uuid::Uuid::try_parse(&draft.txn_id).is_err() {
+        return Err(Error::internal(format!("`{}` is not a transaction id", draft.txn_id)));
+    }
+    if draft.operation.is_empty() {
+        return Err(Error::internal("the commit names no operation"));
+    }
+    Ok(())
+}
+
+/// Files, each by itself and together.
+fn check_files(draft: &Draft, target: &Target<'_>) -> Result<()> {
+    let mut changes = draft.adds.iter().map(|it| it.data_change);
+    let mut changes_too = draft.removes.iter().map(|it| it.data_change);
+    if let Some(first) = changes.next().or_else(|| changes_too.next())
+        && !(changes.all(|it| it == first) && changes_too.all(|it| it == first))
+    {
+        return Err(Error::internal("file actions of one commit disagree on `dataChange`"));
+    }
+
+    let vectors = target.protocol.supports(&TableFeature::DeletionVectors);
+    let (mut added, mut removed) = (BTreeSet::new(), BTreeSet::new());
+    let mut added_keys = BTreeSet::new();
+    for add in &draft.adds {
+        check_add(add, target).map_err(|it| it.at(format!("add `{}`", add.path)))?;
+        if add.deletion_vector.is_some() && !vectors {
+            return Err(Error::internal(format!(
+                "`{}` has a vector without the feature",
+                add.path
+            )));
+        }
+        let path = uri::canonical(&add.path);
+        if !added.insert(path.clone()) {
+            return Err(Error::internal(format!("`{path}` is added twice")));
+        }
+        added_keys.insert((path, add.deletion_vector.as_ref().map(|it| it.unique_id())));
+    }
+    for remove in &draft.removes {
+        let path = uri::canonical(&remove.path);
+        if !removed.insert(path.clone()) {
+            return Err(Error::internal(format!("`{path}` is removed twice")));
+        }
+        let key = (path, remove.deletion_vector.as_ref().map(|it| it.unique_id()));
+        if added_keys.contains(&key) {
+            return Err(Error::internal(format!("`{}` is both added and removed", key.0)));
+        }
+        if remove.size.is_some_and(|it| it < 0) {
+            return Err(Error::internal(format!("`size` of `{}` is negative", key.0)));
+        }
+    }
+    Ok(())
+}
+
+fn check_add(add: &Add, target: &Target<'_>) -> Result<()> {
+    uri::decode(&add.path)?;
+    if add.size < 0 {
+        return Err(Error::internal(format!("`size` {} is negative", add.size)));
+    }
+    let columns = &target.metadata.partition_columns;
+    if let Some(name) = add.partition_values.keys().find(|it| !columns.contains(it)) {
+        return Err(Error::internal(format!("`{name}` is no partition column")));
+    }
+    for name in columns {
+        let Some(value) = add.partition_values.get(name) else {
+            return Err(Error::internal(format!("partition column `{name}` has no value")));
+        };
+        let field = target.schema.field(name);
+        if let (Some(text), Some(DataType::Primitive(of))) = (value, field.map(|it| &it.data_type))
+        {
+            Value::from_partition(text, *of)?;
+        }
+    }
+    Ok(())
+}
+
+/// Transactions and domains: one of each name, and the feature that domains need.
+fn check_small(draft: &Draft, target: &Target<'_>) -> Result<()> {
+    let mut apps = BTreeSet::new();
+    if let Some(txn) = draft.txns.iter().find(|it| !apps.insert(&it.app_id)) {
+        return Err(Error::internal(format!("application `{}` is set twice", txn.app_id)));
+    }
+    let mut domains = BTreeSet::new();
+    if let Some(it) = draft.domains.iter().find(|it| !domains.insert(&it.domain)) {
+        return Err(Error::internal(format!("domain `{}` is set twice", it.domain)));
+    }
+    if !domains.is_empty() && !target.protocol.supports(&TableFeature::DomainMetadata) {
+        return Err(Error::internal("domain metadata needs the feature `domainMetadata`"));
+    }
+    Ok(())
+}
+
+/// An intent that leaves out what the draft does would let a conflict pass unseen.
+fn check_intent(draft: &Draft) -> Result<()> {
+    let intent = &draft.intent;
+    let apps = draft.txns.iter().all(|it| intent.apps.contains(&it.app_id));
+    let domains = draft.domains.iter().all(|it| intent.domains.contains(&it.domain));
+    let removes = draft.removes.iter().all(|it| {
+        let vector = it.deletion_vector.as_ref().map(|it| it.unique_id());
+        intent.removes.contains(&(uri::canonical(&it.path).into_owned(), vector))
+    });
+    let rearranges = !intent.rearranges_only
+        || !draft.adds.iter().map(|it| it.data_change).any(|it| it)
+            && !draft.removes.iter().map(|it| it.data_change).any(|it| it);
+    let rows = [
+        (apps, "the applications it sets"),
+        (domains, "the domains it sets"),
+        (removes, "the files it removes"),
+        (intent.metadata || draft.metadata.is_none(), "its new metadata"),
+        (intent.protocol || draft.protocol.is_none(), "its new protocol"),
+        (rearranges, "that it changes rows"),
+    ];
+    match rows.iter().find(|(told, _)| !told) {
+        Some((_, what)) => Err(Error::internal(format!("the commit's intent hides {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// Strictly after that of the commit before, whatever our clock says.
+fn in_commit_timestamp(base: Option<&Head>, now: Timestamp) -> Result<Timestamp> {
+    let Some(base) = base else { return Ok(now) };
+    let before = base.commit_info.as_ref().and_then(CommitInfo::in_commit_timestamp);
+    let before = before.ok_or_else(|| {
+        Error::new(
+            Code::CorruptLog,
+            "the commit has no `inCommitTimestamp`, but the table wants it",
+        )
+        .at(format!("version {}", base.version))
+    })?;
+    Ok(now.max(Timestamp::from_millis(before).plus_millis(1)))
+}
+
+/// Everything of `commitInfo` but what depends on the body.
+fn commit_info(
+    draft: &Draft,
+    base: Option<&Head>,
+    target: &Target<'_>,
+    timestamp: Timestamp,
+) -> Map<String, Json> {
+    let isolation = match target.properties.isolation_level {
+        _ if draft.intent.rearranges_only => "SnapshotIsolation",
+        IsolationLevel::Serializable => "Serializable",
+        IsolationLevel::WriteSerializable => "WriteSerializable",
+        IsolationLevel::SnapshotIsolation => "SnapshotIsolation",
+    };
+    let blind = matches!(draft.intent.reads, Reads::Nothing) && draft.removes.is_empty();
+    let mut info = Map::new();
+    let mut set = |key: &str, value: Json| info.insert(key.to_string(), value);
+    set("timestamp", timestamp.as_millis().into());
+    set("operation", draft.operation.clone().into());
+    set("operationParameters", draft.parameters.clone().into());
+    if let Some(base) = base {
+        set("readVersion", base.version.as_i64().into());
+    }
+    set("isolationLevel", isolation.into());
+    set("isBlindAppend", blind.into());
+    set("operationMetrics", draft.metrics.clone().into());
+    set("engineInfo", ENGINE_INFO.into());
+    if let Some(text) = &draft.user_metadata {
+        set("userMetadata", text.clone().into());
+    }
+    set("txnId", draft.txn_id.clone().into());
+    set("prevTxnId", json!(base.and_then(Head::txn_id)));
+    info
+}
+
+/// The lines after the first, each with its line feed.
+fn render_body(draft: &Draft, timestamp: Timestamp) -> String {
+    let mut body = String::new();
+    let mut line = |action: Action| {
+        body.push_str(&action.to_json_line());
+        body.push('\n');
+    };
+    draft.protocol.iter().cloned().map(Action::Protocol).for_each(&mut line);
+    draft.metadata.iter().cloned().map(Action::Metadata).for_each(&mut line);
+    draft.txns.iter().cloned().map(Action::SetTransaction).for_each(&mut line);
+    draft.domains.iter().cloned().map(Action::DomainMetadata).for_each(&mut line);
+    for remove in &draft.removes {
+        let deleted = remove.deletion_timestamp.unwrap_or(timestamp.as_millis());
+        line(Action::Remove(Remove { deletion_timestamp: Some(deleted), ..remove.clone() }));
+    }
+    draft.adds.iter().cloned().map(Action::Add).for_each(&mut line);
+    body
+}
+
+/// What the first line says about itself and the rest.
+struct Seal<'a> {
+    txn_id: Option<String>,
+    body_bytes: Option<u64>,
+    body_crc32: Option<u64>,
+    body: &'a [u8],
+}
+
+impl Seal<'_> {
+    /// `None` if the first line is not a JSON object. Fields of other types are fields of others.
+    fn read(bytes: &[u8]) -> Option<Seal<'_>> {
+        #[derive(Deserialize)]
+        struct Line {
+            #[serde(rename = "commitInfo")]
+            info: Option<Info>,
+        }
+        #[derive(Default, Deserialize)]
+        struct Info {
+            #[serde(rename = "txnId")]
+            txn_id: Option<Json>,
+            #[serde(rename = "bodyBytes")]
+            body_bytes: Option<Json>,
+            #[serde(rename = "bodyCrc32")]
+            body_crc32: Option<Json>,
+        }
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let (first, body) = match bytes.iter().position(|it| *it == b'\n') {
+            Some(at) => (bytes.get(..at)?, bytes.get(at + 1..)?),
+            None => (bytes, &[][..]),
+        };
+        let line: Line = serde_json::from_slice(first).ok()?;
+        let info = line.info.unwrap_or_default();
+        Some(Seal {
+            txn_id: info.txn_id.as_ref().and_then(Json::as_str).map(str::to_string),
+            body_bytes: info.body_bytes.as_ref().and_then(Json::as_u64),
+            body_crc32: info.body_crc32.as_ref().and_then(Json::as_u64),
+            body,
+        })
+    }
+
+    fn verify(&self) -> Result<()> {
+        let mismatch = |what: &str, expected: u64, found: u64| {
+            let what = format!("`{what}` is {expected}, but {found} was found");
+            Err(Error::new(Code::ChecksumMismatch, what))
+        };
+        let (bytes, crc) = (self.body.len() as u64, u64::from(crc32(self.body)));
+        match (self.body_bytes, self.body_crc32) {
+            (Some(expected), _) if expected != bytes => mismatch("bodyBytes", expected, bytes),
+            (_, Some(expected)) if expected != crc => mismatch("bodyCrc32", expected, crc),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
