@@ -1,1 +1,9 @@
-//! Warm-up.
+//! What the tests of Lakebed need and its users do not: a simulated store and executor, an oracle, a
+//! builder of tables, the conformance runner. Never published.
+
+pub mod choices;
+pub mod json_rows;
+pub mod oracle;
+pub mod scenario;
+pub mod sim;
+pub mod sim_store;
