@@ -1,4 +1,8 @@
 //! The named maxima for untrusted input. Passing one is `limit-exceeded`.
+//!
+//! A log is written by strangers, and parsers that trust it are how tables become weapons: a line
+//! without end, a schema nested until the stack is gone. Each bound sits far above what honest
+//! writers make and far below what hurts.
 
 /// Longest line of a commit, in bytes.
 pub const LINE_BYTES_MAX: usize = 64 << 20;
@@ -6,7 +10,7 @@ pub const LINE_BYTES_MAX: usize = 64 << 20;
 pub const COMMIT_BYTES_MAX: u64 = 1 << 30;
 /// Deepest nesting of a JSON document.
 pub const JSON_DEPTH_MAX: usize = 128;
-/// Deepest nesting of a schema.
+/// Deepest nesting of a schema: structs, arrays and maps within each other.
 pub const SCHEMA_DEPTH_MAX: usize = 100;
 /// Most leaf columns of a schema.
 pub const COLUMNS_MAX: usize = 20_000;
