@@ -1,13 +1,36 @@
-//! Per-file statistics: collect, merge, widen; JSON form.
+//! Per-file statistics: which columns have them, collecting them, reading and writing them.
+//!
+//! Statistics decide which files a query does not read, so a wrong one loses rows without a trace.
+//! Every step therefore errs to one side. Collecting writes bounds that hold in every reading the
+//! engines give them; where none does (a NaN, a year that does not print) it writes none. Reading
+//! trusts nothing: what does not make sense is unknown, and what is known is widened by whatever a
+//! careless writer may have cut off. Unknown proves nothing, so it costs time and never rows.
+//!
+//! ```text
+//!   rows --Collector--> Stats --to_json--> add.stats --Reader--> Stats --bounds--> what they prove
+//! ```
 
+mod collect;
+mod columns;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use arrow_array::RecordBatch;
+use arrow_array::{
+    Array, BooleanArray, Int64Array, RecordBatch, StructArray, cast::AsArray, types::Int64Type,
+};
 
 use crate::error::Result;
 use crate::property::Properties;
-use crate::schema::Schema;
+use crate::schema::{PrimitiveType, Schema};
 use crate::value::Value;
+
+pub(crate) use columns::indexed;
+pub use json::Reader;
+pub(crate) use json::{RawStats, Side, parse_value};
 
 /// Statistics of one file. Keys are paths of (physical) names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,35 +48,214 @@ pub struct Stats {
 pub struct ColumnStats {
     /// Lower bound.
     pub min: Option<Value>,
-    /// Upper bound, as stored: see [`Stats::upper_bound`] for what it proves.
+    /// Upper bound, as stored: see [`Stats::bounds`] for what it proves.
     pub max: Option<Value>,
-    /// Nulls.
+    /// Nulls, those below a null struct included.
     pub null_count: Option<u64>,
 }
 
+/// What a stored maximum in milliseconds may have lost, in microseconds.
+const MILLISECOND_SLACK: i64 = 999;
+
+/// Unscaled decimals up to here survive a writer that goes through a 64-bit float.
+const FLOAT_EXACT_MAX: u128 = 1_000_000_000_000_000;
+
 impl Stats {
-    /// Reads the JSON of `add.stats` for the leaves that `wanted` names (`None`: all leaves of the schema). Bad
-    /// statistics are unknown statistics: this never fails, it leaves out.
-    pub fn from_json(_text: &str, _schema: &Schema, _wanted: Option<&[Vec<String>]>) -> Stats { todo!() }
-    /// The JSON of `add.stats`: numRecords, tightBounds if loose, minValues, maxValues, nullCount.
-    pub fn to_json(&self) -> String { todo!() }
-    /// Sound outer bounds of a stored column: timestamps up by 1 ms, min > max ignored, NaN and zero rules for
-    /// floats. `(lower, upper)`; `None` proves nothing.
-    pub fn bounds(_column: &ColumnStats) -> (Option<Value>, Option<Value>) { todo!() }
+    /// Reads the JSON of `add.stats` for the leaves that `wanted` names; `None`: all leaves of the
+    /// schema. Bad statistics are unknown statistics: this never fails, it leaves out.
+    ///
+    /// For many files of one table make one [`Reader`].
+    pub fn from_json(text: &str, schema: &Schema, wanted: Option<&[Vec<String>]>) -> Stats {
+        Reader::new(schema, wanted).read(text)
+    }
+
+    /// The same from one row of a checkpoint's `stats_parsed`. Its types may be those of an older
+    /// schema; a value that is not of the column's type now is unknown.
+    pub fn from_struct(
+        parsed: &StructArray,
+        row: usize,
+        schema: &Schema,
+        wanted: Option<&[Vec<String>]>,
+    ) -> Stats {
+        if parsed.is_null(row) {
+            return Stats::default();
+        }
+        let part = |name: &str| parsed.column_by_name(name);
+        let number = |name: &str| part(name).and_then(|it| long_at(it.as_ref(), row));
+        let tight = part("tightBounds").and_then(|it| it.as_any().downcast_ref::<BooleanArray>());
+        let tight_bounds = tight.is_none_or(|it| it.is_null(row) || it.value(row));
+        let num_records = number("numRecords").and_then(|it| u64::try_from(it).ok());
+
+        let mut columns = BTreeMap::new();
+        for leaf in columns::wanted(schema, wanted) {
+            let at = |section: &str| {
+                let section = part(section)?.as_any().downcast_ref::<StructArray>()?;
+                descend(section, &leaf.names, row)
+            };
+            let bound = |section: &str, of: PrimitiveType| {
+                let (array, row) = at(section)?;
+                let value = Value::from_array(array, row).ok().flatten()?;
+                if value.primitive_type() == of { Some(value) } else { value.cast(of) }
+            };
+            let nulls = at("nullCount").and_then(|(array, row)| long_at(array, row));
+            let column = ColumnStats {
+                min: leaf.of.and_then(|it| bound("minValues", it)),
+                max: leaf.of.and_then(|it| bound("maxValues", it)),
+                null_count: nulls.and_then(|it| u64::try_from(it).ok()),
+            };
+            if column != ColumnStats::default() {
+                columns.insert(leaf.path, column);
+            }
+        }
+        Stats { num_records, columns, tight_bounds }.sound()
+    }
+
+    /// The JSON of `add.stats`: `numRecords`, `minValues`, `maxValues`, `nullCount`, and `tightBounds`
+    /// if they are loose. The same statistics give the same text.
+    pub fn to_json(&self) -> String {
+        json::print(self)
+    }
+
+    /// What the stored bounds of a column prove: every value that is not null is at least the first
+    /// and at most the second, by [`Value::compare`]. `None` proves nothing.
+    ///
+    /// A maximum of a timestamp was cut to milliseconds and is raised again. A maximum of a float
+    /// proves nothing, because NaN is the greatest value and many writers pass over it. Bounds the
+    /// wrong way round prove nothing. Decimals of more digits than a float holds are widened by what
+    /// a writer that goes through floats may have lost.
+    ///
+    /// # Source
+    ///
+    /// `spec/stats.md`, STATS-14 to STATS-18.
+    pub fn bounds(column: &ColumnStats) -> (Option<Value>, Option<Value>) {
+        if let (Some(min), Some(max)) = (&column.min, &column.max)
+            && !matches!(min.compare(max), Some(Ordering::Less | Ordering::Equal))
+        {
+            return (None, None);
+        }
+        (column.min.as_ref().and_then(lower_bound), column.max.as_ref().and_then(upper_bound))
+    }
+
+    /// Drops counts that contradict each other.
+    fn sound(mut self) -> Stats {
+        if let Some(rows) = self.num_records {
+            for column in self.columns.values_mut() {
+                column.null_count = column.null_count.filter(|it| *it <= rows);
+            }
+        }
+        self
+    }
+}
+
+fn lower_bound(min: &Value) -> Option<Value> {
+    match min {
+        Value::Float(it) if it.is_nan() => None,
+        Value::Double(it) if it.is_nan() => None,
+        Value::Decimal { unscaled, precision, scale } => Some(Value::Decimal {
+            unscaled: unscaled.saturating_sub(float_slack(*unscaled)),
+            precision: *precision,
+            scale: *scale,
+        }),
+        other => Some(other.clone()),
+    }
+}
+
+fn upper_bound(max: &Value) -> Option<Value> {
+    match max {
+        Value::Float(_) | Value::Double(_) => None,
+        Value::Timestamp(it) => Some(Value::Timestamp(it.saturating_add(MILLISECOND_SLACK))),
+        Value::TimestampNtz(it) => Some(Value::TimestampNtz(it.saturating_add(MILLISECOND_SLACK))),
+        Value::Decimal { unscaled, precision, scale } => Some(Value::Decimal {
+            unscaled: unscaled.saturating_add(float_slack(*unscaled)),
+            precision: *precision,
+            scale: *scale,
+        }),
+        other => Some(other.clone()),
+    }
+}
+
+/// More than the three roundings of a trip through a 64-bit float and its shortest decimal text.
+fn float_slack(unscaled: i128) -> i128 {
+    if unscaled.unsigned_abs() <= FLOAT_EXACT_MAX { 0 } else { (unscaled >> 50).abs() + 1 }
+}
+
+fn long_at(array: &dyn Array, row: usize) -> Option<i64> {
+    let array: &Int64Array = array.as_primitive_opt::<Int64Type>()?;
+    array.is_valid(row).then(|| array.value(row))
+}
+
+/// The leaf at a path of names below one section, unless something on the way is null.
+fn descend<'a>(
+    section: &'a StructArray,
+    names: &[String],
+    row: usize,
+) -> Option<(&'a dyn Array, usize)> {
+    let (last, parents) = names.split_last()?;
+    let mut here = section;
+    for name in parents {
+        if here.is_null(row) {
+            return None;
+        }
+        here = here.column_by_name(name)?.as_any().downcast_ref()?;
+    }
+    let leaf = here.column_by_name(last)?;
+    (here.is_valid(row) && leaf.is_valid(row)).then_some((leaf.as_ref(), row))
 }
 
 /// Collects statistics while a file is written: one per file, fed every batch.
 #[derive(Debug)]
 pub struct Collector {
-    _private: (),
+    leaves: Vec<collect::LeafCollector>,
+    rows: u64,
+    prefix_characters: usize,
 }
 
 impl Collector {
-    /// For the columns that the properties name (first 32 leaves by default); partition columns are left out.
-    pub fn new(_schema: &Schema, _partition_columns: &[String], _properties: &Properties) -> Collector { todo!() }
-    /// Takes the next rows, in the Arrow shape of the schema (partition columns may be absent).
-    pub fn update(&mut self, _batch: &RecordBatch) -> Result<()> { todo!() }
-    /// The statistics so far, truncated as the protocol says: strings to the prefix with tie-breaker, timestamps to
-    /// milliseconds, floats with NaN rules.
-    pub fn finish(&self) -> Stats { todo!() }
+    /// For the columns that the properties name: the first 32 leaves by default. Partition columns are
+    /// left out and do not count.
+    pub fn new(
+        schema: &Schema,
+        partition_columns: &[String],
+        properties: &Properties,
+    ) -> Collector {
+        let leaves = indexed(schema, partition_columns, properties);
+        Collector {
+            leaves: leaves.into_iter().map(collect::LeafCollector::new).collect(),
+            rows: 0,
+            prefix_characters: properties.data_skipping_string_prefix_length,
+        }
+    }
+
+    /// Takes the next rows, in the Arrow shape of the schema; partition columns may be absent.
+    ///
+    /// # Cost
+    ///
+    /// One pass over the values of each column, without an allocation per row.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the batch has another shape.
+    pub fn update(&mut self, batch: &RecordBatch) -> Result<()> {
+        for leaf in &mut self.leaves {
+            leaf.update(batch, self.prefix_characters)?;
+        }
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// The statistics so far, cut as the protocol says: text to its prefix, with a tie-breaker after
+    /// the prefix of a maximum; times to milliseconds. A column with a NaN has no bounds, because
+    /// engines do not agree where NaN stands. A bound that is zero is `-0.0` below and `0.0` above.
+    ///
+    /// # Source
+    ///
+    /// `spec/stats.md`, STATS-4 to STATS-13.
+    pub fn finish(&self) -> Stats {
+        let columns = self
+            .leaves
+            .iter()
+            .map(|it| (it.path().to_vec(), it.finish(self.prefix_characters)))
+            .collect();
+        Stats { num_records: Some(self.rows), columns, tight_bounds: true }
+    }
 }

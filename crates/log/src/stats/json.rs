@@ -1,0 +1,553 @@
+//! Statistics as the JSON of `add.stats`.
+//!
+//! A table of a million files has a million of these texts, and a filter names a column or two of
+//! thirty. So reading walks the text once, keeps a slice for each wanted leaf and steps over the
+//! rest; only the kept slices become values, and from their own digits: a decimal never passes
+//! through a float.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::Value as Json;
+use serde_json::value::RawValue;
+
+use super::columns::{self, Leaf};
+use super::{ColumnStats, Stats};
+use crate::limits::STATS_BYTES_MAX;
+use crate::schema::{PrimitiveType, Schema};
+use crate::value::Value;
+
+/// Reads the statistics of many files of one table: which leaves are wanted is worked out once.
+///
+/// ```no_run
+/// # use lakebed_log::{schema::Schema, stats::Reader};
+/// # fn f(schema: &Schema, texts: &[&str]) {
+/// let wanted = [vec!["day".to_string()]];
+/// let reader = Reader::new(schema, Some(&wanted));
+/// let rows: u64 = texts.iter().filter_map(|it| reader.read(it).num_records).sum();
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Reader {
+    leaves: Vec<Leaf>,
+    tree: Tree,
+}
+
+impl Reader {
+    /// For the leaves that `wanted` names; `None`: all leaves of the schema.
+    pub fn new(schema: &Schema, wanted: Option<&[Vec<String>]>) -> Reader {
+        Reader::of(columns::wanted(schema, wanted))
+    }
+
+    pub(crate) fn of(leaves: Vec<Leaf>) -> Reader {
+        let mut tree = Tree::default();
+        for (index, leaf) in leaves.iter().enumerate() {
+            tree.insert(&leaf.names, index);
+        }
+        Reader { leaves, tree }
+    }
+
+    pub(crate) fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
+    /// Statistics that do not parse, or that say something twice, are unknown as a whole; a value that
+    /// makes no sense for its column is unknown alone.
+    pub fn read(&self, text: &str) -> Stats {
+        let Some(raw) = self.read_raw(text) else { return Stats::default() };
+        let mut columns = BTreeMap::new();
+        for (leaf, it) in self.leaves.iter().zip(&raw.leaves) {
+            let value = |text: Option<&str>, side| {
+                text.zip(leaf.of).and_then(|(text, of)| parse_value(text, of, side))
+            };
+            let column = ColumnStats {
+                min: value(it.min, Side::Min),
+                max: value(it.max, Side::Max),
+                null_count: it.null_count(),
+            };
+            if column != ColumnStats::default() {
+                columns.insert(leaf.path.clone(), column);
+            }
+        }
+        let tight_bounds = raw.tight_bounds.unwrap_or(true);
+        Stats { num_records: raw.num_records, columns, tight_bounds }.sound()
+    }
+
+    /// The slices of the wanted leaves, in their order; `None` if the text as a whole makes no sense.
+    pub(crate) fn read_raw<'t>(&self, text: &'t str) -> Option<RawStats<'t>> {
+        if text.len() > STATS_BYTES_MAX {
+            return None;
+        }
+        let mut raw =
+            RawStats { leaves: vec![RawLeaf::default(); self.leaves.len()], ..RawStats::default() };
+        let mut json = serde_json::Deserializer::from_str(text);
+        let top = Top { tree: &self.tree, raw: &mut raw };
+        json.deserialize_map(top).ok()?;
+        json.end().ok()?;
+        Some(raw)
+    }
+}
+
+/// Statistics of one file as slices of their text.
+#[derive(Debug, Default)]
+pub(crate) struct RawStats<'t> {
+    pub(crate) num_records: Option<u64>,
+    pub(crate) tight_bounds: Option<bool>,
+    pub(crate) leaves: Vec<RawLeaf<'t>>,
+    /// Top-level keys met, one bit each.
+    seen: u8,
+}
+
+/// The JSON values of one leaf, as text; `null` counts as absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RawLeaf<'t> {
+    pub(crate) min: Option<&'t str>,
+    pub(crate) max: Option<&'t str>,
+    nulls: Option<&'t str>,
+    /// Sections in which it was met, one bit each.
+    seen: u8,
+}
+
+impl RawLeaf<'_> {
+    pub(crate) fn null_count(&self) -> Option<u64> {
+        self.nulls.and_then(|it| it.parse().ok())
+    }
+}
+
+/// Names to leaves, names of one level sorted.
+#[derive(Debug, Default)]
+struct Tree {
+    children: Vec<(String, Child)>,
+}
+
+#[derive(Debug)]
+enum Child {
+    Leaf(usize),
+    Struct(Tree),
+}
+
+impl Tree {
+    /// The first of two leaves of one path is kept; a leaf within a leaf is not a schema's.
+    fn insert(&mut self, names: &[String], index: usize) {
+        let Some((name, rest)) = names.split_first() else { return };
+        let found = self.children.binary_search_by(|(it, _)| it.as_str().cmp(name));
+        match found {
+            Ok(at) => {
+                if let Some((_, Child::Struct(tree))) = self.children.get_mut(at) {
+                    tree.insert(rest, index);
+                }
+            }
+            Err(at) if rest.is_empty() => {
+                self.children.insert(at, (name.clone(), Child::Leaf(index)));
+            }
+            Err(at) => {
+                let mut tree = Tree::default();
+                tree.insert(rest, index);
+                self.children.insert(at, (name.clone(), Child::Struct(tree)));
+            }
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&Child> {
+        let at = self.children.binary_search_by(|(it, _)| it.as_str().cmp(name)).ok()?;
+        self.children.get(at).map(|(_, it)| it)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Section {
+    Min = 1,
+    Max = 2,
+    Nulls = 4,
+}
+
+const SEEN_TWICE: &str = "a key stands twice";
+
+/// The whole document.
+struct Top<'a, 't> {
+    tree: &'a Tree,
+    raw: &'a mut RawStats<'t>,
+}
+
+impl<'t> Visitor<'t> for Top<'_, 't> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("statistics")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
+        let Top { tree, raw } = self;
+        while let Some(Key(key)) = map.next_key_seed(Key::default())? {
+            let (bit, section) = match key.as_ref() {
+                "numRecords" => (1, None),
+                "tightBounds" => (2, None),
+                "minValues" => (4, Some(Section::Min)),
+                "maxValues" => (8, Some(Section::Max)),
+                "nullCount" => (16, Some(Section::Nulls)),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if raw.seen & bit != 0 {
+                return Err(A::Error::custom(SEEN_TWICE));
+            }
+            raw.seen |= bit;
+            match section {
+                Some(section) => {
+                    map.next_value_seed(Level { tree, section, leaves: &mut raw.leaves })?
+                }
+                None => {
+                    let text = map.next_value::<&RawValue>()?.get();
+                    match bit {
+                        1 => raw.num_records = text.parse().ok(),
+                        _ => raw.tight_bounds = text.parse().ok(),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One object of a section: fields of one struct. Anything but an object says nothing.
+struct Level<'a, 't> {
+    tree: &'a Tree,
+    section: Section,
+    leaves: &'a mut [RawLeaf<'t>],
+}
+
+impl<'t> DeserializeSeed<'t> for Level<'_, 't> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'t>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'t> Visitor<'t> for Level<'_, 't> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("values by column")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
+        let Level { tree, section, leaves } = self;
+        while let Some(child) = map.next_key_seed(Find { tree })? {
+            match child {
+                None => drop(map.next_value::<IgnoredAny>()?),
+                Some(Child::Struct(tree)) => {
+                    map.next_value_seed(Level { tree, section, leaves: &mut *leaves })?;
+                }
+                Some(Child::Leaf(index)) => {
+                    let text = map.next_value::<&RawValue>()?.get();
+                    let Some(leaf) = leaves.get_mut(*index) else { continue };
+                    let bit = section as u8;
+                    if leaf.seen & bit != 0 {
+                        return Err(A::Error::custom(SEEN_TWICE));
+                    }
+                    leaf.seen |= bit;
+                    let slot = match section {
+                        Section::Min => &mut leaf.min,
+                        Section::Max => &mut leaf.max,
+                        Section::Nulls => &mut leaf.nulls,
+                    };
+                    *slot = Some(text).filter(|it| *it != "null");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// A key, copied only if it holds escapes.
+#[derive(Default)]
+struct Key<'t>(Cow<'t, str>);
+
+impl<'t> DeserializeSeed<'t> for Key<'_> {
+    type Value = Key<'t>;
+
+    fn deserialize<D: Deserializer<'t>>(self, json: D) -> Result<Key<'t>, D::Error> {
+        struct Text;
+        impl<'t> Visitor<'t> for Text {
+            type Value = Key<'t>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_borrowed_str<E>(self, text: &'t str) -> Result<Key<'t>, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Key<'t>, E> {
+                Ok(Key(Cow::Owned(text.to_string())))
+            }
+        }
+        json.deserialize_str(Text)
+    }
+}
+
+/// A key, looked up as it is read.
+struct Find<'a> {
+    tree: &'a Tree,
+}
+
+impl<'a, 't> DeserializeSeed<'t> for Find<'a> {
+    type Value = Option<&'a Child>;
+
+    fn deserialize<D: Deserializer<'t>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl<'a> Visitor<'_> for Find<'a> {
+    type Value = Option<&'a Child>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a column name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.tree.get(name))
+    }
+}
+
+/// Which bound a value is: where it does not fit exactly it moves outwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Min,
+    Max,
+}
+
+/// One minimum or maximum from its JSON text; `None` where it makes no sense for the type.
+pub(crate) fn parse_value(text: &str, of: PrimitiveType, side: Side) -> Option<Value> {
+    let whole = || text.parse().ok().or_else(|| i64::try_from(parse_decimal(text, 0, side)?).ok());
+    Some(match of {
+        PrimitiveType::Boolean => Value::Boolean(text.parse().ok()?),
+        PrimitiveType::Byte => Value::Byte(whole()?.try_into().ok()?),
+        PrimitiveType::Short => Value::Short(whole()?.try_into().ok()?),
+        PrimitiveType::Integer => Value::Integer(whole()?.try_into().ok()?),
+        PrimitiveType::Long => Value::Long(whole()?),
+        PrimitiveType::Float => Value::Float(parse_float(text)?),
+        PrimitiveType::Double => Value::Double(parse_float(text)?),
+        PrimitiveType::Decimal { precision, scale } => {
+            let text = text.strip_prefix('"').and_then(|it| it.strip_suffix('"')).unwrap_or(text);
+            let unscaled = parse_decimal(text, scale, side)?;
+            let fits = unscaled.unsigned_abs() < 10u128.checked_pow(precision.into())?;
+            fits.then_some(Value::Decimal { unscaled, precision, scale })?
+        }
+        PrimitiveType::String => Value::String(unquote(text)?.into_owned()),
+        PrimitiveType::Date | PrimitiveType::Timestamp | PrimitiveType::TimestampNtz => {
+            Value::from_stats(&Json::String(unquote(text)?.into_owned()), of)?
+        }
+        PrimitiveType::Binary | PrimitiveType::Void | PrimitiveType::Variant => return None,
+    })
+}
+
+fn unquote(text: &str) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(text).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+/// A JSON number, or one of the three names that JSON has no number for.
+fn parse_float<F: std::str::FromStr>(text: &str) -> Option<F> {
+    let number = match text {
+        "\"NaN\"" => "NaN",
+        "\"Infinity\"" => "inf",
+        "\"-Infinity\"" => "-inf",
+        _ if text.starts_with(|it: char| it == '-' || it.is_ascii_digit()) => text,
+        _ => return None,
+    };
+    number.parse().ok()
+}
+
+/// The unscaled value of a JSON number, from its digits; digits past the scale move it outwards.
+fn parse_decimal(text: &str, scale: u8, side: Side) -> Option<i128> {
+    /// Past this the value is zero or out of range, whatever its digits.
+    const EXPONENT_MAX: i32 = 1_000;
+    let (text, exponent) = match text.split_once(['e', 'E']) {
+        Some((text, exponent)) => (text, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if whole.is_empty() || exponent.abs() > EXPONENT_MAX {
+        return None;
+    }
+    let mut digits: i128 = 0;
+    for it in whole.bytes().chain(fraction.bytes()) {
+        let digit = char::from(it).to_digit(10)?;
+        digits = digits.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    let digits = if negative { -digits } else { digits };
+    let shift = exponent.checked_add(i32::from(scale))? - i32::try_from(fraction.len()).ok()?;
+    if digits == 0 {
+        return Some(0);
+    }
+    let power = 10i128.checked_pow(shift.unsigned_abs());
+    match (shift >= 0, power) {
+        (true, Some(power)) => digits.checked_mul(power),
+        (true, None) => None,
+        (false, power) => {
+            let (quotient, exact) = match power {
+                Some(power) => (digits.div_euclid(power), digits.rem_euclid(power) == 0),
+                None => (if negative { -1 } else { 0 }, false),
+            };
+            Some(if exact || side == Side::Min { quotient } else { quotient + 1 })
+        }
+    }
+}
+
+/// See [`Stats::to_json`].
+pub(super) fn print(stats: &Stats) -> String {
+    let columns: Vec<(&[String], &ColumnStats)> =
+        stats.columns.iter().map(|(path, it)| (path.as_slice(), it)).collect();
+    let mut out = String::from("{");
+    if let Some(rows) = stats.num_records {
+        out.push_str(&format!("\"numRecords\":{rows},"));
+    }
+    let min = |it: &ColumnStats| it.min.as_ref().and_then(print_value);
+    let max = |it: &ColumnStats| it.max.as_ref().and_then(print_value);
+    let nulls = |it: &ColumnStats| it.null_count.map(|it| it.to_string());
+    out.push_str("\"minValues\":");
+    print_level(&mut out, &columns, 0, &min);
+    out.push_str(",\"maxValues\":");
+    print_level(&mut out, &columns, 0, &max);
+    out.push_str(",\"nullCount\":");
+    print_level(&mut out, &columns, 0, &nulls);
+    if !stats.tight_bounds {
+        out.push_str(",\"tightBounds\":false");
+    }
+    out.push('}');
+    out
+}
+
+/// One object: the columns that share the first `depth` names. Their order brings equal names together.
+fn print_level(
+    out: &mut String,
+    columns: &[(&[String], &ColumnStats)],
+    depth: usize,
+    value: &impl Fn(&ColumnStats) -> Option<String>,
+) {
+    out.push('{');
+    let mut first = true;
+    for group in columns.chunk_by(|(a, _), (b, _)| a.get(depth) == b.get(depth)) {
+        let Some((path, column)) = group.first() else { continue };
+        let Some(name) = path.get(depth) else { continue };
+        let text = if path.len() == depth + 1 {
+            value(column)
+        } else if group.iter().any(|(_, it)| value(it).is_some()) {
+            let mut inner = String::new();
+            print_level(&mut inner, group, depth + 1, value);
+            Some(inner)
+        } else {
+            None
+        };
+        if let Some(text) = text {
+            out.push_str(if first { "" } else { "," });
+            first = false;
+            out.push_str(&quote(name));
+            out.push(':');
+            out.push_str(&text);
+        }
+    }
+    out.push('}');
+}
+
+fn quote(text: &str) -> String {
+    Json::from(text).to_string()
+}
+
+/// One bound as JSON; `None` for types without bounds and times that do not print with four digits.
+fn print_value(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Boolean(it) => it.to_string(),
+        Value::Byte(it) => it.to_string(),
+        Value::Short(it) => it.to_string(),
+        Value::Integer(it) => it.to_string(),
+        Value::Long(it) => it.to_string(),
+        Value::Float(it) if it.is_finite() => serde_json::to_string(it).ok()?,
+        Value::Double(it) if it.is_finite() => serde_json::to_string(it).ok()?,
+        Value::Float(it) => print_non_finite(f64::from(*it)),
+        Value::Double(it) => print_non_finite(*it),
+        Value::Decimal { unscaled, scale, .. } => print_decimal(*unscaled, *scale),
+        Value::String(it) => quote(it),
+        Value::Date(days) => {
+            let date = chrono::NaiveDate::from_epoch_days(*days)?;
+            printable(date)?;
+            format!("\"{}\"", date.format("%Y-%m-%d"))
+        }
+        Value::Timestamp(micros) => format!("\"{}Z\"", print_millis(*micros)?),
+        Value::TimestampNtz(micros) => format!("\"{}\"", print_millis(*micros)?),
+        Value::Binary(_) => return None,
+    })
+}
+
+fn print_non_finite(value: f64) -> String {
+    let name = match value {
+        it if it.is_nan() => "NaN",
+        f64::INFINITY => "Infinity",
+        _ => "-Infinity",
+    };
+    quote(name)
+}
+
+fn print_decimal(unscaled: i128, scale: u8) -> String {
+    let scale = usize::from(scale);
+    let sign = if unscaled < 0 { "-" } else { "" };
+    let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let point = if scale == 0 { "" } else { "." };
+    format!("{sign}{whole}{point}{fraction}")
+}
+
+/// Down to milliseconds, before the epoch too.
+fn print_millis(micros: i64) -> Option<String> {
+    let time = chrono::DateTime::from_timestamp_millis(micros.div_euclid(1_000))?;
+    printable(time.date_naive())?;
+    Some(time.format("%Y-%m-%dT%H:%M:%S%.3f").to_string())
+}
+
+/// Four digits of year, which is all that every reader parses.
+pub(super) fn printable(date: chrono::NaiveDate) -> Option<()> {
+    (0..=9999).contains(&chrono::Datelike::year(&date)).then_some(())
+}
