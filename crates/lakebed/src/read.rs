@@ -22,6 +22,10 @@ pub struct Batches {
 pub fn read(_env: &Env, _op: &Op, _store: &Store, _plan: Arc<ScanPlan>) -> Batches { todo!() }
 
 impl Batches {
+    /// From a stream whose shape is known.
+    pub(crate) fn new(schema: SchemaRef, stream: BoxStream<'static, Result<RecordBatch>>) -> Batches {
+        Batches { schema, stream }
+    }
     /// Shape of the batches.
     pub fn schema(&self) -> &SchemaRef { &self.schema }
     /// All of them.

@@ -25,6 +25,8 @@ impl Data {
     pub fn reader(_reader: impl RecordBatchReader + Send + 'static) -> Data { todo!() }
     /// The schema.
     pub fn schema(&self) -> &SchemaRef { &self.schema }
+    /// Schema and stream, for whoever looks at rows before they are written.
+    pub(crate) fn into_parts(self) -> (SchemaRef, BoxStream<'static, Result<RecordBatch>>) { (self.schema, self.stream) }
 }
 
 /// One batch.
