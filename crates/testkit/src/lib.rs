@@ -2,8 +2,10 @@
 //! builder of tables, the conformance runner. Never published.
 
 pub mod choices;
+pub mod conformance;
 pub mod json_rows;
 pub mod oracle;
+pub mod rows;
 pub mod scenario;
 pub mod sim;
 pub mod sim_store;
