@@ -65,8 +65,8 @@ pub struct ScanTask {
     pub size: u64,
     /// Rows, if the statistics say.
     pub num_records: Option<u64>,
-    /// Typed values of all partition columns.
-    pub partition: BTreeMap<String, Option<Value>>,
+    /// Typed values of all partition columns. Shared by the files of one partition.
+    pub partition: Arc<BTreeMap<String, Option<Value>>>,
     /// Rows to leave out.
     pub deletion_vector: Option<DeletionVector>,
 }

@@ -1,18 +1,23 @@
 //! `Head` and `TableState`: all of a version, without I/O.
+//!
+//! The head is the small part: what everybody who opens a table needs, and nearly nobody is
+//! helped by having in columns. The files are the large part, see [`crate::files`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::action::{CommitInfo, DomainMetadata, Metadata, Protocol, SetTransaction};
 use crate::batch::LogBatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::FileList;
 use crate::property::Properties;
 use crate::schema::Schema;
-use crate::support::ReadPermit;
+use crate::support::{self, ReadPermit};
 use crate::version::Version;
 
 /// The small part of a version: everything but the files.
+///
+/// There is none without a [`ReadPermit`]: whoever holds a head may read the table.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// Which version.
@@ -45,15 +50,85 @@ pub struct TableState {
 }
 
 impl Head {
-    /// Checks protocol, read support and metadata, parses the schema.
-    pub fn new(_version: Version, _protocol: Protocol, _metadata: Metadata) -> Result<Head> { todo!() }
-    /// The head after one more commit.
-    pub fn advance(&self, _version: Version, _commit: &LogBatch) -> Result<Head> { todo!() }
+    /// Checks the protocol, then read support, then schema and metadata.
+    ///
+    /// In this order: of a table that needs what this build lacks, nothing but the protocol can be
+    /// trusted to make sense.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-protocol`, `unsupported-protocol`, `invalid-schema`, `invalid-metadata`.
+    pub fn new(version: Version, protocol: Protocol, metadata: Metadata) -> Result<Head> {
+        protocol.check()?;
+        let read = support::readable(&protocol, &metadata)?;
+        let schema = Arc::new(metadata.schema()?);
+        metadata.check()?;
+        let properties = Properties::read(&metadata.configuration);
+        Ok(Head {
+            version,
+            protocol,
+            read,
+            metadata,
+            schema,
+            properties,
+            txns: BTreeMap::new(),
+            domains: BTreeMap::new(),
+            commit_info: None,
+        })
+    }
+
+    /// The head after one more commit. The schema is shared unless the commit changes it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Head::new`] if the commit changes protocol or metadata; `internal` if `version`
+    /// does not follow ours.
+    pub fn advance(&self, version: Version, commit: &LogBatch) -> Result<Head> {
+        if self.version.next() != Some(version) {
+            let what = format!("version {version} does not follow version {}", self.version);
+            return Err(Error::internal(what));
+        }
+        let mut next = self.clone();
+        if commit.protocol.is_some() || commit.metadata.is_some() {
+            let protocol = commit.protocol.as_ref().unwrap_or(&self.protocol);
+            let metadata = commit.metadata.as_ref().unwrap_or(&self.metadata);
+            next = Head::new(version, protocol.clone(), metadata.clone())?;
+            if next.schema == self.schema {
+                next.schema = Arc::clone(&self.schema);
+            }
+            next.txns = self.txns.clone();
+            next.domains = self.domains.clone();
+        }
+        next.version = version;
+        for txn in &commit.txns {
+            next.txns.insert(txn.app_id.clone(), txn.clone());
+        }
+        for domain in &commit.domains {
+            if domain.removed {
+                next.domains.remove(&domain.domain);
+            } else {
+                next.domains.insert(domain.domain.clone(), domain.clone());
+            }
+        }
+        next.commit_info.clone_from(&commit.commit_info);
+        Ok(next)
+    }
+
     /// Identity of the last commit, for `prevTxnId`.
-    pub fn txn_id(&self) -> Option<&str> { self.commit_info.as_ref().and_then(CommitInfo::txn_id) }
+    pub fn txn_id(&self) -> Option<&str> {
+        self.commit_info.as_ref().and_then(CommitInfo::txn_id)
+    }
 }
 
 impl TableState {
     /// The state after one more commit; older chunks are shared.
-    pub fn advance(&self, _version: Version, _commit: &LogBatch) -> Result<TableState> { todo!() }
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Head::advance`] and [`FileList::advance`].
+    pub fn advance(&self, version: Version, commit: &LogBatch) -> Result<TableState> {
+        let head = self.head.advance(version, commit)?;
+        let files = self.files.advance(commit.adds.as_ref(), commit.removes.as_ref())?;
+        Ok(TableState { head, files })
+    }
 }
