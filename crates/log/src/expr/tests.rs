@@ -1,0 +1,1 @@
+//! Expressions as text, as trees and bound.
