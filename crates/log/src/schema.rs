@@ -1,10 +1,39 @@
 //! Table schema: JSON, Arrow, evolution rules, and the one table of Arrow to Delta types.
+//!
+//! There are three worlds of types: the protocol's (JSON in the log), Arrow's (what callers hand in
+//! and get back) and the words people type. The protocol's is the one we keep, and each of the
+//! others has exactly one door:
+//!
+//! ```text
+//!   schemaString   <- from_json / to_json ->  StructType  -- to_arrow -->  what `read` yields
+//!   `a long, ..`   -- parse_ddl ------------>      ^
+//!   Arrow schema   -- from_arrow -------------------+     conform: a batch --> that shape
+//! ```
+//!
+//! Reading in from Arrow is where data gets lost in other engines: a nanosecond rounded, a wide
+//! integer wrapped, a zone invented. So a cast here is lossless for its types, or exact for each
+//! value and an error where it is not, or does not happen.
 
-use arrow_array::RecordBatch;
-use arrow_schema::{Schema as ArrowSchema, SchemaRef};
+mod arrow;
+mod conform;
+mod ddl;
+mod evolve;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use arrow_schema::SchemaRef;
 use serde_json::{Map, Value as Json};
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use crate::limits;
+
+pub use arrow::{ArrowOptions, from_arrow};
+pub use conform::conform;
+pub use evolve::evolve;
 
 /// A type of the protocol.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +59,11 @@ pub enum PrimitiveType {
     Long,
     Float,
     Double,
-    Decimal { precision: u8, scale: u8 },
+    /// Invariant in a [`StructType`]: `1 <= precision <= 38` and `scale <= precision`.
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     String,
     Binary,
     Date,
@@ -56,7 +89,7 @@ pub struct ArrayType {
 /// A map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MapType {
-    /// Type of the keys.
+    /// Type of the keys, which are never null.
     pub key: DataType,
     /// Type of the values.
     pub value: DataType,
@@ -78,6 +111,15 @@ pub struct StructField {
 }
 
 /// Fields in order; names are unique ignoring case.
+///
+/// ```
+/// use lakebed_log::schema::Schema;
+///
+/// let schema = Schema::parse_ddl("id long not null, tags array<string>")?;
+/// assert_eq!(schema.field("ID").unwrap().name, "id");
+/// assert_eq!(Schema::from_json(&schema.to_json())?, schema);
+/// # Ok::<(), lakebed_log::error::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct StructType {
     fields: Vec<StructField>,
@@ -87,66 +129,246 @@ pub struct StructType {
 pub type Schema = StructType;
 
 impl StructType {
-    /// Checks names and depth: `invalid-schema`.
-    pub fn new(_fields: Vec<StructField>) -> Result<StructType> {
-        todo!()
+    /// A struct of these fields.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-schema` for an empty name, two names that differ in case only, or a decimal out of
+    /// bounds; `limit-exceeded` past [`limits::SCHEMA_DEPTH_MAX`] or [`limits::COLUMNS_MAX`].
+    pub fn new(fields: Vec<StructField>) -> Result<StructType> {
+        let mut names = BTreeSet::new();
+        for field in &fields {
+            if field.name.is_empty() {
+                return Err(Error::new(Code::InvalidSchema, "a field has an empty name"));
+            }
+            if !names.insert(folded(&field.name)) {
+                let what = format!("two fields are named `{}`, ignoring case", field.name);
+                return Err(Error::new(Code::InvalidSchema, what));
+            }
+        }
+        let mut leaves = 0;
+        for field in &fields {
+            check(&field.data_type, limits::SCHEMA_DEPTH_MAX - 1, &mut leaves)
+                .map_err(|it| it.at(format!("field `{}`", field.name)))?;
+        }
+        Ok(StructType { fields })
     }
+
     /// The fields in order.
     pub fn fields(&self) -> &[StructField] {
         &self.fields
     }
-    /// Exact name first, then ignoring case.
-    pub fn field(&self, _name: &str) -> Option<&StructField> {
-        todo!()
+
+    /// The field of this name, ignoring case: there is at most one.
+    pub fn field(&self, name: &str) -> Option<&StructField> {
+        self.position(name).and_then(|at| self.fields.get(at))
     }
+
+    /// Where the field of this name is, ignoring case.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        // Most callers spell names as the schema does, and folding allocates.
+        let exact = self.fields.iter().position(|it| it.name == name);
+        exact.or_else(|| {
+            let name = folded(name);
+            self.fields.iter().position(|it| folded(&it.name) == name)
+        })
+    }
+
     /// The field at a path of names, through structs only.
-    pub fn at_path(&self, _path: &[String]) -> Option<&StructField> {
-        todo!()
+    pub fn at_path(&self, path: &[String]) -> Option<&StructField> {
+        let (first, rest) = path.split_first()?;
+        let field = self.field(first)?;
+        match &field.data_type {
+            _ if rest.is_empty() => Some(field),
+            DataType::Struct(inner) => inner.at_path(rest),
+            _ => None,
+        }
     }
-    /// Reads `schemaString`: `invalid-schema`, or `limit-exceeded` for depth and width.
-    pub fn from_json(_text: &str) -> Result<StructType> {
-        todo!()
-    }
-    /// The `schemaString`.
-    pub fn to_json(&self) -> String {
-        todo!()
-    }
-    /// What `read` yields: Utf8, Timestamp(us[, "UTC"]), Date32, Decimal128, List, Map, Struct, Null for void.
-    pub fn to_arrow(&self) -> SchemaRef {
-        todo!()
-    }
-    /// Reads `a long not null, b string, s struct<x: int>, "odd name" decimal(10,2)`, or schema JSON.
-    pub fn parse_ddl(_text: &str) -> Result<StructType> {
-        todo!()
-    }
-    /// How many leaf columns there are.
+
+    /// How many leaf columns there are, those inside arrays and maps included.
     pub fn leaf_count(&self) -> usize {
-        todo!()
+        self.fields.iter().map(|it| it.data_type.leaf_count()).sum()
+    }
+
+    /// Reads `schemaString`.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-schema` if the text is not JSON, has a key twice, is not a struct, or breaks a rule
+    /// of [`StructType::new`]; `limit-exceeded` for depth and width.
+    pub fn from_json(text: &str) -> Result<StructType> {
+        json::parse(text)
+    }
+
+    /// The `schemaString`, with keys in the order in which other writers put them.
+    pub fn to_json(&self) -> String {
+        json::print(self)
+    }
+
+    /// The shape in which rows are read and written.
+    ///
+    /// Strings are Utf8, timestamps are microseconds with zone `UTC` or without zone, dates Date32,
+    /// decimals Decimal128; lists have the field `element`, maps `key_value` of `key` and `value`,
+    /// as Parquet files do; void is Null. Nullability is the schema's.
+    pub fn to_arrow(&self) -> SchemaRef {
+        arrow::schema_of(self)
+    }
+
+    /// Reads `a long not null, b string, s struct<x: int>, "odd name" decimal(10,2)`, or schema
+    /// JSON if the text starts with a brace.
+    ///
+    /// Type names are the protocol's and SQL's: `int`, `bigint`, `text`, `real`, `numeric` and
+    /// their like. Names with spaces or other signs go in double quotes or backquotes, doubled
+    /// inside. `comment 'text'` may follow a field.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-argument` with the place in the text; `limit-exceeded` as in [`StructType::new`].
+    ///
+    /// ```
+    /// # use lakebed_log::schema::Schema;
+    /// let error = Schema::parse_ddl("a long, b strng").unwrap_err();
+    /// assert_eq!(error.to_string(), "schema, at character 11: `strng` is no type");
+    /// ```
+    pub fn parse_ddl(text: &str) -> Result<StructType> {
+        ddl::parse(text)
     }
 }
 
-/// What to do with Arrow types that have no lossless Delta twin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ArrowOptions {
-    /// Take UInt64 as decimal(20,0). Defaults to `false`: such a column is refused.
-    pub uint64_as_decimal: bool,
+impl DataType {
+    /// The primitive, or `None` for a type with parts.
+    pub fn primitive(&self) -> Option<PrimitiveType> {
+        match self {
+            DataType::Primitive(it) => Some(*it),
+            _ => None,
+        }
+    }
+
+    /// The shape of the type's values in memory; see [`StructType::to_arrow`].
+    pub fn to_arrow(&self) -> arrow_schema::DataType {
+        arrow::type_of(self)
+    }
+
+    fn leaf_count(&self) -> usize {
+        match self {
+            DataType::Primitive(_) => 1,
+            DataType::Struct(it) => it.leaf_count(),
+            DataType::Array(it) => it.element.leaf_count(),
+            DataType::Map(it) => it.key.leaf_count() + it.value.leaf_count(),
+        }
+    }
 }
 
-/// The Delta schema of Arrow data for a new table. The second value says what a person should know, e.g. that
-/// a zone-less timestamp column becomes timestamp_ntz. Errors name column and cast: `schema-mismatch`.
-pub fn from_arrow(_schema: &ArrowSchema, _options: ArrowOptions) -> Result<(Schema, Vec<String>)> {
-    todo!()
+impl PrimitiveType {
+    /// The shape of the type's values in memory; see [`StructType::to_arrow`].
+    pub fn to_arrow(self) -> arrow_schema::DataType {
+        arrow::primitive_of(self)
+    }
 }
 
-/// Casts a batch losslessly to the table's schema (`to_arrow` shape, columns by name, missing nullable columns
-/// filled with null). Errors: `schema-mismatch` names column, types and the cast; a value that does not fit
-/// exactly (nanoseconds, overflow) and a null in a not-null column are `invalid-data`.
-pub fn conform(_batch: &RecordBatch, _schema: &Schema, _options: ArrowOptions) -> Result<RecordBatch> {
-    todo!()
+impl From<PrimitiveType> for DataType {
+    fn from(it: PrimitiveType) -> DataType {
+        DataType::Primitive(it)
+    }
 }
 
-/// The table's schema with new nullable columns of `incoming` appended (also inside structs). Incompatible types:
-/// `schema-mismatch`.
-pub fn evolve(_table: &Schema, _incoming: &Schema) -> Result<Schema> {
-    todo!()
+impl StructField {
+    /// A field without metadata.
+    pub fn new(name: impl Into<String>, of: impl Into<DataType>, nullable: bool) -> StructField {
+        StructField { name: name.into(), data_type: of.into(), nullable, metadata: Map::new() }
+    }
+}
+
+/// The name the protocol gives the type.
+impl fmt::Display for PrimitiveType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            PrimitiveType::Boolean => "boolean",
+            PrimitiveType::Byte => "byte",
+            PrimitiveType::Short => "short",
+            PrimitiveType::Integer => "integer",
+            PrimitiveType::Long => "long",
+            PrimitiveType::Float => "float",
+            PrimitiveType::Double => "double",
+            PrimitiveType::Decimal { precision, scale } => {
+                return write!(f, "decimal({precision},{scale})");
+            }
+            PrimitiveType::String => "string",
+            PrimitiveType::Binary => "binary",
+            PrimitiveType::Date => "date",
+            PrimitiveType::Timestamp => "timestamp",
+            PrimitiveType::TimestampNtz => "timestamp_ntz",
+            PrimitiveType::Void => "void",
+            PrimitiveType::Variant => "variant",
+        };
+        f.write_str(name)
+    }
+}
+
+/// As [`StructType::parse_ddl`] reads it.
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataType::Primitive(it) => it.fmt(f),
+            DataType::Struct(it) => write!(f, "struct<{it}>"),
+            DataType::Array(it) => write!(f, "array<{}>", it.element),
+            DataType::Map(it) => write!(f, "map<{}, {}>", it.key, it.value),
+        }
+    }
+}
+
+/// As [`StructType::parse_ddl`] reads it, but for comments and for nulls inside arrays and maps,
+/// which SQL has no words for.
+impl fmt::Display for StructType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, field) in self.fields.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let not_null = if field.nullable { "" } else { " not null" };
+            write!(f, "{comma}{} {}{not_null}", ddl::quoted(&field.name), field.data_type)?;
+        }
+        Ok(())
+    }
+}
+
+/// Do two names name the same column? Names compare ignoring case, and case does not depend on the
+/// language of the machine.
+pub fn is_same_name(one: &str, other: &str) -> bool {
+    one == other || folded(one) == folded(other)
+}
+
+/// The form in which names that differ only in case are equal.
+pub(crate) fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// Checks what a field's type must hold, down to `depth_left` levels of parts.
+fn check(of: &DataType, depth_left: usize, leaves: &mut usize) -> Result<()> {
+    if depth_left == 0 && of.primitive().is_none() {
+        let what = format!("the schema is nested deeper than {}", limits::SCHEMA_DEPTH_MAX);
+        return Err(Error::new(Code::LimitExceeded, what));
+    }
+    match of {
+        DataType::Primitive(it) => {
+            if let PrimitiveType::Decimal { precision, scale } = it
+                && !(1..=38).contains(precision) | (precision < scale)
+            {
+                let what = format!("`{it}` is no decimal: 1 to 38 digits, the scale among them");
+                return Err(Error::new(Code::InvalidSchema, what));
+            }
+            *leaves += 1;
+            if limits::COLUMNS_MAX < *leaves {
+                let what = format!("the schema has more than {} columns", limits::COLUMNS_MAX);
+                return Err(Error::new(Code::LimitExceeded, what));
+            }
+            Ok(())
+        }
+        DataType::Struct(it) => {
+            it.fields.iter().try_for_each(|it| check(&it.data_type, depth_left - 1, leaves))
+        }
+        DataType::Array(it) => check(&it.element, depth_left - 1, leaves),
+        DataType::Map(it) => {
+            check(&it.key, depth_left - 1, leaves)?;
+            check(&it.value, depth_left - 1, leaves)
+        }
+    }
 }

@@ -1,0 +1,6 @@
+//! Evolution.
+use super::*;
+/// .
+pub fn evolve(_table: &Schema, _incoming: &Schema) -> Result<Schema> {
+    todo!()
+}
