@@ -28,9 +28,9 @@ use crate::property::Properties;
 use crate::schema::{PrimitiveType, Schema};
 use crate::value::Value;
 
-pub(crate) use columns::indexed;
+pub(crate) use columns::{Leaf, indexed};
 pub use json::Reader;
-pub(crate) use json::{RawStats, Side, parse_value};
+pub(crate) use json::{Side, parse_value};
 
 /// Statistics of one file. Keys are paths of (physical) names.
 #[derive(Clone, Debug, Default, PartialEq)]

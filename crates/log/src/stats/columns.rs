@@ -22,6 +22,15 @@ impl Leaf {
         };
         Leaf { names: path.clone(), path, of }
     }
+
+    /// Does its type have minimum and maximum in statistics that we write?
+    pub(crate) fn has_bounds(&self) -> bool {
+        let without = |it| {
+            use PrimitiveType::{Binary, Boolean, Variant, Void};
+            matches!(it, Boolean | Binary | Void | Variant)
+        };
+        self.of.is_some_and(|it| !without(it))
+    }
 }
 
 /// The leaves that get statistics when a file is written, in schema order.
