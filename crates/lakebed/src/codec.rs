@@ -1,10 +1,25 @@
 //! Data files as Parquet, or as rows in JSON in simulation; chosen by `Env`.
+//!
+//! The engine above asks for batches in the table's shape and hands over batches in the table's
+//! shape; what lies in the file is this module's business alone. That makes the seam small enough
+//! for a second implementation: the simulator keeps rows as JSON, so that a run costs milliseconds.
+//!
+//! ```text
+//!   write   batches -> columns encoded side by side -> row group -> pieces -> Upload
+//!   read    footer -> row groups that can match -> ranges -> decode -> logical -> batches
+//! ```
+//!
+//! Encoding and decoding run on the compute threads; a panic of the Parquet library over hostile
+//! bytes ends there and becomes `corrupt-data`.
+
+mod pages;
+mod thrift;
+mod writer;
 
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use bytes::Bytes;
 use futures::stream::BoxStream;
 use lakebed_log::error::Result;
 use lakebed_log::expr::Expr;
@@ -23,7 +38,8 @@ pub struct Source {
     pub size: u64,
     /// The table's schema without partition columns, cut to the wanted columns: shape of the batches.
     pub schema: Arc<Schema>,
-    /// Bound filter on these columns, to skip row groups and pages with; rows are filtered again above.
+    /// Bound filter on these columns, to skip row groups and pages with; rows are filtered again
+    /// above.
     pub filter: Option<Expr>,
     /// At most this many rows per batch.
     pub batch_rows: usize,
@@ -53,11 +69,35 @@ pub struct Written {
 pub trait Codec: Send + Sync {
     /// End of the file name: `.zstd.parquet`, given the compression.
     fn extension(&self, options: &FileOptions) -> String;
-    /// Batches in file order, in exactly the Arrow shape of `source.schema`: missing nullable columns as null, types as the
-    /// table's. The memory it holds is taken from the budget.
-    fn read(&self, env: &Env, op: &Op, store: &Store, source: Source) -> BoxStream<'static, Result<RecordBatch>>;
+    /// Batches in file order, in exactly the Arrow shape of `source.schema`: missing nullable
+    /// columns as null, types as the table's. The memory it holds is taken from the budget.
+    ///
+    /// Errors of the stream: `file-not-found`, `size-mismatch`, `corrupt-data`, `type-mismatch`,
+    /// `limit-exceeded`, `memory-exceeded`, and what the store says.
+    fn read(
+        &self,
+        env: &Env,
+        op: &Op,
+        store: &Store,
+        source: Source,
+    ) -> BoxStream<'static, Result<RecordBatch>>;
     /// A writer of batches of `schema` into `upload`.
-    fn write(&self, env: &Env, op: &Op, upload: Box<dyn Upload>, schema: SchemaRef, options: &FileOptions) -> Result<Box<dyn FileWriter>>;
+    ///
+    /// Nothing is taken from the budget: the caller holds a permit for all the files it has open
+    /// and looks at [`FileWriter::memory`].
+    ///
+    /// # Errors
+    ///
+    /// `invalid-argument` for a compression that does not exist, `unsupported-data` for a schema
+    /// that the format cannot hold.
+    fn write(
+        &self,
+        env: &Env,
+        op: &Op,
+        upload: Box<dyn Upload>,
+        schema: SchemaRef,
+        options: &FileOptions,
+    ) -> Result<Box<dyn FileWriter>>;
 }
 
 /// One data file being written.
@@ -66,6 +106,10 @@ pub trait FileWriter: Send {
     fn write(&mut self, batch: RecordBatch) -> BoxFuture<'_, Result<()>>;
     /// Bytes so far, an estimate: rolling looks at it.
     fn bytes(&self) -> u64;
+    /// Bytes held in memory, an estimate. Defaults to [`FileWriter::bytes`].
+    fn memory(&self) -> u64 {
+        self.bytes()
+    }
     /// Makes the file whole and durable.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Written>>;
     /// Removes what is there.
@@ -76,5 +120,29 @@ pub trait FileWriter: Send {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parquet;
 
-/// Placeholder of the trait's unused import.
-pub type Body = Bytes;
+impl Codec for Parquet {
+    fn extension(&self, options: &FileOptions) -> String {
+        writer::extension(options)
+    }
+
+    fn read(
+        &self,
+        env: &Env,
+        op: &Op,
+        store: &Store,
+        source: Source,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        todo!()
+    }
+
+    fn write(
+        &self,
+        env: &Env,
+        _op: &Op,
+        upload: Box<dyn Upload>,
+        schema: SchemaRef,
+        options: &FileOptions,
+    ) -> Result<Box<dyn FileWriter>> {
+        Ok(Box::new(writer::Writer::new(env, upload, schema, options)?))
+    }
+}

@@ -1,48 +1,139 @@
 //! Record batches to data files with statistics.
+//!
+//! ```text
+//!   Data --> conform --> split by partition --> waiting rows --> open file --> finished file
+//!            `------ one step ahead ------'     per partition      rolls         Add
+//! ```
+//!
+//! The next step of the input is cast and split on the compute threads while the step before it is
+//! encoded, and finished files become durable while the rest goes on. A partition opens a file only
+//! when it has rows worth one, so a table of many small partitions does not hold a handle for each.
+//!
+//! Memory is taken from the budget once, before the first row. When the open files outgrow it, the
+//! largest is finished early: its partition gets one more file, which is worse for readers and
+//! better than failing.
+
+mod split;
+mod void;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::SchemaRef;
-use futures::stream::BoxStream;
+use arrow_schema::{ArrowError, Fields, Schema as ArrowSchema, SchemaRef};
+use bytes::Bytes;
+use futures::future::{join, join_all};
+use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use lakebed_log::action::Add;
-use lakebed_log::error::Result;
-use lakebed_log::schema::{ArrowOptions, Schema};
+use lakebed_log::error::{Error, Result};
 use lakebed_log::property::Properties;
+use lakebed_log::schema::{self, ArrowOptions, Schema};
+use lakebed_log::stats::Collector;
+use lakebed_log::uri;
 
-use crate::env::Env;
+use crate::codec::{FileOptions, FileWriter};
+use crate::env::{BoxFuture, Env};
 use crate::op::Op;
-use crate::store::Store;
+use crate::store::{Store, Upload};
+use split::{PartitionValues, Parts, Splitter};
+
+/// Input is taken in steps of about this many bytes.
+const STEP_BYTES: usize = 8 << 20;
+/// Input is taken in steps of at most this many rows, and small batches are gathered to half of it.
+const STEP_ROWS: usize = 1 << 17;
+/// A partition opens a file when it has this many bytes waiting.
+const OPEN_BYTES: usize = 1 << 20;
+/// Most files open at once.
+const OPEN_MAX: usize = 64;
+/// Most files being finished at once.
+const FINISHING_MAX: usize = 16;
+/// Most memory that one write takes from the budget.
+const MEMORY_MAX: u64 = 256 << 20;
+/// Least memory that one write takes from the budget.
+const MEMORY_MIN: u64 = 1 << 20;
 
 /// Rows to write: batches, a `RecordBatchReader`, or a stream of results, all of one schema.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use arrow_array::{Int64Array, RecordBatch};
+/// use lakebed::write::Data;
+///
+/// let batch = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
+/// let data = Data::from(vec![batch.clone(), batch]);
+/// assert_eq!(data.schema().fields().len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Data {
     schema: SchemaRef,
-    stream: BoxStream<'static, Result<RecordBatch>>,
+    rows: Rows,
+    /// How much it is, if that is known.
+    bytes: Option<u64>,
+}
+
+enum Rows {
+    Stream(BoxStream<'static, Result<RecordBatch>>),
+    Reader(Box<dyn RecordBatchReader + Send>),
 }
 
 impl Data {
     /// From a stream whose schema is known.
-    pub fn stream(schema: SchemaRef, stream: BoxStream<'static, Result<RecordBatch>>) -> Data { Data { schema, stream } }
-    /// From a reader; it is pulled on the compute threads' side of `write`.
-    pub fn reader(_reader: impl RecordBatchReader + Send + 'static) -> Data { todo!() }
+    pub fn stream(schema: SchemaRef, stream: BoxStream<'static, Result<RecordBatch>>) -> Data {
+        Data { schema, rows: Rows::Stream(stream), bytes: None }
+    }
+
+    /// From a reader; it is pulled on the compute threads, so it may block and work.
+    pub fn reader(reader: impl RecordBatchReader + Send + 'static) -> Data {
+        Data { schema: reader.schema(), rows: Rows::Reader(Box::new(reader)), bytes: None }
+    }
+
     /// The schema.
-    pub fn schema(&self) -> &SchemaRef { &self.schema }
-    /// Schema and stream, for whoever looks at rows before they are written.
-    pub(crate) fn into_parts(self) -> (SchemaRef, BoxStream<'static, Result<RecordBatch>>) { (self.schema, self.stream) }
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Schema and stream, for whoever looks at rows before they are written. A reader is pulled
+    /// where the stream is polled.
+    pub(crate) fn into_parts(self) -> (SchemaRef, BoxStream<'static, Result<RecordBatch>>) {
+        let stream = match self.rows {
+            Rows::Stream(stream) => stream,
+            Rows::Reader(reader) => stream::iter(reader.map(|it| it.map_err(input))).boxed(),
+        };
+        (self.schema, stream)
+    }
+}
+
+fn input(err: ArrowError) -> Error {
+    Error::invalid("the input ends in an error").because(err)
 }
 
 /// One batch.
 impl From<RecordBatch> for Data {
-    fn from(_batch: RecordBatch) -> Data { todo!() }
+    fn from(batch: RecordBatch) -> Data {
+        Data::from(vec![batch])
+    }
 }
 
 /// Batches of one schema; an empty list has no columns.
 impl From<Vec<RecordBatch>> for Data {
-    fn from(_batches: Vec<RecordBatch>) -> Data { todo!() }
+    fn from(batches: Vec<RecordBatch>) -> Data {
+        let schema =
+            batches.first().map_or_else(|| Arc::new(ArrowSchema::empty()), |it| it.schema());
+        let bytes = batches.iter().map(|it| it.get_array_memory_size() as u64).sum();
+        let rows = Rows::Stream(stream::iter(batches.into_iter().map(Ok)).boxed());
+        Data { schema, rows, bytes: Some(bytes) }
+    }
 }
 
 /// How files are laid out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// Files roll at about this many bytes. Defaults to 128 MiB.
+    /// Files roll at about this many bytes. Defaults to 128 MiB; a table's `delta.targetFileSize`
+    /// takes the place of the default.
     pub target_file_bytes: u64,
     /// Most rows of a row group. Defaults to 1,048,576.
     pub row_group_rows: usize,
@@ -56,11 +147,558 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Layout {
-        Layout { target_file_bytes: 128 << 20, row_group_rows: 1 << 20, row_group_bytes: 128 << 20, compression: ("zstd".into(), Some(1)), arrow: ArrowOptions::default() }
+        Layout {
+            target_file_bytes: 128 << 20,
+            row_group_rows: 1 << 20,
+            row_group_bytes: 128 << 20,
+            compression: ("zstd".into(), Some(1)),
+            arrow: ArrowOptions::default(),
+        }
     }
 }
 
-/// Writes rows as data files of the table: conforms to the schema, splits by partition, rolls, collects statistics. On any
-/// error the files written so far are removed. Files are durable when it returns. A partition that is not at the end of the
-/// input stays open; memory is bounded by the budget: past it the largest open files are finished early.
-pub async fn write(_env: &Env, _op: &Op, _store: &Store, _data: Data, _schema: &Schema, _partition_columns: &[String], _properties: &Properties, _layout: &Layout) -> Result<Vec<Add>> { todo!() }
+/// Writes rows as data files of the table: conforms to the schema, splits by partition, rolls,
+/// collects statistics. Files are durable when it returns, and named by nothing but the result.
+///
+/// Files are numbered in the order in which they were opened; the result is in that order. A
+/// partition that is not at the end of the input stays open; memory is bounded by the budget: past
+/// it the largest open files are finished early. Rows of a partition keep their order.
+///
+/// Dropping the future leaves what was finished behind, as files that no version names.
+///
+/// # Errors
+///
+/// `schema-mismatch` and `invalid-data` as [`schema::conform`] says; `invalid-data` for a partition
+/// column that is not null and has no value; `invalid-argument` for an unknown compression; what
+/// the input itself says; what the store says. On any error the files written so far are removed,
+/// as far as the store allows.
+#[allow(clippy::too_many_arguments, reason = "all of a table and of the wish, no more")]
+pub async fn write(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    data: Data,
+    schema: &Schema,
+    partition_columns: &[String],
+    properties: &Properties,
+    layout: &Layout,
+) -> Result<Vec<Add>> {
+    let total = env.budget().total();
+    let most = MEMORY_MAX.min(total / 2).max(MEMORY_MIN.min(total));
+    let memory = match data.bytes {
+        Some(bytes) => bytes.saturating_mul(3).clamp(MEMORY_MIN.min(most), most),
+        None => most,
+    };
+    let _permit = env.budget().acquire(memory).await?;
+
+    let table = Arc::new(schema.clone());
+    let arrow = schema.to_arrow();
+    let mut kept = Vec::new();
+    let mut fields = Vec::new();
+    for (at, field) in arrow.fields().iter().enumerate() {
+        if !partition_columns.contains(field.name())
+            && let Some(field) = void::physical(field)
+        {
+            kept.push(at);
+            fields.push(field);
+        }
+    }
+    let file_schema = Arc::new(ArrowSchema::new(Fields::from(fields)));
+    let splitter = Splitter::new(schema, partition_columns, kept, Arc::clone(&file_schema))?;
+
+    let options = options(layout, memory);
+    let target = target(layout, properties);
+    let context = Context {
+        env: env.clone(),
+        op: op.clone(),
+        store: store.clone(),
+        file_schema,
+        extension: env.codec().extension(&options),
+        options,
+        table: Arc::clone(&table),
+        partition_columns: partition_columns.to_vec(),
+        properties: properties.clone(),
+        target,
+        memory,
+    };
+    let step = usize::try_from(target).unwrap_or(STEP_BYTES).clamp(1 << 16, STEP_BYTES);
+    let input = Input {
+        env: env.clone(),
+        rows: Some(data.rows),
+        carry: VecDeque::new(),
+        splitter: Some(splitter),
+        table,
+        arrow: layout.arrow,
+        step,
+    };
+    let mut files = Files::new(Arc::new(context));
+    match files.run(input).await {
+        Ok(()) => Ok(files.done.into_values().collect()),
+        Err(err) => {
+            files.discard().await;
+            Err(err)
+        }
+    }
+}
+
+/// Files of the layout, in memory that the write has.
+fn options(layout: &Layout, memory: u64) -> FileOptions {
+    let half = usize::try_from(memory / 2).unwrap_or(usize::MAX);
+    FileOptions {
+        row_group_rows: layout.row_group_rows.max(1),
+        row_group_bytes: layout.row_group_bytes.min(half).max(1),
+        compression: layout.compression.clone(),
+    }
+}
+
+fn target(layout: &Layout, properties: &Properties) -> u64 {
+    let default = Layout::default().target_file_bytes;
+    match properties.target_file_bytes {
+        Some(bytes) if layout.target_file_bytes == default => bytes,
+        _ => layout.target_file_bytes,
+    }
+}
+
+/// The input, one step at a time, cast to the table's shape and split by partition.
+struct Input {
+    env: Env,
+    /// Gone at the end.
+    rows: Option<Rows>,
+    /// The rest of a batch larger than a step.
+    carry: VecDeque<RecordBatch>,
+    /// Gone while a job has it.
+    splitter: Option<Splitter>,
+    table: Arc<Schema>,
+    arrow: ArrowOptions,
+    step: usize,
+}
+
+impl Input {
+    async fn next(&mut self) -> Result<Option<Parts>> {
+        let mut splitter =
+            self.splitter.take().ok_or_else(|| Error::internal("the input failed before"))?;
+        let mut raw = Vec::new();
+        let mut room = (self.step, STEP_ROWS / 2);
+        while 0 < room.0 && 0 < room.1 {
+            let Some(batch) = self.pull().await? else { break };
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            room.0 = room.0.saturating_sub(batch_bytes(&batch));
+            room.1 = room.1.saturating_sub(batch.num_rows());
+            raw.push(batch);
+        }
+        if raw.is_empty() {
+            return Ok(None);
+        }
+        let (table, arrow) = (Arc::clone(&self.table), self.arrow);
+        let (splitter, parts) = self
+            .env
+            .compute(move || {
+                let conform = |it| schema::conform(it, &table, arrow);
+                let batches = raw.iter().map(conform).collect::<Result<Vec<_>>>()?;
+                let parts = splitter.split(&batches)?;
+                Ok((splitter, parts))
+            })
+            .await?;
+        self.splitter = Some(splitter);
+        Ok(Some(parts))
+    }
+
+    /// The next batch no larger than a step.
+    async fn pull(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some(batch) = self.carry.pop_front() {
+            return Ok(Some(batch));
+        }
+        let batch = match self.rows.take() {
+            None => return Ok(None),
+            Some(Rows::Stream(mut stream)) => {
+                let next = stream.next().await;
+                self.rows = Some(Rows::Stream(stream));
+                next.transpose()?
+            }
+            Some(Rows::Reader(mut reader)) => {
+                let (reader, next) = self
+                    .env
+                    .compute(move || {
+                        let next = reader.next();
+                        Ok((reader, next))
+                    })
+                    .await?;
+                self.rows = Some(Rows::Reader(reader));
+                next.transpose().map_err(input)?
+            }
+        };
+        let Some(batch) = batch else {
+            self.rows = None;
+            return Ok(None);
+        };
+        let steps = batch_bytes(&batch).div_ceil(self.step).max(1);
+        let len = batch.num_rows().div_ceil(steps).clamp(1, STEP_ROWS);
+        if batch.num_rows() <= len {
+            return Ok(Some(batch));
+        }
+        let starts = (0..batch.num_rows()).step_by(len);
+        self.carry.extend(starts.map(|it| batch.slice(it, len.min(batch.num_rows() - it))));
+        Ok(self.carry.pop_front())
+    }
+}
+
+/// Bytes of the rows of a batch, not of the buffers that they are cut from.
+fn batch_bytes(batch: &RecordBatch) -> usize {
+    let size = |it: &arrow_array::ArrayRef| it.to_data().get_slice_memory_size().unwrap_or(0);
+    batch.columns().iter().map(size).sum()
+}
+
+/// What every file of a write shares.
+struct Context {
+    env: Env,
+    op: Op,
+    store: Store,
+    file_schema: SchemaRef,
+    options: FileOptions,
+    extension: String,
+    table: Arc<Schema>,
+    partition_columns: Vec<String>,
+    properties: Properties,
+    target: u64,
+    memory: u64,
+}
+
+impl Context {
+    /// Can there be a file of this shape? Asked before the first is created.
+    fn check(&self) -> Result<()> {
+        let schema = Arc::clone(&self.file_schema);
+        let codec = self.env.codec();
+        codec.write(&self.env, &self.op, Box::new(Nowhere), schema, &self.options).map(|_| ())
+    }
+}
+
+/// Takes bytes nowhere.
+struct Nowhere;
+
+impl Upload for Nowhere {
+    fn write(&mut self, _bytes: Bytes) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<u64>> {
+        Box::pin(async { Ok(0) })
+    }
+    fn abort(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// All files of a write.
+struct Files {
+    context: Arc<Context>,
+    partitions: Vec<Partition>,
+    finishing: FuturesUnordered<BoxFuture<'static, (String, u64, Result<Add>)>>,
+    /// By number.
+    done: BTreeMap<u64, Add>,
+    /// Keys of files that are whole.
+    keys: Vec<String>,
+    failed: Option<Error>,
+    opened: u64,
+    rows: u64,
+}
+
+/// One partition: rows that wait for a file, or an open file.
+struct Partition {
+    values: PartitionValues,
+    folder: String,
+    waiting: Vec<RecordBatch>,
+    waiting_bytes: usize,
+    open: Option<Open>,
+}
+
+/// An open file.
+struct Open {
+    number: u64,
+    key: String,
+    writer: Box<dyn FileWriter>,
+    /// Gone while a job has it.
+    collector: Option<Collector>,
+}
+
+impl Files {
+    fn new(context: Arc<Context>) -> Files {
+        Files {
+            context,
+            partitions: Vec::new(),
+            finishing: FuturesUnordered::new(),
+            done: BTreeMap::new(),
+            keys: Vec::new(),
+            failed: None,
+            opened: 0,
+            rows: 0,
+        }
+    }
+
+    /// Takes the input one step ahead of what is written.
+    async fn run(&mut self, mut input: Input) -> Result<()> {
+        let mut next = input.next().await?;
+        if next.is_some() {
+            self.context.check()?;
+        }
+        while let Some(parts) = next {
+            let (wrote, pulled) = join(self.take(parts), input.next()).await;
+            wrote?;
+            next = pulled?;
+        }
+        for at in 0..self.partitions.len() {
+            self.settle(FINISHING_MAX).await?;
+            self.finish(at);
+        }
+        self.settle(1).await
+    }
+
+    async fn take(&mut self, parts: Parts) -> Result<()> {
+        let rows: usize = parts.rows.iter().map(|it| it.1.num_rows()).sum();
+        self.rows += rows as u64;
+        self.context.op.rows(rows as u64);
+        self.context.op.progress("write", self.rows, 0);
+        for values in parts.new {
+            self.partitions.push(Partition::new(&self.context, values));
+        }
+        let mut touched = Vec::new();
+        for (at, batch) in parts.rows {
+            if let Some(partition) = self.partitions.get_mut(at) {
+                partition.waiting_bytes += batch_bytes(&batch);
+                partition.waiting.push(batch);
+                touched.push(at);
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        self.feed(&touched).await?;
+        for at in touched {
+            let open = self.partitions.get(at).and_then(|it| it.open.as_ref());
+            if open.is_some_and(|it| self.context.target <= it.writer.bytes()) {
+                self.settle(FINISHING_MAX).await?;
+                self.finish(at);
+            }
+        }
+        self.shrink().await
+    }
+
+    /// Writes the waiting rows of partitions that have a file, or enough rows for one.
+    async fn feed(&mut self, touched: &[usize]) -> Result<()> {
+        let context = &self.context;
+        let mut jobs = Vec::new();
+        for at in touched {
+            if let Some(it) = self.partitions.get(*at)
+                && it.open.is_none()
+                && OPEN_BYTES <= it.waiting_bytes
+            {
+                let open = Open::new(context, &it.folder, self.opened).await?;
+                self.opened += 1;
+                if let Some(it) = self.partitions.get_mut(*at) {
+                    it.open = Some(open);
+                }
+            }
+        }
+        for (at, partition) in self.partitions.iter_mut().enumerate() {
+            if touched.binary_search(&at).is_ok()
+                && let Some(open) = &mut partition.open
+            {
+                partition.waiting_bytes = 0;
+                jobs.push(open.feed(&context.env, std::mem::take(&mut partition.waiting)));
+            }
+        }
+        let work = join_all(jobs);
+        let results =
+            alongside(work, &mut self.finishing, &mut self.done, &mut self.keys, &mut self.failed)
+                .await;
+        results.into_iter().collect()
+    }
+
+    /// Finishes the largest files until the rest fits in memory.
+    async fn shrink(&mut self) -> Result<()> {
+        loop {
+            let open = self.partitions.iter().filter(|it| it.open.is_some()).count();
+            let memory: u64 = self.partitions.iter().map(Partition::memory).sum();
+            if open <= OPEN_MAX && memory <= self.context.memory {
+                return Ok(());
+            }
+            let only_open = OPEN_MAX < open;
+            let sizes = self.partitions.iter().enumerate();
+            let sizes = sizes.filter(|(_, it)| !only_open || it.open.is_some());
+            let largest = sizes.max_by_key(|(at, it)| (it.memory(), usize::MAX - at));
+            let Some((at, _)) = largest else { return Ok(()) };
+            self.finish(at);
+            self.settle(2).await?;
+        }
+    }
+
+    /// Lets the files being finished get below `most`, and gives the first error of one.
+    async fn settle(&mut self, most: usize) -> Result<()> {
+        while most <= self.finishing.len()
+            && let Some(it) = self.finishing.next().await
+        {
+            note(it, &mut self.done, &mut self.keys, &mut self.failed);
+        }
+        match self.failed.take() {
+            Some(err) => Err(err),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts to finish what a partition holds.
+    fn finish(&mut self, at: usize) {
+        let Some(partition) = self.partitions.get_mut(at) else { return };
+        let waiting = std::mem::take(&mut partition.waiting);
+        partition.waiting_bytes = 0;
+        let open = partition.open.take();
+        if open.is_none() && waiting.is_empty() {
+            return;
+        }
+        let number = match &open {
+            Some(open) => open.number,
+            None => {
+                self.opened += 1;
+                self.opened - 1
+            }
+        };
+        let context = Arc::clone(&self.context);
+        let (folder, values) = (partition.folder.clone(), partition.values.clone());
+        self.finishing.push(Box::pin(async move {
+            let open = match open {
+                Some(open) => Ok(open),
+                None => Open::new(&context, &folder, number).await,
+            };
+            match open {
+                Ok(open) => {
+                    (open.key.clone(), number, open.finish(&context, waiting, values).await)
+                }
+                Err(err) => (String::new(), number, Err(err)),
+            }
+        }));
+    }
+
+    /// Removes everything, as far as the store allows.
+    async fn discard(mut self) {
+        let open = self.partitions.iter_mut().filter_map(|it| it.open.take());
+        join_all(open.map(|it| it.writer.abort())).await;
+        while let Some(it) = self.finishing.next().await {
+            note(it, &mut self.done, &mut self.keys, &mut self.failed);
+        }
+        for key in self.keys {
+            let _ = self.context.store.delete(&self.context.op, &key).await;
+        }
+    }
+}
+
+/// Does `work` while files are being finished beside it.
+async fn alongside<T>(
+    work: impl Future<Output = T>,
+    finishing: &mut FuturesUnordered<BoxFuture<'static, (String, u64, Result<Add>)>>,
+    done: &mut BTreeMap<u64, Add>,
+    keys: &mut Vec<String>,
+    failed: &mut Option<Error>,
+) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        while let Poll::Ready(Some(it)) = finishing.poll_next_unpin(context) {
+            note(it, done, keys, failed);
+        }
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
+fn note(
+    (key, number, result): (String, u64, Result<Add>),
+    done: &mut BTreeMap<u64, Add>,
+    keys: &mut Vec<String>,
+    failed: &mut Option<Error>,
+) {
+    match result {
+        Ok(add) => {
+            done.insert(number, add);
+            keys.push(key);
+        }
+        Err(err) => {
+            failed.get_or_insert(err);
+        }
+    }
+}
+
+impl Partition {
+    fn new(context: &Context, values: PartitionValues) -> Partition {
+        let folder = context.partition_columns.iter().map(|name| {
+            let value = values.get(name).and_then(Option::as_deref);
+            uri::partition_folder(name, value) + "/"
+        });
+        let folder = folder.collect();
+        Partition { values, folder, waiting: Vec::new(), waiting_bytes: 0, open: None }
+    }
+
+    fn memory(&self) -> u64 {
+        self.waiting_bytes as u64 + self.open.as_ref().map_or(0, |it| it.writer.memory())
+    }
+}
+
+impl Open {
+    async fn new(context: &Context, folder: &str, number: u64) -> Result<Open> {
+        let id = context.env.id();
+        let key = format!("{folder}part-{number:05}-{id}.c000{}", context.extension);
+        let upload = context.store.create(&context.op, &key).await?;
+        let schema = Arc::clone(&context.file_schema);
+        let codec = context.env.codec();
+        let writer = codec.write(&context.env, &context.op, upload, schema, &context.options)?;
+        let collector =
+            Collector::new(&context.table, &context.partition_columns, &context.properties);
+        Ok(Open { number, key, writer, collector: Some(collector) })
+    }
+
+    /// Writes rows and takes their statistics, side by side.
+    async fn feed(&mut self, env: &Env, batches: Vec<RecordBatch>) -> Result<()> {
+        let mut collector =
+            self.collector.take().ok_or_else(|| Error::internal("the file failed before"))?;
+        let seen = batches.clone();
+        let stats = env.compute(move || {
+            seen.iter().try_for_each(|it| collector.update(it))?;
+            Ok(collector)
+        });
+        let writer = &mut self.writer;
+        let rows = async move {
+            for batch in batches {
+                writer.write(batch).await?;
+            }
+            Ok(())
+        };
+        let (stats, rows) = join(stats, rows).await;
+        self.collector = Some(stats?);
+        rows
+    }
+
+    async fn finish(
+        mut self,
+        context: &Context,
+        waiting: Vec<RecordBatch>,
+        values: PartitionValues,
+    ) -> Result<Add> {
+        if !waiting.is_empty()
+            && let Err(err) = self.feed(&context.env, waiting).await
+        {
+            self.writer.abort().await;
+            return Err(err);
+        }
+        let Some(collector) = self.collector else {
+            return Err(Error::internal("the file failed before"));
+        };
+        let written = self.writer.finish().await?;
+        let size = i64::try_from(written.size)
+            .map_err(|_| Error::internal("a data file is larger than a number of the log"))?;
+        Ok(Add {
+            path: uri::encode(&self.key),
+            partition_values: values,
+            size,
+            modification_time: context.env.now().as_millis(),
+            data_change: true,
+            stats: Some(collector.finish().to_json()),
+            ..Add::default()
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! Pages with checksums.
+//!
+//! The Parquet library checks the checksum of a page when it has one and writes none. One flipped
+//! bit in a page without one is a wrong value that nobody notices. The library hands each page to a
+//! store before it is placed in the file, header and data apart; this store keeps them, puts the
+//! checksum into the header, and lays the column chunk out anew:
+//!
+//! ```text
+//!   15 kind  15 size  15 size            2c data page header ..     as the library writes it
+//!   15 kind  15 size  15 size  15 crc32  1c data page header ..     as it goes into the file
+//! ```
+//!
+//! The field that follows counts its id from the one before it, so that byte changes too.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Buf, Bytes};
+use lakebed_log::error::{Error, Result};
+use parquet::arrow::arrow_writer::ArrowColumnChunk;
+use parquet::column::page_store::{PageKey, PageStore, PageStoreArgs, PageStoreFactory};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::OffsetIndexBuilder;
+use parquet::file::reader::{ChunkReader, Length};
+
+use super::thrift::{self, PageHeader};
+
+/// Kind of a dictionary page.
+const DICTIONARY: i64 = 2;
+
+/// Blobs of one column chunk: header, data, header, data, in the order in which they were made.
+pub(super) type Blobs = Arc<Mutex<Vec<Bytes>>>;
+
+/// Hands each column writer a store and keeps a hold of what is in it.
+#[derive(Debug, Default)]
+pub(super) struct Shelf(Mutex<Vec<Blobs>>);
+
+impl Shelf {
+    /// The stores made since the last call, in the order of the leaf columns.
+    pub(super) fn take(&self) -> Vec<Blobs> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl PageStoreFactory for Shelf {
+    fn create(&self, _args: &PageStoreArgs<'_>) -> Result<Box<dyn PageStore>, ParquetError> {
+        let blobs = Blobs::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&blobs));
+        Ok(Box::new(Kept { blobs, bytes: 0 }))
+    }
+}
+
+struct Kept {
+    blobs: Blobs,
+    bytes: usize,
+}
+
+impl PageStore for Kept {
+    fn put(&mut self, value: Bytes) -> Result<PageKey, ParquetError> {
+        let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = PageKey::new(blobs.len() as u64);
+        self.bytes += value.len();
+        blobs.push(value);
+        Ok(key)
+    }
+
+    fn take(&mut self, _key: PageKey) -> Result<Bytes, ParquetError> {
+        Err(ParquetError::General("pages are laid out by their owner".to_string()))
+    }
+
+    fn memory_size(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// A column chunk ready to be placed: its bytes in file order, and what the footer says of them.
+pub(super) struct Chunk {
+    bytes: Vec<Bytes>,
+    len: u64,
+    close: ColumnCloseResult,
+}
+
+impl Chunk {
+    /// Puts checksums into the pages of a closed column and lays them out, dictionary first.
+    pub(super) fn new(closed: &ArrowColumnChunk, blobs: &Blobs) -> Result<Chunk> {
+        let blobs = std::mem::take(&mut *blobs.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut close = closed.close().clone();
+        let (mut dictionary, mut data) = (Vec::new(), Vec::new());
+        let (mut added, mut sizes) = (0usize, Vec::new());
+        for page in blobs.chunks(2) {
+            let [header, body] = page else {
+                return Err(Error::internal("a page came without its data"));
+            };
+            let parsed = thrift::page_header(header)?;
+            let sealed = seal(header, &parsed, body)?;
+            added += sealed.len() - header.len();
+            let target = if parsed.kind == DICTIONARY {
+                &mut dictionary
+            } else {
+                sizes.push(sealed.len() + body.len());
+                &mut data
+            };
+            target.push(sealed);
+            target.push(body.clone());
+        }
+        let dictionary_len: usize = dictionary.iter().map(Bytes::len).sum();
+        let data_len: usize = data.iter().map(Bytes::len).sum();
+        dictionary.append(&mut data);
+
+        let grown = signed(added)?;
+        let before = close.metadata.uncompressed_size();
+        close.bytes_written = (dictionary_len + data_len) as u64;
+        close.metadata = close
+            .metadata
+            .into_builder()
+            .set_dictionary_page_offset((0 < dictionary_len).then_some(0))
+            .set_data_page_offset(signed(dictionary_len)?)
+            .set_total_compressed_size(signed(dictionary_len + data_len)?)
+            .set_total_uncompressed_size(before + grown)
+            .build()
+            .map_err(internal)?;
+        if let Some(index) = close.offset_index.take() {
+            let mut builder = OffsetIndexBuilder::new();
+            let mut offset = signed(dictionary_len)?;
+            let plain = index.unencoded_byte_array_data_bytes();
+            let rows = index.page_locations().iter().map(|it| it.first_row_index);
+            let counts = rows.clone().skip(1).zip(rows).map(|(next, this)| next - this);
+            for (at, (count, size)) in counts.chain([0]).zip(&sizes).enumerate() {
+                builder.append_row_count(count);
+                let size = i32::try_from(*size).map_err(|_| Error::internal("page too large"))?;
+                builder.append_offset_and_size(offset, size);
+                builder.append_unencoded_byte_array_data_bytes(
+                    plain.and_then(|it| it.get(at)).copied(),
+                );
+                offset += i64::from(size);
+            }
+            close.offset_index = Some(builder.build());
+        }
+        Ok(Chunk { bytes: dictionary, len: close.bytes_written, close })
+    }
+
+    /// What the footer says.
+    pub(super) fn close(&self) -> &ColumnCloseResult {
+        &self.close
+    }
+}
+
+/// The header with the checksum of the page in it.
+fn seal(header: &Bytes, parsed: &PageHeader, body: &Bytes) -> Result<Bytes> {
+    if parsed.checksum {
+        return Ok(header.clone());
+    }
+    let (Some(prefix), Some([next, rest @ ..])) =
+        (header.get(..parsed.prefix), header.get(parsed.prefix..))
+    else {
+        return Err(Error::internal("a page header ends with its sizes"));
+    };
+    let mut out = Vec::with_capacity(header.len() + 6);
+    out.extend_from_slice(prefix);
+    out.push(0x15);
+    thrift::put_varint(crc32(body).cast_signed(), &mut out);
+    out.push(next.wrapping_sub(0x10));
+    out.extend_from_slice(rest);
+    Ok(out.into())
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    lakebed_log::crc::crc32(bytes)
+}
+
+fn signed(len: usize) -> Result<i64> {
+    i64::try_from(len).map_err(|_| Error::internal("column chunk is too large"))
+}
+
+fn internal(err: ParquetError) -> Error {
+    Error::internal("the column chunk's metadata does not build").because(err)
+}
+
+impl Length for Chunk {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+/// Only read from its start: the library copies it whole into the file.
+impl ChunkReader for Chunk {
+    type T = Pages;
+
+    fn get_read(&self, start: u64) -> Result<Pages, ParquetError> {
+        if start != 0 {
+            return Err(ParquetError::General("a chunk is copied whole".to_string()));
+        }
+        Ok(Pages(self.bytes.iter().cloned().collect()))
+    }
+
+    fn get_bytes(&self, _start: u64, _length: usize) -> Result<Bytes, ParquetError> {
+        Err(ParquetError::General("a chunk is copied whole".to_string()))
+    }
+}
+
+/// The pages of a chunk, one after the other.
+pub(super) struct Pages(VecDeque<Bytes>);
+
+impl Read for Pages {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(front) = self.0.front_mut() {
+            if front.is_empty() {
+                self.0.pop_front();
+                continue;
+            }
+            let len = front.len().min(out.len());
+            front.copy_to_slice(out.get_mut(..len).unwrap_or_default());
+            return Ok(len);
+        }
+        Ok(0)
+    }
+}

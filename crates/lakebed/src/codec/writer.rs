@@ -1,0 +1,473 @@
+//! Parquet out: columns side by side, pieces as they come.
+//!
+//! Encoding and compressing is nearly all the cost of a write, and every column of a row group can
+//! be encoded by itself. Rows are gathered into chunks of some megabytes; each chunk goes through
+//! all columns at once, spread over the compute threads, while the bytes of the row group before it
+//! travel to the store. What stays in memory is one chunk of rows and the encoded pages of one row
+//! group.
+//!
+//! ```text
+//!   rows ----> chunk --+--> column a --> pages ---+
+//!                      +--> column b --> pages ---+--> row group --> pieces --> Upload
+//!                      +--> column c --> pages ---+
+//! ```
+//!
+//! A file that fits in one chunk is encoded by a single job. The bytes depend on the rows and on
+//! where the batches end, never on timing.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{FieldRef, SchemaRef};
+use bytes::Bytes;
+use futures::future::{join, try_join_all};
+use lakebed_log::error::{Code, Error, Result};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+
+use super::pages::{Blobs, Chunk, Shelf};
+use super::{FileOptions, FileWriter, Written};
+use crate::env::{BoxFuture, Env};
+use crate::store::Upload;
+
+/// Rows are gathered to about this many bytes before they are encoded.
+const CHUNK_BYTES: usize = 8 << 20;
+/// Up to this many bytes, spreading the columns costs more than it saves.
+const INLINE_BYTES: usize = 1 << 20;
+/// Encoded bytes go to the store in pieces of about this size.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// A Parquet file being written.
+pub(super) struct Writer {
+    env: Env,
+    upload: Box<dyn Upload>,
+    /// Gone while a job has it, and for good once a job failed.
+    encoder: Option<Encoder>,
+    options: FileOptions,
+    pending: Vec<RecordBatch>,
+    pending_bytes: usize,
+    /// Encoded bytes on their way to the store.
+    outbox: Vec<Bytes>,
+    /// Of the open row group, pending rows included.
+    group_rows: usize,
+    group_bytes: usize,
+    /// Of the whole file.
+    rows: u64,
+    raw_bytes: u64,
+    encoded_bytes: u64,
+    /// Bytes of pages held.
+    held_bytes: u64,
+}
+
+impl Writer {
+    pub(super) fn new(
+        env: &Env,
+        upload: Box<dyn Upload>,
+        schema: SchemaRef,
+        options: &FileOptions,
+    ) -> Result<Writer> {
+        Ok(Writer {
+            env: env.clone(),
+            upload,
+            encoder: Some(Encoder::new(schema, options)?),
+            options: options.clone(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            outbox: Vec::new(),
+            group_rows: 0,
+            group_bytes: 0,
+            rows: 0,
+            raw_bytes: 0,
+            encoded_bytes: 0,
+            held_bytes: 0,
+        })
+    }
+
+    async fn take(&mut self, batch: RecordBatch) -> Result<()> {
+        let (rows, bytes) = (batch.num_rows(), slice_bytes(&batch));
+        let mut from = 0;
+        while from < rows {
+            let room = self.options.row_group_rows.max(1).saturating_sub(self.group_rows);
+            let len = room.min(rows - from);
+            let part = if len == rows { batch.clone() } else { batch.slice(from, len) };
+            let part_bytes = share(bytes, len, rows);
+            from += len;
+
+            self.pending.push(part);
+            self.pending_bytes += part_bytes;
+            self.group_rows += len;
+            self.group_bytes += part_bytes;
+            self.rows += len as u64;
+            let full = self.options.row_group_rows <= self.group_rows
+                || self.options.row_group_bytes <= self.group_bytes;
+            if full {
+                self.encode(true).await?;
+                self.place().await?;
+            } else if CHUNK_BYTES <= self.pending_bytes {
+                self.encode(false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes the pending rows, all columns at once, while the outbox goes to the store.
+    async fn encode(&mut self, close: bool) -> Result<()> {
+        let mut encoder = self.encoder()?;
+        let batches: Arc<[RecordBatch]> = std::mem::take(&mut self.pending).into();
+        let columns = std::mem::take(&mut encoder.columns);
+        let outbox = std::mem::take(&mut self.outbox);
+        let encode = encode(&self.env, columns, batches, close);
+        let (encoded, sent) = join(encode, send(&mut *self.upload, outbox)).await;
+        encoder.columns = encoded?;
+        sent?;
+        self.settle(encoder);
+        Ok(())
+    }
+
+    /// Places the closed columns in the file as one row group.
+    async fn place(&mut self) -> Result<()> {
+        let mut encoder = self.encoder()?;
+        let (encoder, pieces) = self
+            .env
+            .compute(move || {
+                encoder.place()?;
+                encoder.open_group()?;
+                let pieces = encoder.pieces()?;
+                Ok((encoder, pieces))
+            })
+            .await?;
+        self.outbox.extend(pieces);
+        (self.group_rows, self.group_bytes) = (0, 0);
+        self.settle(encoder);
+        Ok(())
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<Written> {
+        if INLINE_BYTES < self.pending_bytes
+            && let Err(err) = self.encode(true).await
+        {
+            return self.fail(err).await;
+        }
+        let done = match self.encoder() {
+            Err(err) => Err(err),
+            Ok(mut encoder) => {
+                let pending = std::mem::take(&mut self.pending);
+                self.env.compute(move || encoder.finish(&pending)).await
+            }
+        };
+        let sent = match done {
+            Err(err) => Err(err),
+            Ok(pieces) => {
+                self.outbox.extend(pieces);
+                send(&mut *self.upload, std::mem::take(&mut self.outbox)).await
+            }
+        };
+        match sent {
+            Err(err) => self.fail(err).await,
+            Ok(()) => Ok(Written { size: self.upload.finish().await?, rows: self.rows }),
+        }
+    }
+
+    async fn fail(self: Box<Self>, err: Error) -> Result<Written> {
+        self.upload.abort().await;
+        Err(err)
+    }
+
+    fn encoder(&mut self) -> Result<Encoder> {
+        self.encoder.take().ok_or_else(|| Error::internal("the file failed before"))
+    }
+
+    fn settle(&mut self, encoder: Encoder) {
+        self.raw_bytes += std::mem::take(&mut self.pending_bytes) as u64;
+        let open = encoder.columns.iter().flat_map(|it| &it.writers);
+        let (estimate, held) = open.fold((0, 0), |(estimate, held), it| {
+            (estimate + it.get_estimated_total_bytes() as u64, held + it.memory_size() as u64)
+        });
+        self.encoded_bytes = encoder.file.bytes_written() as u64 + estimate;
+        self.held_bytes = held;
+        self.encoder = Some(encoder);
+    }
+}
+
+impl FileWriter for Writer {
+    fn write(&mut self, batch: RecordBatch) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.take(batch))
+    }
+
+    /// Rows not yet encoded count as if they shrank like those before them.
+    fn bytes(&self) -> u64 {
+        let pending = self.pending_bytes as u64;
+        let pending = match self.raw_bytes {
+            0 => pending,
+            raw => pending.saturating_mul(self.encoded_bytes) / raw,
+        };
+        self.encoded_bytes + pending
+    }
+
+    fn memory(&self) -> u64 {
+        let outbox: usize = self.outbox.iter().map(Bytes::len).sum();
+        self.held_bytes + (self.pending_bytes + outbox) as u64
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Written>> {
+        Box::pin(self.close())
+    }
+
+    fn abort(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.upload.abort()
+    }
+}
+
+/// One top-level column of the open row group.
+struct Column {
+    at: usize,
+    field: FieldRef,
+    writers: Vec<ArrowColumnWriter>,
+    blobs: Vec<Blobs>,
+    closed: Vec<Chunk>,
+}
+
+impl Column {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Some(array) = batch.columns().get(self.at) else {
+            return Err(Error::internal("a batch has fewer columns than its file"));
+        };
+        let leaves = compute_leaves(&self.field, array).map_err(encoding)?;
+        for (writer, leaf) in self.writers.iter_mut().zip(&leaves) {
+            writer.write(leaf).map_err(encoding)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        for (writer, blobs) in self.writers.drain(..).zip(self.blobs.drain(..)) {
+            let chunk = writer.close().map_err(encoding)?;
+            self.closed.push(Chunk::new(&chunk, &blobs)?);
+        }
+        Ok(())
+    }
+}
+
+/// The file and its open row group. What moves into jobs.
+struct Encoder {
+    file: SerializedFileWriter<Pieces>,
+    factory: ArrowRowGroupWriterFactory,
+    shelf: Arc<Shelf>,
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    groups: usize,
+}
+
+impl Encoder {
+    fn new(schema: SchemaRef, options: &FileOptions) -> Result<Encoder> {
+        let properties = WriterProperties::builder()
+            .set_created_by(format!("Lakebed version {}", env!("CARGO_PKG_VERSION")))
+            .set_compression(compression(&options.compression)?)
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_coerce_types(true)
+            .build();
+        let unsupported = |err: ParquetError| {
+            Error::new(Code::UnsupportedData, "the columns cannot be stored as Parquet")
+                .because(err)
+        };
+        if schema.fields().is_empty() {
+            return Err(Error::new(
+                Code::UnsupportedData,
+                "a data file needs at least one column that is neither void nor a partition column",
+            ));
+        }
+        let converted = ArrowSchemaConverter::new()
+            .with_coerce_types(true)
+            .schema_root("schema")
+            .convert(&schema)
+            .map_err(unsupported)?;
+        let root = converted.root_schema_ptr();
+        let file = SerializedFileWriter::new(Pieces::default(), root, Arc::new(properties))
+            .map_err(unsupported)?;
+        let shelf = Arc::new(Shelf::default());
+        let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema))
+            .with_page_store_factory(Arc::clone(&shelf) as _);
+        let mut encoder = Encoder { file, factory, shelf, schema, columns: Vec::new(), groups: 0 };
+        encoder.open_group()?;
+        Ok(encoder)
+    }
+
+    fn open_group(&mut self) -> Result<()> {
+        let writers = self.factory.create_column_writers(self.groups).map_err(encoding)?;
+        let mut leaves = writers.into_iter().zip(self.shelf.take());
+        self.groups += 1;
+        self.columns.clear();
+        for (at, field) in self.schema.fields().iter().enumerate() {
+            let (writers, blobs) = leaves.by_ref().take(leaf_count(field)).unzip();
+            let field = Arc::clone(field);
+            self.columns.push(Column { at, field, writers, blobs, closed: Vec::new() });
+        }
+        Ok(())
+    }
+
+    fn place(&mut self) -> Result<()> {
+        let mut group = self.file.next_row_group().map_err(encoding)?;
+        for chunk in self.columns.drain(..).flat_map(|it| it.closed) {
+            let close = chunk.close().clone();
+            group.append_column(&chunk, close).map_err(encoding)?;
+        }
+        group.close().map_err(encoding)?;
+        Ok(())
+    }
+
+    fn pieces(&mut self) -> Result<Vec<Bytes>> {
+        self.file.flush().map_err(|it| encoding(it.into()))?;
+        Ok(self.file.inner_mut().take())
+    }
+
+    /// Encodes the last rows, if any are left, and the footer.
+    fn finish(&mut self, pending: &[RecordBatch]) -> Result<Vec<Bytes>> {
+        for batch in pending {
+            self.columns.iter_mut().try_for_each(|it| it.write(batch))?;
+        }
+        self.columns.iter_mut().try_for_each(Column::close)?;
+        let rows = self.columns.iter().flat_map(|it| &it.closed).map(|it| it.close().rows_written);
+        if rows.max().is_some_and(|it| 0 < it) {
+            self.place()?;
+        }
+        self.file.finish().map_err(encoding)?;
+        self.pieces()
+    }
+}
+
+/// Where the Parquet library writes: memory, cut into pieces.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Bytes>,
+    open: Vec<u8>,
+}
+
+impl Pieces {
+    fn take(&mut self) -> Vec<Bytes> {
+        if !self.open.is_empty() {
+            self.done.push(std::mem::take(&mut self.open).into());
+        }
+        std::mem::take(&mut self.done)
+    }
+}
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.open.extend_from_slice(bytes);
+        if PIECE_BYTES <= self.open.len() {
+            self.done.push(std::mem::take(&mut self.open).into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes the batches to every column. Each job takes the next column that nobody has, so a heavy
+/// one does not hold up the rest.
+async fn encode(
+    env: &Env,
+    mut columns: Vec<Column>,
+    batches: Arc<[RecordBatch]>,
+    close: bool,
+) -> Result<Vec<Column>> {
+    let weight = |it: &Column| -> usize { it.writers.iter().map(|it| it.memory_size()).sum() };
+    columns.sort_by_cached_key(|it| (usize::MAX - weight(it), it.at));
+    let jobs = env.cores().clamp(1, columns.len().max(1));
+    let queue = Arc::new(Mutex::new(VecDeque::from(columns)));
+    let run = |_| {
+        let (queue, batches) = (Arc::clone(&queue), Arc::clone(&batches));
+        env.compute(move || {
+            let mut done = Vec::new();
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let Some(mut column) = next else { return Ok(done) };
+                batches.iter().try_for_each(|it| column.write(it))?;
+                if close {
+                    column.close()?;
+                }
+                done.push(column);
+            }
+        })
+    };
+    let done = try_join_all((0..jobs).map(run)).await?;
+    let mut done: Vec<Column> = done.into_iter().flatten().collect();
+    done.sort_by_key(|it| it.at);
+    Ok(done)
+}
+
+async fn send(upload: &mut dyn Upload, pieces: Vec<Bytes>) -> Result<()> {
+    for piece in pieces {
+        upload.write(piece).await?;
+    }
+    Ok(())
+}
+
+/// End of the file name, as other writers of Parquet name it.
+pub(super) fn extension(options: &FileOptions) -> String {
+    let codec = match options.compression.0.as_str() {
+        "none" | "uncompressed" => return ".parquet".to_string(),
+        "gzip" => "gz",
+        "brotli" => "br",
+        other => other,
+    };
+    format!(".{codec}.parquet")
+}
+
+fn compression((name, level): &(String, Option<i32>)) -> Result<Compression> {
+    let bad = |err: ParquetError| {
+        Error::invalid(format!("compression level {} of `{name}`", level.unwrap_or_default()))
+            .because(err)
+    };
+    let unsigned = |default: u32| match level {
+        None => Ok(default),
+        Some(it) => u32::try_from(*it)
+            .map_err(|_| Error::invalid(format!("compression level {it} of `{name}`"))),
+    };
+    Ok(match name.as_str() {
+        "zstd" => Compression::ZSTD(ZstdLevel::try_new(level.unwrap_or(1)).map_err(bad)?),
+        "snappy" => Compression::SNAPPY,
+        "none" | "uncompressed" => Compression::UNCOMPRESSED,
+        "gzip" => Compression::GZIP(GzipLevel::try_new(unsigned(6)?).map_err(bad)?),
+        "lz4" => Compression::LZ4_RAW,
+        "brotli" => Compression::BROTLI(BrotliLevel::try_new(unsigned(1)?).map_err(bad)?),
+        _ => {
+            let known = "zstd, snappy, gzip, lz4, brotli, none";
+            return Err(Error::invalid(format!("compression `{name}` is not one of {known}")));
+        }
+    })
+}
+
+fn leaf_count(field: &FieldRef) -> usize {
+    use arrow_schema::DataType::{List, Map, Struct};
+    match field.data_type() {
+        Struct(fields) => fields.iter().map(leaf_count).sum(),
+        List(element) | Map(element, _) => leaf_count(element),
+        _ => 1,
+    }
+}
+
+/// Bytes of the rows of a batch, not of the buffers that they are cut from.
+pub(super) fn slice_bytes(batch: &RecordBatch) -> usize {
+    let size = |it: &arrow_array::ArrayRef| {
+        it.to_data().get_slice_memory_size().unwrap_or_else(|_| it.get_array_memory_size())
+    };
+    batch.columns().iter().map(size).sum()
+}
+
+/// What `part` of `whole` is of `bytes`.
+fn share(bytes: usize, part: usize, whole: usize) -> usize {
+    bytes.checked_mul(part).map_or(bytes, |it| it / whole.max(1))
+}
+
+fn encoding(err: ParquetError) -> Error {
+    Error::internal("the rows could not be encoded as Parquet").because(err)
+}
