@@ -112,6 +112,7 @@ pub fn render(state: &TableState, now: Timestamp) -> Result<Checkpoint> {
         size: i64::try_from(actions).ok(),
         parts: None,
         size_in_bytes: Some(bytes.len() as u64),
+        num_of_add_files: Some(files),
     };
     Ok(Checkpoint { bytes, actions, files, hint })
 }
