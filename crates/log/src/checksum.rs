@@ -1,6 +1,18 @@
 //! The version checksum (`.crc`): compute, advance by one commit, compare.
+//!
+//! A checksum says how many files and bytes a version has, and repeats its small actions, so that
+//! a reader can notice that it replayed something else. It is an aid, never an authority: nothing
+//! that a checksum says changes what a table is, and one that makes no sense is no checksum.
 
-use crate::error::Result;
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use serde_json::value::RawValue;
+
+use crate::action::Action;
+use crate::error::{Code, Error, Result};
+use crate::segment::Strict;
 use crate::state::{Head, TableState};
 
 /// Contents of a `.crc` file: what the protocol requires.
@@ -15,15 +27,190 @@ pub struct Checksum {
     pub head: Head,
 }
 
+/// The document, in the order in which it is written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    txn_id: Option<&'a str>,
+    table_size_bytes: i64,
+    num_files: i64,
+    num_metadata: u32,
+    num_protocol: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_commit_timestamp_opt: Option<i64>,
+    set_transactions: Vec<Box<RawValue>>,
+    domain_metadata: Vec<Box<RawValue>>,
+    metadata: Option<Box<RawValue>>,
+    protocol: Option<Box<RawValue>>,
+}
+
 impl Checksum {
     /// From a whole state.
-    pub fn of(_state: &TableState) -> Checksum { todo!() }
-    /// The next version's, from this one and the counts of one commit.
-    pub fn advance(&self, _head: &Head, _files_delta: i64, _bytes_delta: i64) -> Option<Checksum> { todo!() }
-    /// The JSON document.
-    pub fn to_json(&self) -> String { todo!() }
-    /// `(tableSizeBytes, numFiles, txnId)` of a stored one; `None` if it makes no sense: checksums are lenient.
-    pub fn parse_counts(_bytes: &[u8]) -> Option<(i64, i64, Option<String>)> { todo!() }
-    /// Does a stored checksum agree with the state? `checksum-mismatch` says in what.
-    pub fn compare(_bytes: &[u8], _state: &TableState) -> Result<()> { todo!() }
+    pub fn of(state: &TableState) -> Checksum {
+        Checksum {
+            txn_id: state.head.txn_id().map(str::to_string),
+            table_size_bytes: i64::try_from(state.files.total_bytes()).unwrap_or(i64::MAX),
+            num_files: i64::try_from(state.files.len()).unwrap_or(i64::MAX),
+            in_commit_timestamp: in_commit_timestamp(&state.head),
+            head: state.head.clone(),
+        }
+    }
+
+    /// The next version's, from this one and the counts of one commit: so a writer that holds no
+    /// files writes checksums all the same.
+    ///
+    /// `None` if that makes no sense: `head` is not of the next version, or a count would leave
+    /// its range. Then none is written.
+    pub fn advance(&self, head: &Head, files_delta: i64, bytes_delta: i64) -> Option<Checksum> {
+        if self.head.version.next() != Some(head.version) {
+            return None;
+        }
+        let moved = |it: i64, by: i64| it.checked_add(by).filter(|it| 0 <= *it);
+        Some(Checksum {
+            txn_id: head.txn_id().map(str::to_string),
+            table_size_bytes: moved(self.table_size_bytes, bytes_delta)?,
+            num_files: moved(self.num_files, files_delta)?,
+            in_commit_timestamp: in_commit_timestamp(head),
+            head: head.clone(),
+        })
+    }
+
+    /// The JSON document. The same checksum gives the same text.
+    pub fn to_json(&self) -> String {
+        let head = &self.head;
+        let txns = head.txns.values().cloned().map(Action::SetTransaction);
+        let domains = head.domains.values().cloned().map(Action::DomainMetadata);
+        let document = Document {
+            txn_id: self.txn_id.as_deref(),
+            table_size_bytes: self.table_size_bytes,
+            num_files: self.num_files,
+            num_metadata: 1,
+            num_protocol: 1,
+            in_commit_timestamp_opt: self.in_commit_timestamp,
+            set_transactions: txns.filter_map(|it| inner(&it)).collect(),
+            domain_metadata: domains.filter_map(|it| inner(&it)).collect(),
+            metadata: inner(&Action::Metadata(head.metadata.clone())),
+            protocol: inner(&Action::Protocol(head.protocol.clone())),
+        };
+        serde_json::to_string(&document).unwrap_or_default()
+    }
+
+    /// `(tableSizeBytes, numFiles, txnId)` of a stored one; `None` if it makes no sense: checksums
+    /// are lenient.
+    pub fn parse_counts(bytes: &[u8]) -> Option<(i64, i64, Option<String>)> {
+        let stored = Stored::parse(bytes)?;
+        Some((stored.count("tableSizeBytes")?, stored.count("numFiles")?, stored.txn_id()))
+    }
+
+    /// Does a stored checksum agree with the state?
+    ///
+    /// What the protocol requires must be there and equal; what it leaves optional must be equal
+    /// where it is there, but for the transaction id, which a version without `commitInfo` lacks.
+    ///
+    /// # Errors
+    ///
+    /// `checksum-mismatch` says in what.
+    pub fn compare(bytes: &[u8], state: &TableState) -> Result<()> {
+        let mismatch = |what: String| Err(Error::new(Code::ChecksumMismatch, what));
+        let Some(stored) = Stored::parse(bytes) else {
+            return mismatch("the version checksum is not a JSON object".to_string());
+        };
+        let ours = Checksum::of(state);
+        let counts = [
+            ("tableSizeBytes", ours.table_size_bytes),
+            ("numFiles", ours.num_files),
+            ("numMetadata", 1),
+            ("numProtocol", 1),
+        ];
+        for (key, ours) in counts {
+            match stored.count(key) {
+                Some(it) if it == ours => {}
+                Some(it) => {
+                    return mismatch(format!("`{key}` is {it} in the checksum, {ours} in the log"));
+                }
+                None => return mismatch(format!("the checksum has no sound `{key}`")),
+            }
+        }
+        let head = &state.head;
+        if stored.action("protocol", "protocol") != Some(Action::Protocol(head.protocol.clone())) {
+            return mismatch("`protocol` differs from that of the log".to_string());
+        }
+        if stored.action("metadata", "metaData") != Some(Action::Metadata(head.metadata.clone())) {
+            return mismatch("`metadata` differs from that of the log".to_string());
+        }
+        let txns = head.txns.values().cloned().map(Action::SetTransaction);
+        let domains = head.domains.values().cloned().map(Action::DomainMetadata);
+        if !stored.holds("setTransactions", "txn", txns) {
+            return mismatch("`setTransactions` differ from those of the log".to_string());
+        }
+        if !stored.holds("domainMetadata", "domainMetadata", domains) {
+            return mismatch("`domainMetadata` differ from those of the log".to_string());
+        }
+        match (stored.txn_id(), ours.txn_id) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                mismatch(format!("`txnId` is `{theirs}` in the checksum, `{ours}` in the log"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
+
+/// Present exactly if the table has in-commit timestamps enabled.
+fn in_commit_timestamp(head: &Head) -> Option<i64> {
+    let info = head.commit_info.as_ref().filter(|_| head.properties.enable_in_commit_timestamps);
+    info.and_then(|it| it.in_commit_timestamp())
+}
+
+/// An action as its line has it, without the name around it.
+fn inner(action: &Action) -> Option<Box<RawValue>> {
+    let line = action.to_json_line();
+    let (_, rest) = line.split_once(':')?;
+    RawValue::from_string(rest.strip_suffix('}')?.to_string()).ok()
+}
+
+/// A checksum as stored.
+struct Stored(serde_json::Map<String, Json>);
+
+impl Stored {
+    fn parse(bytes: &[u8]) -> Option<Stored> {
+        match serde_json::from_slice(bytes).ok()? {
+            Strict(Json::Object(fields)) => Some(Stored(fields)),
+            Strict(_) => None,
+        }
+    }
+
+    fn count(&self, key: &str) -> Option<i64> {
+        self.0.get(key)?.as_i64().filter(|it| 0 <= *it)
+    }
+
+    fn txn_id(&self) -> Option<String> {
+        Some(self.0.get("txnId")?.as_str()?.to_string())
+    }
+
+    fn action(&self, key: &str, name: &str) -> Option<Action> {
+        named(self.0.get(key)?, name)
+    }
+
+    /// Does the list, if there is one, hold exactly these, in any order?
+    fn holds(&self, key: &str, name: &str, wanted: impl Iterator<Item = Action>) -> bool {
+        let items = match self.0.get(key) {
+            None | Some(Json::Null) => return true,
+            Some(Json::Array(items)) => items,
+            Some(_) => return false,
+        };
+        let line = |it: Action| it.to_json_line();
+        let wanted: BTreeSet<String> = wanted.map(line).collect();
+        let stored: Option<BTreeSet<String>> =
+            items.iter().map(|it| named(it, name).map(line)).collect();
+        items.len() == wanted.len() && stored == Some(wanted)
+    }
+}
+
+fn named(fields: &Json, name: &str) -> Option<Action> {
+    let line = format!("{{\"{name}\":{fields}}}");
+    Action::from_json_line(line.as_bytes()).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests;

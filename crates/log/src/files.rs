@@ -31,8 +31,8 @@ mod layer;
 
 pub use layer::{Chunk, Layer, TombstoneChunk};
 
-pub(crate) use keys::Keys;
-use keys::{Index, hash};
+use keys::Index;
+pub(crate) use keys::{Keys, hash};
 
 /// The live files of a version, in chunks shared between versions, newest chunk first; and the
 /// tombstones.

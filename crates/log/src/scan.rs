@@ -1,20 +1,49 @@
 //! `Scan` and state to a `ScanPlan`.
+//!
+//! Planning decides which files a read opens. It goes from cheap to dear: partition values are
+//! judged once per distinct tuple (a table of a million files may have a few hundred), and only
+//! what they leave in is judged by the statistics of each file, of which only the columns that the
+//! filter names are parsed.
+//!
+//! ```text
+//!   live files --partition tuple--> typed once --skips?--> statistics --skips?--> ScanTask
+//! ```
+//!
+//! A plan may hold files without a matching row, never the reverse: what is unknown is read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_array::Array;
+use arrow_schema::{Schema as ArrowSchema, SchemaRef};
+use hashbrown::HashTable;
 
 use crate::action::DeletionVector;
-use crate::error::Result;
-use crate::expr::Expr;
-use crate::schema::Schema;
-use crate::state::TableState;
+use crate::batch::Adds;
+use crate::error::{Code, Error, Result};
+use crate::expr::{Expr, col};
+use crate::files::hash;
+use crate::schema::{DataType, PrimitiveType, Schema, StructField};
+use crate::skip::Skipper;
+use crate::state::{Head, TableState};
+use crate::stats::{Reader, Stats};
 use crate::support::ReadPermit;
+use crate::uri;
 use crate::value::Value;
 use crate::version::Version;
 
-/// What to read. An inert value.
+/// Rows of a batch, unless the scan says otherwise.
+const BATCH_ROWS: usize = 8192;
+
+/// What to read. An inert value: building one does nothing.
+///
+/// ```
+/// use lakebed_log::expr::{col, lit};
+/// use lakebed_log::scan::Scan;
+///
+/// let scan = Scan::new().columns(["user", "ts"]).filter(col("n").gt(lit(10))).limit(100);
+/// assert_eq!(scan.row_limit(), Some(100));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use = "a scan does nothing until it is planned or read"]
 pub struct Scan {
@@ -26,17 +55,48 @@ pub struct Scan {
 
 impl Scan {
     /// Everything.
-    pub fn new() -> Scan { Scan::default() }
-    /// Only these columns, in this order; top-level names.
+    pub fn new() -> Scan {
+        Scan::default()
+    }
+
+    /// Only these columns, in this order; top-level names. Defaults to all of them.
     pub fn columns<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Scan {
         Scan { columns: Some(columns.into_iter().map(Into::into).collect()), ..self }
     }
-    /// Only rows for which it is true. Called twice: both.
-    pub fn filter(self, filter: Expr) -> Scan { Scan { filter: Some(filter), ..self } }
-    /// At most this many rows.
-    pub fn limit(self, rows: u64) -> Scan { Scan { limit: Some(rows), ..self } }
-    /// At most this many rows per batch. Defaults to 8,192.
-    pub fn batch_rows(self, rows: usize) -> Scan { Scan { batch_rows: Some(rows), ..self } }
+
+    /// Only rows for which it is true. Called twice: both. Defaults to all rows.
+    pub fn filter(self, filter: Expr) -> Scan {
+        let filter = match self.filter {
+            Some(first) => Expr::And(vec![first, filter]),
+            None => filter,
+        };
+        Scan { filter: Some(filter), ..self }
+    }
+
+    /// At most this many rows. Defaults to no limit.
+    pub fn limit(self, rows: u64) -> Scan {
+        Scan { limit: Some(rows), ..self }
+    }
+
+    /// At most this many rows per batch, at least one. Defaults to 8,192.
+    pub fn batch_rows(self, rows: usize) -> Scan {
+        Scan { batch_rows: Some(rows), ..self }
+    }
+
+    /// The columns asked for; `None` is all.
+    pub fn projection(&self) -> Option<&[String]> {
+        self.columns.as_deref()
+    }
+
+    /// The filter, not bound to a schema yet.
+    pub fn predicate(&self) -> Option<&Expr> {
+        self.filter.as_ref()
+    }
+
+    /// The most rows asked for.
+    pub fn row_limit(&self) -> Option<u64> {
+        self.limit
+    }
 }
 
 /// Which files to read for a scan, and how.
@@ -71,30 +131,283 @@ pub struct ScanTask {
     pub deletion_vector: Option<DeletionVector>,
 }
 
-/// Plans. Needs a state wide enough for the filter: see [`needs_stats`]. Errors: `unknown-column`,
-/// `invalid-expression`, `invalid-partition-value`, `invalid-path`, `path-escape`.
-pub fn plan(_state: &TableState, _permit: ReadPermit, _scan: &Scan) -> Result<ScanPlan> { todo!() }
+/// Plans a read of `state`.
+///
+/// The state should be wide enough for the filter, see [`needs_stats`]; from a narrower one the
+/// plan is sound too, and holds more files.
+///
+/// # Errors
+///
+/// `unknown-column`, `invalid-expression` and `invalid-argument` are the caller's.
+/// `invalid-partition-value` if a file lacks the value of a partition column or has one that is
+/// not of its type; `invalid-path`, `path-escape`, `unsupported-path` for the path of a file that
+/// would be read.
+pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<ScanPlan> {
+    let head = &state.head;
+    let schema = project(&head.schema, scan.projection())?;
+    let filter = bound_filter(head, scan)?;
+    let skipper = filter.as_ref().map(|it| skipper(head, it));
+    let wanted = skipper.as_ref().map_or(&[][..], Skipper::stats_columns);
+
+    let mut planner = Planner {
+        partitions: Partitions::new(head),
+        reader: Reader::new(&head.schema, Some(wanted)),
+        wanted,
+        skipper: skipper.as_ref(),
+        schema: &head.schema,
+        tasks: Vec::new(),
+    };
+    for at in state.files.iter() {
+        let (adds, row) =
+            state.files.row(at).ok_or_else(|| Error::internal(format!("no file at {at:?}")))?;
+        planner.file(adds, row)?;
+    }
+
+    let Planner { tasks, partitions, .. } = planner;
+    let read = partitions.entries.iter().filter(|it| it.read).count();
+    Ok(ScanPlan {
+        version: head.version,
+        tasks,
+        considered: state.files.len(),
+        partitions_considered: u64::try_from(partitions.entries.len()).unwrap_or(u64::MAX),
+        partitions_read: u64::try_from(read).unwrap_or(u64::MAX),
+        schema,
+        table_schema: Arc::clone(&head.schema),
+        filter,
+        limit: scan.limit,
+        batch_rows: scan.batch_rows.unwrap_or(BATCH_ROWS).max(1),
+    })
+}
 
 /// Does the filter of this scan use statistics, so that a narrow state is not enough?
-pub fn needs_stats(_head: &crate::state::Head, _scan: &Scan) -> Result<bool> { todo!() }
+///
+/// # Errors
+///
+/// `unknown-column` and `invalid-expression`, as [`plan`].
+pub fn needs_stats(head: &Head, scan: &Scan) -> Result<bool> {
+    let filter = bound_filter(head, scan)?;
+    Ok(filter.is_some_and(|it| !skipper(head, &it).stats_columns().is_empty()))
+}
 
 impl ScanPlan {
     /// The version read.
-    pub fn version(&self) -> Version { self.version }
+    pub fn version(&self) -> Version {
+        self.version
+    }
     /// The files to read, in a fixed order.
-    pub fn tasks(&self) -> &[ScanTask] { &self.tasks }
+    pub fn tasks(&self) -> &[ScanTask] {
+        &self.tasks
+    }
     /// How many live files were considered.
-    pub fn considered(&self) -> u64 { self.considered }
+    pub fn considered(&self) -> u64 {
+        self.considered
+    }
     /// How many distinct partitions the table has, and how many are read.
-    pub fn partitions(&self) -> (u64, u64) { (self.partitions_read, self.partitions_considered) }
+    pub fn partitions(&self) -> (u64, u64) {
+        (self.partitions_read, self.partitions_considered)
+    }
     /// Shape of the batches a read yields.
-    pub fn schema(&self) -> &SchemaRef { &self.schema }
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
     /// The table's schema.
-    pub fn table_schema(&self) -> &Arc<Schema> { &self.table_schema }
+    pub fn table_schema(&self) -> &Arc<Schema> {
+        &self.table_schema
+    }
     /// The bound filter, applied to every row.
-    pub fn filter(&self) -> Option<&Expr> { self.filter.as_ref() }
+    pub fn filter(&self) -> Option<&Expr> {
+        self.filter.as_ref()
+    }
     /// At most this many rows.
-    pub fn limit(&self) -> Option<u64> { self.limit }
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
     /// At most this many rows per batch.
-    pub fn batch_rows(&self) -> usize { self.batch_rows }
+    pub fn batch_rows(&self) -> usize {
+        self.batch_rows
+    }
 }
+
+fn skipper(head: &Head, filter: &Expr) -> Skipper {
+    Skipper::new(filter, &head.schema, &head.metadata.partition_columns)
+}
+
+fn bound_filter(head: &Head, scan: &Scan) -> Result<Option<Expr>> {
+    let Some(filter) = scan.predicate() else { return Ok(None) };
+    let bound = filter.bind(&head.schema)?;
+    match bound.data_type(&head.schema)? {
+        DataType::Primitive(PrimitiveType::Boolean) => Ok(Some(bound)),
+        _ => {
+            let what = format!("the filter `{filter}` is not a condition");
+            Err(Error::new(Code::InvalidExpression, what))
+        }
+    }
+}
+
+/// The Arrow shape of the columns asked for, in the order asked for.
+fn project(schema: &Schema, columns: Option<&[String]>) -> Result<SchemaRef> {
+    let arrow = schema.to_arrow();
+    let Some(columns) = columns else { return Ok(arrow) };
+    let mut indices: Vec<usize> = Vec::with_capacity(columns.len());
+    for name in columns {
+        let field = column(schema, name)?;
+        let index = schema.fields().iter().position(|it| it.name == field.name);
+        let index = index.ok_or_else(|| Error::internal("a field is not in its schema"))?;
+        if indices.contains(&index) {
+            return Err(Error::invalid(format!("column `{}` is asked for twice", field.name)));
+        }
+        indices.push(index);
+    }
+    let fields = arrow.fields();
+    let fields: Vec<_> = indices.into_iter().filter_map(|it| fields.get(it).cloned()).collect();
+    Ok(Arc::new(ArrowSchema::new(fields)))
+}
+
+/// A top-level column: the exact name first, then ignoring case.
+fn column<'a>(schema: &'a Schema, name: &str) -> Result<&'a StructField> {
+    schema.field(name).ok_or_else(|| match col(name).bind(schema) {
+        Err(unknown) => unknown,
+        Ok(_) => Error::new(Code::UnknownColumn, format!("there is no column `{name}`")),
+    })
+}
+
+/// Judges files one by one and collects those to read.
+struct Planner<'a> {
+    partitions: Partitions,
+    reader: Reader,
+    wanted: &'a [Vec<String>],
+    skipper: Option<&'a Skipper>,
+    schema: &'a Schema,
+    tasks: Vec<ScanTask>,
+}
+
+impl Planner<'_> {
+    fn file(&mut self, adds: &Adds, row: usize) -> Result<()> {
+        let partition = self.partitions.of(adds, row, self.skipper)?;
+        if partition.skipped {
+            return Ok(());
+        }
+        let stats = stats_at(adds, row, &self.reader, self.schema, self.wanted);
+        if let (Some(skipper), Some(stats)) = (self.skipper, &stats)
+            && skipper.skips(&partition.values, stats)
+        {
+            return Ok(());
+        }
+        partition.read = true;
+        let values = Arc::clone(&partition.values);
+
+        let path = adds.path().value(row);
+        let has_vector = adds.deletion_vector().is_valid(row);
+        self.tasks.push(ScanTask {
+            key: uri::decode(path)?.into_owned(),
+            path: path.to_string(),
+            size: u64::try_from(adds.size().value(row)).unwrap_or(0),
+            num_records: stats.and_then(|it| it.num_records),
+            partition: values,
+            deletion_vector: if has_vector { adds.get(row)?.deletion_vector } else { None },
+        });
+        Ok(())
+    }
+}
+
+/// What is known of one file. JSON first: it is what a commit holds, and exact.
+fn stats_at(
+    adds: &Adds,
+    row: usize,
+    reader: &Reader,
+    schema: &Schema,
+    wanted: &[Vec<String>],
+) -> Option<Stats> {
+    if let Some(json) = adds.stats().filter(|it| it.is_valid(row)) {
+        return Some(reader.read(json.value(row)));
+    }
+    let parsed = adds.stats_parsed().filter(|it| it.is_valid(row))?;
+    Some(Stats::from_struct(parsed, row, schema, Some(wanted)))
+}
+
+/// The distinct partition tuples met so far, each typed and judged once.
+struct Partitions {
+    columns: Vec<(String, PrimitiveType)>,
+    entries: Vec<Partition>,
+    by_hash: HashTable<(u64, usize)>,
+    /// Files of one partition mostly stand together.
+    last: usize,
+}
+
+struct Partition {
+    /// As in the log, in column order.
+    raw: Vec<Option<String>>,
+    values: Arc<BTreeMap<String, Option<Value>>>,
+    /// No row of it can match.
+    skipped: bool,
+    /// A file of it is read.
+    read: bool,
+}
+
+impl Partitions {
+    fn new(head: &Head) -> Partitions {
+        let typed = |name: &String| match head.schema.field(name)?.data_type {
+            DataType::Primitive(of) => Some((name.clone(), of)),
+            _ => None,
+        };
+        let columns = head.metadata.partition_columns.iter().filter_map(typed).collect();
+        Partitions { columns, entries: Vec::new(), by_hash: HashTable::new(), last: 0 }
+    }
+
+    fn of(&mut self, adds: &Adds, row: usize, skipper: Option<&Skipper>) -> Result<&mut Partition> {
+        let at = match self.entries.get(self.last) {
+            Some(last) if self.matches(last, adds, row) => self.last,
+            _ => self.look_up(adds, row, skipper)?,
+        };
+        self.last = at;
+        self.entries.get_mut(at).ok_or_else(|| Error::internal("no such partition"))
+    }
+
+    fn matches(&self, entry: &Partition, adds: &Adds, row: usize) -> bool {
+        self.columns.iter().zip(&entry.raw).all(|((name, _), raw)| {
+            adds.partition_value(row, name).is_some_and(|it| it == raw.as_deref())
+        })
+    }
+
+    fn look_up(&mut self, adds: &Adds, row: usize, skipper: Option<&Skipper>) -> Result<usize> {
+        let mut combined = 0u64;
+        for (name, _) in &self.columns {
+            let value = adds.partition_value(row, name).flatten();
+            combined = combined.rotate_left(5) ^ value.map_or(1, hash);
+        }
+        let same = |(hash, at): &(u64, usize)| {
+            let entry = self.entries.get(*at);
+            *hash == combined && entry.is_some_and(|it| self.matches(it, adds, row))
+        };
+        if let Some((_, at)) = self.by_hash.find(combined, same) {
+            return Ok(*at);
+        }
+        let at = self.entries.len();
+        self.entries.push(self.parse(adds, row, skipper)?);
+        self.by_hash.insert_unique(combined, (combined, at), |(hash, _)| *hash);
+        Ok(at)
+    }
+
+    fn parse(&self, adds: &Adds, row: usize, skipper: Option<&Skipper>) -> Result<Partition> {
+        let (mut raw, mut values) = (Vec::new(), BTreeMap::new());
+        for (name, of) in &self.columns {
+            let Some(text) = adds.partition_value(row, name) else {
+                let path = adds.path().value(row);
+                let what = format!("file `{path}` has no value of partition column `{name}`");
+                return Err(Error::new(Code::InvalidPartitionValue, what));
+            };
+            let value = match text {
+                Some(text) => Value::from_partition(text, *of)
+                    .map_err(|it| it.at(format!("partition column `{name}`")))?,
+                None => None,
+            };
+            raw.push(text.map(str::to_string));
+            values.insert(name.clone(), value);
+        }
+        let skipped = skipper.is_some_and(|it| it.skips_partition(&values));
+        Ok(Partition { raw, values: Arc::new(values), skipped, read: false })
+    }
+}
+
+#[cfg(test)]
+mod tests;
