@@ -1,15 +1,44 @@
 //! `LogBatch`: one log file as Arrow columns, from JSON lines or Parquet bytes.
 //!
-//! The file actions keep the shape of a checkpoint's `add` and `remove` columns, so that a checkpoint decodes into
-//! them without a copy and is written from them without one.
+//! A table has a handful of actions of each kind but one: files, of which it may have ten million. So the
+//! few become structs, and the file actions keep the shape that a checkpoint gives its `add` and
+//! `remove` columns:
+//!
+//! ```text
+//!            add                                          remove
+//!   path     partitionValues  size  ..  [stats  tags]     path  deletionTimestamp  ..
+//!   a        {day: 1}         100       {"numRecords"..   c     1700000000000
+//!   b        {day: 2}         120       ..
+//! ```
+//!
+//! A checkpoint decodes into them without a copy, a checkpoint is written from them without one, and
+//! replay only decides which rows live. A commit is decoded into the same columns straight from its text:
+//! no tree, no struct per file, and what the caller will not look at is checked and dropped.
+//!
+//! Both forms are input that anyone can write. Text is taken strictly ([`LogBatch::from_json`]); Parquet is
+//! cast where the same values can be stored in several ways and refused otherwise
+//! ([`LogBatch::from_parquet`]).
+
+mod build;
+mod columns;
+mod footer;
+mod json;
+mod parquet;
+mod rules;
 
 use std::sync::Arc;
 
-use arrow_array::{BooleanArray, Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StructArray};
-use arrow_schema::SchemaRef;
+use arrow_array::Int32Array;
 use bytes::Bytes;
 
-use crate::action::{AddCdc, Add, CheckpointMetadata, CommitInfo, DomainMetadata, Metadata, Protocol, Remove, SetTransaction, Sidecar};
+pub use columns::{Adds, Removes};
+pub use footer::{Footer, parquet_footer};
+pub use parquet::{decode_parquet, parquet_ranges};
+
+use crate::action::{
+    Action, AddCdc, CheckpointMetadata, CommitInfo, DomainMetadata, Metadata, Protocol,
+    SetTransaction, Sidecar,
+};
 use crate::error::Result;
 
 /// What of the file actions to decode.
@@ -26,9 +55,9 @@ pub enum Width {
 /// One log file, decoded: columns of equal length, one file action per row, in file order.
 #[derive(Clone, Debug, Default)]
 pub struct LogBatch {
-    /// `add` actions.
+    /// `add` actions; `None` if there are none or they were not asked for.
     pub adds: Option<Adds>,
-    /// `remove` actions.
+    /// `remove` actions; `None` if there are none or they were not asked for.
     pub removes: Option<Removes>,
     /// `cdc` actions.
     pub cdc: Vec<AddCdc>,
@@ -52,99 +81,79 @@ pub struct LogBatch {
     pub actions: u64,
 }
 
-/// `add` actions as columns. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Adds(RecordBatch);
-
-/// `remove` actions as columns. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Removes(RecordBatch);
-
-// Columns, in this order, names as in the protocol:
-//   Adds:    path Utf8 !null, partitionValues Map<Utf8, Utf8?> !null, size Int64 !null, modificationTime Int64 !null,
-//            dataChange Boolean !null, deletionVector Struct<storageType Utf8, pathOrInlineDv Utf8, offset Int32?,
-//            sizeInBytes Int32, cardinality Int64>?, baseRowId Int64?, defaultRowCommitVersion Int64?,
-//            clusteringProvider Utf8?          (Narrow ends here)
-//            stats Utf8?, tags Map<Utf8, Utf8?>?   and, if the checkpoint has it, stats_parsed Struct (last)
-//   Removes: path, deletionTimestamp Int64?, dataChange Boolean !null, extendedFileMetadata Boolean?,
-//            partitionValues Map?, size Int64?, deletionVector?, baseRowId?, defaultRowCommitVersion?
-
 impl LogBatch {
-    /// Decodes a commit or compacted file strictly: one JSON object per line, no duplicate key at any depth, integers
-    /// exact, the limits of `limits`. Blank lines, CRLF and one leading BOM are allowed; a file without any
-    /// line is `corrupt-log`. Checks each action (`invalid-action`, `invalid-protocol`, `invalid-metadata`) and that a
-    /// commit holds no two adds or two removes of one path, no add and remove of one (path, vector), no two metaData,
-    /// protocol, txn of one app, or domain of one name (`invalid-action`). Places errors at `line N`.
-    pub fn from_json(_bytes: &[u8], _width: Width) -> Result<LogBatch> { todo!() }
+    /// Decodes a commit strictly: one JSON object per line, no key twice at any depth, integers exact, the
+    /// limits of [`limits`](crate::limits). Blank lines, CRLF and one leading byte order mark are
+    /// allowed. Unknown actions and fields are stepped over, but they must be sound JSON.
+    ///
+    /// ```
+    /// use lakebed_log::batch::{LogBatch, Width};
+    ///
+    /// # fn main() -> lakebed_log::error::Result<()> {
+    /// let commit = br#"
+    /// {"commitInfo":{"operation":"WRITE"}}
+    /// {"add":{"path":"a.parquet","partitionValues":{},"size":9,"modificationTime":0,"dataChange":true}}
+    /// "#;
+    /// let batch = LogBatch::from_json(commit, Width::Narrow)?;
+    /// assert_eq!(batch.actions, 2);
+    /// assert_eq!(batch.adds.map(|it| it.path().value(0).to_string()).as_deref(), Some("a.parquet"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cost
+    ///
+    /// Linear in `bytes`, in one pass. What is left out by `width` allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// Each placed at `line N`:
+    /// - `corrupt-log`: no line at all, not UTF-8, a line that is not exactly one JSON object, a key that
+    ///   stands twice in one object.
+    /// - `invalid-action`: a field that is missing, of the wrong type or out of range; two actions in
+    ///   one object; two adds, or two removes, of one path; an add and a remove of one path and vector;
+    ///   two of `metaData`, of `protocol`, of a `txn` of one application or of a domain of one name.
+    ///   Paths are compared as [`uri::canonical`](crate::uri::canonical) gives them. At width
+    ///   [`Head`](Width::Head) file actions are not looked into.
+    /// - `invalid-protocol`, `invalid-metadata`, `invalid-schema`: the same for those two actions.
+    /// - `limit-exceeded`: the file, a line, or the nesting is past its limit.
+    pub fn from_json(bytes: &[u8], width: Width) -> Result<LogBatch> {
+        json::decode(bytes, width)
+    }
 
-    /// Decodes a Parquet checkpoint (or part) fully held in memory; one `LogBatch` per call, row groups and batches
-    /// concatenated. `corrupt-checkpoint` for a missing `add` column, wrong types, two actions in a row, null
-    /// required fields, duplicates, no rows; `limit-exceeded`.
-    pub fn from_parquet(_bytes: Bytes, _width: Width) -> Result<LogBatch> { todo!() }
+    /// Decodes a Parquet checkpoint, or one part of it, that is held in memory. Columns may come in any
+    /// order; one that is missing is null, an unknown one is left out. Row groups come out as one batch.
+    ///
+    /// # Cost
+    ///
+    /// Reads the columns that `width` asks for and no others. What it allocates is bounded by a multiple of
+    /// the size of the file.
+    ///
+    /// # Errors
+    ///
+    /// - `corrupt-checkpoint`: not Parquet, cut short, no rows, no `add` column, a column of the wrong
+    ///   type, a row with two actions, a required field that is null, a size that is negative, two rows of
+    ///   one kind or of one file.
+    /// - `invalid-protocol` if the protocol contradicts itself.
+    /// - `limit-exceeded` for a footer or a column past its limit.
+    pub fn from_parquet(bytes: Bytes, width: Width) -> Result<LogBatch> {
+        parquet::from_bytes(bytes, width)
+    }
 
-    /// A batch from actions, for tests and for advancing a state by our own commit.
-    pub fn from_actions(_actions: &[crate::action::Action]) -> Result<LogBatch> { todo!() }
-}
-
-impl Adds {
-    /// The columns of the width.
-    pub fn schema(_width: Width) -> SchemaRef { todo!() }
-    /// Takes columns of that shape.
-    pub fn new(_batch: RecordBatch) -> Result<Adds> { todo!() }
-    /// How many rows.
-    pub fn len(&self) -> usize { self.0.num_rows() }
-    /// No rows?
-    pub fn is_empty(&self) -> bool { self.len() == 0 }
-    /// The columns.
-    pub fn batch(&self) -> &RecordBatch { &self.0 }
-    /// Paths as in the log, encoded.
-    pub fn path(&self) -> &StringArray { todo!() }
-    /// Partition strings.
-    pub fn partition_values(&self) -> &MapArray { todo!() }
-    /// Bytes.
-    pub fn size(&self) -> &Int64Array { todo!() }
-    /// Milliseconds.
-    pub fn modification_time(&self) -> &Int64Array { todo!() }
-    /// Not a mere rearrangement.
-    pub fn data_change(&self) -> &BooleanArray { todo!() }
-    /// Vectors.
-    pub fn deletion_vector(&self) -> &StructArray { todo!() }
-    /// JSON statistics; `None` if decoded narrow.
-    pub fn stats(&self) -> Option<&StringArray> { todo!() }
-    /// Struct statistics of a checkpoint, if it has them and was decoded wide.
-    pub fn stats_parsed(&self) -> Option<&StructArray> { todo!() }
-    /// The string of one partition column at one row; the outer `None`: no such key.
-    pub fn partition_value(&self, _row: usize, _name: &str) -> Option<Option<&str>> { todo!() }
-    /// Unique id of the row's vector.
-    pub fn dv_id(&self, _row: usize) -> Option<String> { todo!() }
-    /// One row as a struct.
-    pub fn get(&self, _row: usize) -> Result<Add> { todo!() }
-}
-
-impl Removes {
-    /// The columns.
-    pub fn schema() -> SchemaRef { todo!() }
-    /// Takes columns of that shape.
-    pub fn new(_batch: RecordBatch) -> Result<Removes> { todo!() }
-    /// How many rows.
-    pub fn len(&self) -> usize { self.0.num_rows() }
-    /// No rows?
-    pub fn is_empty(&self) -> bool { self.len() == 0 }
-    /// The columns.
-    pub fn batch(&self) -> &RecordBatch { &self.0 }
-    /// Paths as in the log, encoded.
-    pub fn path(&self) -> &StringArray { todo!() }
-    /// Milliseconds.
-    pub fn deletion_timestamp(&self) -> &Int64Array { todo!() }
-    /// Vectors.
-    pub fn deletion_vector(&self) -> &StructArray { todo!() }
-    /// Unique id of the row's vector.
-    pub fn dv_id(&self, _row: usize) -> Option<String> { todo!() }
-    /// One row as a struct.
-    pub fn get(&self, _row: usize) -> Result<Remove> { todo!() }
+    /// A batch from actions, at full width, for tests and for advancing a state by our own commit.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-action` if together they break a rule of one commit; see [`LogBatch::from_json`].
+    pub fn from_actions(actions: &[Action]) -> Result<LogBatch> {
+        json::from_actions(actions)
+    }
 }
 
 /// Offsets of nested columns need this type often.
 pub type Offsets = Int32Array;
 /// Shared batches.
 pub type SharedBatch = Arc<LogBatch>;
+
+#[cfg(test)]
+mod tests;

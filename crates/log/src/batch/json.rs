@@ -1,0 +1,210 @@
+//! The text of a commit to a [`LogBatch`], in one pass.
+
+use std::borrow::Cow;
+
+use crate::action::{
+    Action, Add, AddRow, DeletionVector, Entries, NullableMap, Parser, Remove, RemoveRow, Row,
+    VectorRow, Wanted, invalid, line, short,
+};
+use crate::batch::build::{AddsBuilder, RemovesBuilder};
+use crate::batch::rules::{self, Lines};
+use crate::batch::{LogBatch, Width};
+use crate::error::{Code, Error, Result};
+use crate::limits::{COMMIT_BYTES_MAX, LINE_BYTES_MAX};
+
+/// See [`LogBatch::from_json`].
+pub(super) fn decode(bytes: &[u8], width: Width) -> Result<LogBatch> {
+    let text = utf8(bytes)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let wanted = Wanted { files: width > Width::Head, stats: width == Width::Wide };
+    let mut decoder = Decoder::new(width);
+    let mut parser = Parser::new(text);
+    let mut number = 0;
+    let mut documents = 0_u64;
+    while !parser.is_done() {
+        number += 1;
+        let start = parser.at();
+        if parser.end_line() {
+            continue;
+        }
+        let placed = |error: Error| error.at(format!("line {number}"));
+        let row = line(&mut parser, wanted).map_err(placed)?;
+        if !parser.end_line() {
+            return Err(placed(corrupt("something follows the object of the line")));
+        }
+        let length = parser.at() - start;
+        if length > LINE_BYTES_MAX {
+            let what = format!("the line has {length} bytes, the limit is {LINE_BYTES_MAX}");
+            return Err(placed(Error::new(Code::LimitExceeded, what)));
+        }
+        decoder.take(row, number).map_err(placed)?;
+        documents += 1;
+    }
+    if documents == 0 {
+        return Err(corrupt("the file holds no line, not even an empty object"));
+    }
+    decoder.finish()
+}
+
+/// See [`LogBatch::from_actions`].
+pub(super) fn from_actions(actions: &[Action]) -> Result<LogBatch> {
+    let mut decoder = Decoder::new(Width::Wide);
+    for (at, action) in actions.iter().enumerate() {
+        let row = match action {
+            Action::Add(add) => Row::Add(AddRow::from(add)),
+            Action::Remove(remove) => Row::Remove(RemoveRow::from(remove)),
+            other => Row::Other(Some(Box::new(other.clone()))),
+        };
+        decoder.take(row, at + 1)?;
+    }
+    decoder.finish()
+}
+
+/// The text of a commit, within its limit.
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    if u64::try_from(bytes.len()).is_ok_and(|it| it > COMMIT_BYTES_MAX) {
+        let what = format!("the commit has {} bytes, the limit is {COMMIT_BYTES_MAX}", bytes.len());
+        return Err(Error::new(Code::LimitExceeded, what));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes.iter().take(error.valid_up_to());
+        let number = before.filter(|it| **it == b'\n').count() + 1;
+        corrupt("the line is not UTF-8").because(error).at(format!("line {number}"))
+    })
+}
+
+/// A batch while it is being filled.
+struct Decoder {
+    batch: LogBatch,
+    adds: AddsBuilder,
+    removes: RemovesBuilder,
+    lines: Lines,
+}
+
+impl Decoder {
+    fn new(width: Width) -> Decoder {
+        Decoder {
+            batch: LogBatch::default(),
+            adds: AddsBuilder::new(width),
+            removes: RemovesBuilder::new(),
+            lines: Lines::default(),
+        }
+    }
+
+    fn take(&mut self, row: Row<'_>, line: usize) -> Result<()> {
+        match row {
+            Row::Add(row) => {
+                self.adds.append(&row)?;
+                self.lines.adds.push(line);
+            }
+            Row::Remove(row) => {
+                self.removes.append(&row)?;
+                self.lines.removes.push(line);
+            }
+            Row::Unwanted => {}
+            Row::Other(None) => return Ok(()),
+            Row::Other(Some(action)) => self.other(*action, line)?,
+        }
+        self.batch.actions += 1;
+        Ok(())
+    }
+
+    fn other(&mut self, action: Action, line: usize) -> Result<()> {
+        let batch = &mut self.batch;
+        match action {
+            Action::CommitInfo(info) => {
+                batch.commit_info_first |= batch.actions == 0;
+                batch.commit_info.get_or_insert(info);
+            }
+            Action::Protocol(protocol) => only(&mut batch.protocol, protocol, "protocol")?,
+            Action::Metadata(metadata) => only(&mut batch.metadata, metadata, "metaData")?,
+            Action::AddCdc(cdc) => batch.cdc.push(cdc),
+            Action::SetTransaction(txn) => {
+                batch.txns.push(txn);
+                self.lines.txns.push(line);
+            }
+            Action::DomainMetadata(domain) => {
+                batch.domains.push(domain);
+                self.lines.domains.push(line);
+            }
+            Action::CheckpointMetadata(it) => {
+                only(&mut batch.checkpoint_metadata, it, "checkpointMetadata")?;
+            }
+            Action::Sidecar(sidecar) => batch.sidecars.push(sidecar),
+            Action::Add(_) | Action::Remove(_) => {
+                return Err(Error::internal("a file action outside its column"));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<LogBatch> {
+        self.batch.adds = self.adds.finish()?;
+        self.batch.removes = self.removes.finish()?;
+        rules::check_commit(&self.batch, &self.lines)?;
+        Ok(self.batch)
+    }
+}
+
+/// Fills what a commit may hold once.
+fn only<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<()> {
+    if slot.is_some() {
+        return Err(invalid(format!("a second `{name}` in one commit")));
+    }
+    *slot = Some(value);
+    Ok(())
+}
+
+fn corrupt(what: impl Into<String>) -> Error {
+    Error::new(Code::CorruptLog, what)
+}
+
+fn borrowed(map: &NullableMap) -> Entries<'_> {
+    map.iter().map(|(key, value)| (key.into(), value.as_deref().map(Cow::Borrowed))).collect()
+}
+
+impl<'a> From<&'a Add> for AddRow<'a> {
+    fn from(add: &'a Add) -> AddRow<'a> {
+        AddRow {
+            path: (&add.path).into(),
+            partition_values: borrowed(&add.partition_values),
+            size: add.size,
+            modification_time: add.modification_time,
+            data_change: add.data_change,
+            stats: add.stats.as_deref().map(Cow::Borrowed),
+            tags: add.tags.as_ref().map(borrowed),
+            deletion_vector: add.deletion_vector.as_ref().map(VectorRow::from),
+            base_row_id: add.base_row_id,
+            default_row_commit_version: add.default_row_commit_version,
+            clustering_provider: add.clustering_provider.as_deref().map(Cow::Borrowed),
+        }
+    }
+}
+
+impl<'a> From<&'a Remove> for RemoveRow<'a> {
+    fn from(remove: &'a Remove) -> RemoveRow<'a> {
+        RemoveRow {
+            path: (&remove.path).into(),
+            deletion_timestamp: remove.deletion_timestamp,
+            data_change: remove.data_change,
+            extended_file_metadata: remove.extended_file_metadata,
+            partition_values: remove.partition_values.as_ref().map(borrowed),
+            size: remove.size,
+            deletion_vector: remove.deletion_vector.as_ref().map(VectorRow::from),
+            base_row_id: remove.base_row_id,
+            default_row_commit_version: remove.default_row_commit_version,
+        }
+    }
+}
+
+impl<'a> From<&'a DeletionVector> for VectorRow<'a> {
+    fn from(vector: &'a DeletionVector) -> VectorRow<'a> {
+        VectorRow {
+            storage_type: (&vector.storage_type).into(),
+            path_or_inline_dv: (&vector.path_or_inline_dv).into(),
+            offset: vector.offset,
+            size_in_bytes: vector.size_in_bytes,
+            cardinality: vector.cardinality,
+        }
+    }
+}
