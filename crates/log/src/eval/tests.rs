@@ -1,0 +1,1 @@
+//! Expressions over rows, and against a row by row model.
