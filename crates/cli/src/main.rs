@@ -1,2 +1,93 @@
-//! Warm-up.
-fn main() {}
+//! The command line of Lakebed: parses words, calls the library once, prints words.
+#![allow(clippy::print_stdout, reason = "a command line prints")]
+
+mod args;
+mod commands;
+mod demo;
+mod exit;
+mod input;
+mod output;
+mod progress;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+use lakebed::Result;
+
+use crate::args::{Cli, Command, Format};
+use crate::commands::Session;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.global.verbose);
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = match cli.global.format {
+                Format::Json => exit::json(&error).to_string(),
+                _ => exit::text(&error),
+            };
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::from(exit::code(error.kind()))
+        }
+    }
+}
+
+/// What the library says about itself goes to standard error, if asked for.
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => "lakebed=warn",
+        1 => "lakebed=info",
+        _ => "lakebed=trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .try_init();
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    match &cli.command {
+        Command::Demo(args) => return demo::run(args),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "lakebed", &mut script);
+            // A closed pipe is no error of ours.
+            let _ = std::io::stdout().write_all(&script);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let session = Session::new(&cli.global, progress::op(&cli.global));
+    let start = session.env.elapsed();
+    let outcome = futures::executor::block_on(command(&session, &cli.command));
+    let elapsed: Duration = session.env.elapsed().saturating_sub(start);
+    commands::stats(&session, elapsed);
+    outcome
+}
+
+async fn command(session: &Session<'_>, command: &Command) -> Result<()> {
+    match command {
+        Command::Create(args) => commands::create(session, args).await,
+        Command::Write(args) => commands::write(session, args).await,
+        Command::Read(args) => commands::read(session, args).await,
+        Command::Head(args) => commands::head(session, args).await,
+        Command::Info(at) => commands::info(session, at).await,
+        Command::Schema(at) => commands::schema(session, at).await,
+        Command::History(args) => commands::history(session, args).await,
+        Command::Files(args) => commands::files(session, args).await,
+        Command::Resolve(args) => commands::resolve(session, args).await,
+        Command::Demo(_) | Command::Completions(_) => Ok(()),
+    }
+}
+

@@ -1,0 +1,359 @@
+//! The words of the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use lakebed::{Timestamp, Version};
+
+/// Tables on object storage, in the open Delta Lake protocol.
+#[derive(Debug, Parser)]
+#[command(name = "lakebed", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// How rows and answers are printed
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    pub(crate) format: Format,
+    /// An option of the store, such as a key or an endpoint; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) storage_option: Vec<(String, String)>,
+    /// Print time, requests, bytes, files and partitions read, to standard error
+    #[arg(long, global = true)]
+    pub(crate) stats: bool,
+    /// Most memory that data in flight may take, such as 512MiB or 2GB
+    #[arg(long, global = true, value_name = "SIZE", value_parser = size, default_value = "1GiB")]
+    pub(crate) memory_limit: u64,
+    /// Longest time a command may take
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, default_value = "600")]
+    pub(crate) timeout: Duration,
+    /// Draw no progress bar, even on a terminal
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+    /// Say more on standard error; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How rows and answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns, for people
+    Table,
+    /// One JSON document
+    Json,
+    /// One JSON document a line
+    Ndjson,
+    /// Comma-separated, with a header
+    Csv,
+    /// Arrow IPC stream
+    Arrow,
+    /// Parquet
+    Parquet,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an empty table
+    Create(CreateArgs),
+    /// Write files into a table, in one commit; makes the table if there is none
+    Write(WriteArgs),
+    /// Print rows
+    Read(ReadArgs),
+    /// Print the first rows
+    Head(HeadArgs),
+    /// Say what a table is: version, protocol, schema, size, properties
+    Info(At),
+    /// Print the columns and their types
+    Schema(At),
+    /// List the commits, newest first
+    History(HistoryArgs),
+    /// List the live data files
+    Files(FilesArgs),
+    /// Find out what became of a commit whose outcome was unknown (exit code 7)
+    Resolve(ResolveArgs),
+    /// Show the whole job on real data: three months of flights, on the local disk
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CreateArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// Columns, as `a long not null, b string` or as schema JSON
+    #[arg(long)]
+    pub(crate) schema: String,
+    /// Partition columns, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) partition_by: Vec<String>,
+    /// A table property; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) property: Vec<(String, String)>,
+    /// A name for people
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A description for people
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WriteArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// CSV, NDJSON, Parquet or Arrow files, or globs of them; `-` is standard input
+    #[arg(required = true)]
+    pub(crate) files: Vec<String>,
+    /// What to do if there is a table
+    #[arg(long, value_enum, default_value = "append")]
+    pub(crate) mode: Mode,
+    /// With `--mode overwrite`: replace only rows that match; only partition columns may be named
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) filter: Option<String>,
+    /// Partition columns of a new table, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) partition_by: Vec<String>,
+    /// A property of a new table; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) property: Vec<(String, String)>,
+    /// Do nothing if the table has seen this version, or a later one, of the application
+    #[arg(long, value_name = "APP:VERSION", value_parser = once)]
+    pub(crate) txn: Option<(String, i64)>,
+    /// Add columns that the files have and the table lacks
+    #[arg(long)]
+    pub(crate) evolve_schema: bool,
+    /// Kept in the history
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) user_metadata: Option<String>,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+}
+
+/// How input files are read.
+#[derive(Args, Debug)]
+pub(crate) struct InputArgs {
+    /// Columns of text files, as `a long not null, b string` or as schema JSON; else those of the table, else
+    /// what the files look like
+    #[arg(long)]
+    pub(crate) schema: Option<String>,
+    /// Format of the files; else by their names
+    #[arg(long, value_enum)]
+    pub(crate) input_format: Option<InputFormat>,
+    /// Text that means null in CSV, beside the empty cell; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) null: Vec<String>,
+    /// What separates the cells of CSV: one character, or `\t`
+    #[arg(long, default_value = ",", value_parser = delimiter)]
+    pub(crate) delimiter: u8,
+    /// CSV files have no header; columns are named by `--schema`, or c0, c1, ..
+    #[arg(long)]
+    pub(crate) no_header: bool,
+    /// Take unsigned 64-bit integers as decimal(20,0)
+    #[arg(long)]
+    pub(crate) uint64_as_decimal: bool,
+}
+
+/// Format of input files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// Comma-separated
+    Csv,
+    /// One JSON object a line
+    Ndjson,
+    /// Parquet
+    Parquet,
+    /// Arrow IPC, file or stream
+    Arrow,
+}
+
+/// What to do if there is a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Add the rows
+    Append,
+    /// Replace all rows, or those that match `--where`
+    Overwrite,
+    /// Fail
+    Error,
+    /// Do nothing
+    Ignore,
+}
+
+/// Which version of which table.
+#[derive(Args, Debug)]
+pub(crate) struct At {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// A version
+    #[arg(long, conflicts_with = "at", value_parser = version)]
+    pub(crate) version: Option<Version>,
+    /// A point in time (RFC 3339): the newest version not after it
+    #[arg(long, value_name = "TIME", value_parser = timestamp)]
+    pub(crate) at: Option<Timestamp>,
+}
+
+/// What to read.
+#[derive(Args, Debug)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) from: At,
+    /// Columns, separated by commas; all if not given
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Only rows for which it is true, e.g. "day >= '2024-01-01' and n is not null"
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) filter: Option<String>,
+    /// At most so many rows
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) limit: Option<u64>,
+    /// Into a file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HeadArgs {
+    #[command(flatten)]
+    pub(crate) from: At,
+    /// How many rows
+    #[arg(short = 'n', long = "rows", default_value = "10")]
+    pub(crate) rows: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct HistoryArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// At most so many commits
+    #[arg(short = 'n', long, value_name = "COMMITS")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FilesArgs {
+    #[command(flatten)]
+    pub(crate) from: At,
+    /// Only files that may hold rows for which it is true
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    pub(crate) filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ResolveArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// The id that the failed command printed
+    pub(crate) id: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// A folder to make; the table stays there to play with
+    #[arg(default_value = "lakebed-demo")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: Shell,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    if key.is_empty() { Err("the key is empty".into()) } else { Ok((key.into(), value.into())) }
+}
+
+fn once(text: &str) -> Result<(String, i64), String> {
+    let (app, version) = text.rsplit_once(':').ok_or("expected APP:VERSION")?;
+    let version = version.parse().map_err(|_| format!("`{version}` is no version"))?;
+    if app.is_empty() { Err("the application is empty".into()) } else { Ok((app.into(), version)) }
+}
+
+fn version(text: &str) -> Result<Version, String> {
+    text.parse().ok().and_then(Version::new).ok_or_else(|| format!("`{text}` is no version"))
+}
+
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|it: lakebed::Error| it.to_string())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|it| it.to_string())
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] => Ok(*byte),
+        b"\\t" => Ok(b'\t'),
+        _ => Err("expected one character".to_string()),
+    }
+}
+
+/// Bytes, with K, M, G, T in powers of 1,000 or Ki, Mi, Gi, Ti in powers of 1,024.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|it: char| it.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default().to_ascii_lowercase();
+    let factor: u64 = match unit.trim_end_matches('b') {
+        "" => 1,
+        "k" => 1_000,
+        "m" => 1_000_000,
+        "g" => 1_000_000_000,
+        "t" => 1_000_000_000_000,
+        "ki" => 1 << 10,
+        "mi" => 1 << 20,
+        "gi" => 1 << 30,
+        "ti" => 1 << 40,
+        _ => return Err(format!("`{unit}` is no unit of memory")),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is no size"))?;
+    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is too much"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_fit_together() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        let rows = [
+            ("0", Some(0)),
+            ("512MiB", Some(512 << 20)),
+            ("2GB", Some(2_000_000_000)),
+            ("1gi", Some(1 << 30)),
+            ("7k", Some(7_000)),
+            ("-1", None),
+            ("1.5G", None),
+            ("5 bananas", None),
+            ("99999999999T", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(size(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs() {
+        assert_eq!(pair("a=b=c").unwrap(), ("a".to_string(), "b=c".to_string()));
+        assert!(pair("=b").is_err() && pair("a").is_err());
+        assert_eq!(once("a:b:7").unwrap(), ("a:b".to_string(), 7));
+        assert!(once("a").is_err() && once(":7").is_err() && once("a:x").is_err());
+    }
+}

@@ -1,0 +1,321 @@
+//! One function a command: words in, one call of the library, words out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use lakebed::op::Op;
+use lakebed::table::Resolved;
+use lakebed::write::{Data, Layout};
+use lakebed::{
+    Append, ArrowOptions, Committed, Create, Env, Error, Expr, Overwrite, Result, Scan, Schema,
+    Snapshot, Table,
+};
+use serde_json::{Value, json};
+
+use crate::args::{
+    At, CreateArgs, FilesArgs, Format, Global, HeadArgs, HistoryArgs, Mode, ReadArgs, ResolveArgs,
+    WriteArgs,
+};
+use crate::input;
+use crate::output::{self, Output};
+
+/// What every command works with.
+pub(crate) struct Session<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) env: Env,
+    pub(crate) op: Op,
+}
+
+impl<'a> Session<'a> {
+    /// The environment and the operation that the flags ask for.
+    pub(crate) fn new(global: &'a Global, op: Op) -> Session<'a> {
+        let mut env = Env::tokio().with_budget(global.memory_limit);
+        for (key, value) in &global.storage_option {
+            env = env.with_option(key, value);
+        }
+        Session { global, env, op }
+    }
+
+    fn table(&self, location: &str) -> Result<Table> {
+        Ok(Table::open_with(&self.env, location)?.with_op(self.op.clone()))
+    }
+
+    async fn snapshot(&self, at: &At) -> Result<Snapshot> {
+        let table = self.table(&at.table)?;
+        match (at.version, at.at) {
+            (Some(version), _) => table.snapshot_at(version).await,
+            (None, Some(time)) => table.snapshot_at(time).await,
+            (None, None) => table.snapshot().await,
+        }
+    }
+
+    fn format(&self) -> Format {
+        self.global.format
+    }
+
+    fn done(&self, committed: &Committed, what: &str) -> Result<()> {
+        let mut pairs = vec![
+            ("version", json!(committed.version().get())),
+            ("changed", json!(committed.changed())),
+        ];
+        let metrics = committed.metrics();
+        for (name, key) in [("rows", "numOutputRows"), ("files", "numFiles"), ("bytes", "numOutputBytes")] {
+            let number = metrics.get(key).and_then(Value::as_str).and_then(|it| it.parse::<u64>().ok());
+            if let Some(number) = number {
+                pairs.push((name, json!(number)));
+            }
+        }
+        pairs.insert(0, ("done", json!(what)));
+        output::answer(self.format(), &pairs)
+    }
+}
+
+pub(crate) async fn create(session: &Session<'_>, args: &CreateArgs) -> Result<()> {
+    let mut options = Create::new(Schema::parse_ddl(&args.schema)?).partition_by(&args.partition_by);
+    for (key, value) in &args.property {
+        options = options.property(key, value);
+    }
+    if let Some(name) = &args.name {
+        options = options.name(name);
+    }
+    if let Some(description) = &args.description {
+        options = options.description(description);
+    }
+    let committed = session.table(&args.table)?.create_here(options).await?;
+    session.done(&committed, "created")
+}
+
+pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()> {
+    let filter = args.filter.as_deref().map(str::parse::<Expr>).transpose()?;
+    if filter.is_some() && args.mode != Mode::Overwrite {
+        return Err(Error::invalid("`--where` goes with `--mode overwrite`"));
+    }
+    let table = session.table(&args.table)?;
+    let existing = match table.snapshot().await {
+        Ok(snapshot) => Some(snapshot),
+        Err(error) if error.code() == lakebed::Code::NotATable => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(snapshot) = &existing {
+        let version = snapshot.version();
+        match args.mode {
+            Mode::Error => {
+                let what = format!("there is a table, at version {version}");
+                return Err(Error::new(lakebed::Code::TableExists, what).at(table.location()));
+            }
+            Mode::Ignore => {
+                let pairs = [("done", json!("ignored")), ("version", json!(version.get()))];
+                return output::answer(session.format(), &pairs);
+            }
+            Mode::Append | Mode::Overwrite => {}
+        }
+    }
+    let schema = existing.as_ref().map(|it| it.schema().as_ref());
+    let (shape, batches) = input::open(&args.files, &args.input, schema)?;
+    let data = Data::stream(shape, stream::iter(batches).boxed());
+    let options = options(args);
+    let committed = match (args.mode, filter) {
+        (Mode::Overwrite, Some(filter)) => {
+            table.overwrite(data, Overwrite::filter(filter).options(options)).await?
+        }
+        (Mode::Overwrite, None) => table.overwrite(data, Overwrite::all().options(options)).await?,
+        _ => table.append(data, options).await?,
+    };
+    let what = match (args.mode, existing.is_some()) {
+        (Mode::Overwrite, true) => "overwritten",
+        (_, true) => "appended",
+        (_, false) => "created and written",
+    };
+    session.done(&committed, what)
+}
+
+fn options(args: &WriteArgs) -> Append {
+    let arrow = ArrowOptions { uint64_as_decimal: args.input.uint64_as_decimal };
+    let mut options = Append::new()
+        .evolve_schema(args.evolve_schema)
+        .partition_by(&args.partition_by)
+        .layout(Layout { arrow, ..Layout::default() });
+    for (key, value) in &args.property {
+        options = options.property(key, value);
+    }
+    if let Some((app, version)) = &args.txn {
+        options = options.once(app, *version);
+    }
+    if let Some(text) = &args.user_metadata {
+        options = options.user_metadata(text);
+    }
+    options
+}
+
+pub(crate) async fn read(session: &Session<'_>, args: &ReadArgs) -> Result<()> {
+    let mut scan = Scan::new();
+    if !args.columns.is_empty() {
+        scan = scan.columns(args.columns.iter().map(|it| it.trim()));
+    }
+    if let Some(filter) = &args.filter {
+        scan = scan.filter(filter.parse()?);
+    }
+    if let Some(limit) = args.limit {
+        scan = scan.limit(limit);
+    }
+    let snapshot = session.snapshot(&args.from).await?;
+    let mut batches = snapshot.read_with(&session.op, &scan).await?;
+    let schema = batches.schema().clone();
+    let mut output = Output::new(session.format(), &schema, args.output.as_deref())?;
+    while let Some(batch) = batches.try_next().await? {
+        output.write(&batch)?;
+    }
+    output.finish()
+}
+
+pub(crate) async fn head(session: &Session<'_>, args: &HeadArgs) -> Result<()> {
+    let snapshot = session.snapshot(&args.from).await?;
+    let mut batches = snapshot.read_with(&session.op, &Scan::new().limit(args.rows)).await?;
+    let schema = batches.schema().clone();
+    let mut output = Output::new(session.format(), &schema, None)?;
+    while let Some(batch) = batches.try_next().await? {
+        output.write(&batch)?;
+    }
+    output.finish()
+}
+
+pub(crate) async fn info(session: &Session<'_>, at: &At) -> Result<()> {
+    let snapshot = session.snapshot(at).await?;
+    let head = snapshot.head();
+    let state = snapshot.state(&session.op, lakebed::Width::Wide).await?;
+    let features: Vec<String> = head.protocol.features().iter().map(ToString::to_string).collect();
+    let columns: Vec<&str> = head.schema.fields().iter().map(|it| it.name.as_str()).collect();
+    let txns: BTreeMap<&str, i64> =
+        head.txns.iter().map(|it| (it.0.as_str(), it.1.version)).collect();
+    let plan = snapshot.plan_with(&session.op, &Scan::new()).await?;
+    let rows = plan.tasks().iter().try_fold(0u64, |sum, it| sum.checked_add(it.num_records?));
+    let protocol = format!(
+        "reader {}, writer {}",
+        head.protocol.min_reader_version, head.protocol.min_writer_version
+    );
+    output::answer(
+        session.format(),
+        &[
+            ("location", json!(session.table(&at.table)?.location())),
+            ("id", json!(head.metadata.id)),
+            ("name", json!(head.metadata.name)),
+            ("description", json!(head.metadata.description)),
+            ("version", json!(snapshot.version().get())),
+            ("committed", json!(snapshot.timestamp().await?.to_string())),
+            ("protocol", json!(protocol)),
+            ("features", json!(features)),
+            ("columns", json!(columns)),
+            ("partitioned by", json!(head.metadata.partition_columns)),
+            ("files", json!(state.files.len())),
+            ("bytes", json!(state.files.total_bytes())),
+            ("rows", json!(rows)),
+            ("properties", json!(head.metadata.configuration)),
+            ("transactions", json!(txns)),
+        ],
+    )
+}
+
+pub(crate) async fn schema(session: &Session<'_>, at: &At) -> Result<()> {
+    let snapshot = session.snapshot(at).await?;
+    let head = snapshot.head();
+    if session.format() == Format::Json {
+        println!("{}", head.schema.to_json());
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for field in head.schema.fields() {
+        let is_partition = head.metadata.partition_columns.contains(&field.name);
+        rows.push(vec![
+            json!(field.name),
+            json!(field.data_type.to_string()),
+            json!(field.nullable),
+            json!(is_partition),
+        ]);
+    }
+    output::list(session.format(), &["column", "type", "nullable", "partition"], &rows)
+}
+
+pub(crate) async fn history(session: &Session<'_>, args: &HistoryArgs) -> Result<()> {
+    let commits = session.table(&args.table)?.history().await?;
+    let limit = args.limit.unwrap_or(usize::MAX);
+    let entries: Vec<_> = commits.take(limit).try_collect().await?;
+    let is_text = matches!(session.format(), Format::Table | Format::Csv);
+    let names: &[&str] = if is_text {
+        &["version", "timestamp", "operation", "parameters", "metrics", "engine", "user metadata"]
+    } else {
+        &["version", "timestamp", "commitInfo"]
+    };
+    let mut rows = Vec::new();
+    for entry in &entries {
+        let mut row = vec![json!(entry.version.get()), json!(entry.timestamp.to_string())];
+        let field = |key: &str| entry.info.fields.get(key).cloned().unwrap_or_default();
+        if is_text {
+            let keys = ["operation", "operationParameters", "operationMetrics", "engineInfo", "userMetadata"];
+            row.extend(keys.iter().map(|it| json!(brief(&field(it)))));
+        } else {
+            row.push(Value::Object(entry.info.fields.clone()));
+        }
+        rows.push(row);
+    }
+    output::list(session.format(), names, &rows)
+}
+
+/// Fields of an object as `a=1, b=2`; what is empty is left out.
+fn brief(value: &Value) -> String {
+    let text = |it: &Value| match it {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    match value {
+        Value::Object(fields) => {
+            let full = fields.iter().map(|it| (it.0, text(it.1)));
+            let shown = full.filter(|it| !it.1.is_empty() && it.1 != "[]" && it.1 != "{}");
+            shown.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+        }
+        other => text(other),
+    }
+}
+
+pub(crate) async fn files(session: &Session<'_>, args: &FilesArgs) -> Result<()> {
+    let snapshot = session.snapshot(&args.from).await?;
+    // Wide, so that numbers of rows are known.
+    snapshot.state(&session.op, lakebed::Width::Wide).await?;
+    let mut scan = Scan::new();
+    if let Some(filter) = &args.filter {
+        scan = scan.filter(filter.parse()?);
+    }
+    let plan = snapshot.plan_with(&session.op, &scan).await?;
+    let mut rows = Vec::new();
+    for task in plan.tasks() {
+        let value = |it: &Option<lakebed::Value>| it.as_ref().map(lakebed::Value::to_partition);
+        let partition: BTreeMap<&str, Option<String>> =
+            task.partition.iter().map(|it| (it.0.as_str(), value(it.1))).collect();
+        rows.push(vec![
+            json!(task.key),
+            json!(task.size),
+            json!(task.num_records),
+            json!(partition),
+        ]);
+    }
+    output::list(session.format(), &["path", "bytes", "rows", "partition"], &rows)
+}
+
+pub(crate) async fn resolve(session: &Session<'_>, args: &ResolveArgs) -> Result<()> {
+    let (what, version) = match session.table(&args.table)?.resolve(&args.id).await? {
+        Resolved::Committed(version) => ("committed", Some(version.get())),
+        Resolved::NotCommitted => ("not committed", None),
+        Resolved::Unknown => {
+            let what = format!("the outcome of `{}` is still unknown", args.id);
+            let unresolved = lakebed::txn::Unresolved { id: args.id.clone() };
+            return Err(Error::new(lakebed::Code::OutcomeUnknown, what).with_payload(unresolved));
+        }
+    };
+    output::answer(session.format(), &[("outcome", json!(what)), ("version", json!(version))])
+}
+
+/// Prints the figures of `--stats`, whether the command went well or not.
+pub(crate) fn stats(session: &Session<'_>, elapsed: Duration) {
+    crate::progress::stats(session.global, &session.op, elapsed);
+}
