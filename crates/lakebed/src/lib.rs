@@ -35,6 +35,7 @@ pub use table::{Resolved, Table};
 pub use txn::{Committed, Transaction};
 
 pub use lakebed_log::action::{Add, Metadata, Protocol};
+pub use lakebed_log::batch::Width;
 pub use lakebed_log::conflict::{Conflict, Reason};
 pub use lakebed_log::error::{Code, Error, ErrorKind, Result};
 pub use lakebed_log::expr::{Expr, col, lit};
