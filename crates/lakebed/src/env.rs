@@ -1,96 +1,326 @@
-//! Clock, ids, sleep, spawn for I/O, compute for CPU work. The only source of chance and time.
+//! Clock, chance, threads: everything the engine takes from outside.
+//!
+//! No other module reads a clock, draws a random number or starts a thread, so that a whole engine
+//! can be run from one seed. There are two implementations of [`Runtime`]: tokio's here, and the
+//! simulator's, in which time is a number and all work happens when the scheduler says.
+//!
+//! Three kinds of work, three kinds of threads:
+//!
+//! ```text
+//!   spawn     futures, waiting for stores            few threads, never block
+//!   block     file system calls                      as many as are in the kernel
+//!   compute   decoding, encoding, evaluating         one per core
+//! ```
+//!
+//! They are apart because a decoder on an I/O thread stalls every request that shares it, and a
+//! hundred threads that decode only take turns. A panic in any of them ends the operation with an
+//! `internal` error, not the process: we are guests in other people's processes.
 
+use std::any::Any;
+use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakebed_log::error::Result;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::time::Timestamp;
 use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use uuid::Uuid;
 
 use crate::budget::Budget;
-use crate::codec::Codec;
-use crate::store::Store;
+use crate::codec::{Codec, Parquet};
+
+#[cfg(feature = "tokio")]
+mod chance;
+#[cfg(feature = "tokio")]
+mod cores;
+#[cfg(feature = "tokio")]
+mod tokio;
 
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What an environment is made of. Two implementations: tokio's, and the simulator's (in `testkit`).
+/// Memory that an [`Env`] hands out unless told otherwise, in bytes.
+pub const BUDGET_BYTES: u64 = 1 << 30;
+
+/// What an environment is made of. Two implementations: tokio's, and the simulator's.
 pub trait Runtime: Send + Sync {
     /// Wall clock.
     fn now(&self) -> Timestamp;
-    /// Monotonic clock.
+    /// Monotonic clock; where it starts does not matter.
     fn elapsed(&self) -> Duration;
-    /// 64 random bits.
+    /// 64 random bits. Two of them make an id, so no two threads, processes or machines may ever
+    /// draw the same pair.
     fn random(&self) -> u64;
-    /// Waits.
+    /// Waits. The time begins with the call, not with the first poll.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
     /// Runs a future to its end in the background.
     fn spawn(&self, future: BoxFuture<'static, ()>);
     /// Runs CPU work on its own threads, one per core; the simulator runs it at once.
     fn compute(&self, work: Box<dyn FnOnce() + Send + 'static>);
+    /// Runs work that waits in the kernel, away from the threads of `spawn` and `compute`; the
+    /// simulator runs it at once.
+    fn block(&self, work: Box<dyn FnOnce() + Send + 'static>);
     /// How many `compute` threads there are.
     fn cores(&self) -> usize;
 }
 
-/// Everything the engine takes from outside. Cheap to clone.
+/// Everything the engine takes from outside: a [`Runtime`], the memory budget, the format of data
+/// files, and the stores. Cheap to clone.
+///
+/// ```
+/// use std::time::Duration;
+/// use lakebed::Env;
+///
+/// let env = Env::tokio().with_budget(64 << 20);
+/// # futures::executor::block_on(async {
+/// let sum = env.compute(|| Ok((1..=100u64).sum::<u64>())).await?;
+/// assert_eq!(sum, 5050);
+/// let late = env.timeout(Duration::ZERO, "nothing", std::future::pending::<lakebed::Result<()>>());
+/// assert!(late.await.is_err());
+/// # lakebed::Result::Ok(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Env(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     runtime: Arc<dyn Runtime>,
     codec: Arc<dyn Codec>,
     budget: Budget,
     stores: Vec<(String, Arc<dyn ObjectStore>)>,
-    memory: Arc<dyn ObjectStore>,
     options: Vec<(String, String)>,
 }
 
 impl Env {
-    /// With a runtime of the caller's, Parquet, and a budget of 1 GiB.
-    pub fn new(_runtime: Arc<dyn Runtime>) -> Env { todo!() }
-    /// On tokio. The process shares one.
+    /// With a runtime of the caller's, Parquet, and a budget of [`BUDGET_BYTES`].
+    pub fn new(runtime: Arc<dyn Runtime>) -> Env {
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        Env(Arc::new(Inner {
+            runtime,
+            codec: Arc::new(Parquet),
+            budget: Budget::new(BUDGET_BYTES),
+            stores: vec![("memory://".to_string(), memory)],
+            options: Vec::new(),
+        }))
+    }
+
+    /// On tokio. The process has one, with one budget and one `memory://`; the threads start when
+    /// they are first needed. It works inside and outside a tokio runtime of the caller's, and uses
+    /// none of the caller's threads.
     #[cfg(feature = "tokio")]
-    pub fn tokio() -> Env { todo!() }
-    /// Tables whose location starts with `prefix` (e.g. `sim://`) live in this store. `memory://` is there from the start,
-    /// one store per `Env`.
+    pub fn tokio() -> Env {
+        use std::sync::OnceLock;
+        static SHARED: OnceLock<Env> = OnceLock::new();
+        SHARED.get_or_init(|| Env::new(Arc::new(tokio::Tokio::start()))).clone()
+    }
+
+    /// Tables whose location starts with `prefix` (e.g. `sim://`) live in this store, below the rest
+    /// of their location. The longest prefix that fits wins. `memory://` is there from the start, one
+    /// store per [`Env::new`], shared by what is derived from it.
+    ///
+    /// The store must create an object only if it is absent when asked to
+    /// ([`PutMode::Create`](object_store::PutMode::Create)), and must not repeat such a request by
+    /// itself: a retry that finds the object of the first try looks like somebody else's.
     #[must_use]
-    pub fn with_store(&self, _prefix: impl Into<String>, _store: Arc<dyn ObjectStore>) -> Env { todo!() }
+    pub fn with_store(&self, prefix: impl Into<String>, store: Arc<dyn ObjectStore>) -> Env {
+        self.with(|it| it.stores.push((prefix.into(), store)))
+    }
+
     /// Another data file codec.
     #[must_use]
-    pub fn with_codec(&self, _codec: Arc<dyn Codec>) -> Env { todo!() }
-    /// Another memory budget, in bytes.
+    pub fn with_codec(&self, codec: Arc<dyn Codec>) -> Env {
+        self.with(|it| it.codec = codec)
+    }
+
+    /// Another memory budget, in bytes, not shared with the one before.
     #[must_use]
-    pub fn with_budget(&self, _bytes: u64) -> Env { todo!() }
-    /// A storage option. None is known to local stores: an unknown one is refused by name when a table opens.
+    pub fn with_budget(&self, bytes: u64) -> Env {
+        self.with(|it| it.budget = Budget::new(bytes))
+    }
+
+    /// A storage option. An option that the store of a location does not know is refused by name
+    /// when the location is opened; so far no store knows one.
     #[must_use]
-    pub fn with_option(&self, _key: impl Into<String>, _value: impl Into<String>) -> Env { todo!() }
-    /// Builds the store of a location: a path, `file://`, `memory://`, or a registered prefix. No request is made. Cloud
-    /// schemes are `unsupported-path` and say which release brings them.
-    pub fn open(&self, _location: &str) -> Result<Store> { todo!() }
+    pub fn with_option(&self, key: impl Into<String>, value: impl Into<String>) -> Env {
+        self.with(|it| it.options.push((key.into(), value.into())))
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Inner)) -> Env {
+        let mut inner = (*self.0).clone();
+        change(&mut inner);
+        Env(Arc::new(inner))
+    }
+
+    /// The names of the storage options. Their values may be secrets and are not for messages.
+    pub(crate) fn option_names(&self) -> impl Iterator<Item = &str> {
+        self.0.options.iter().map(|it| it.0.as_str())
+    }
+
+    /// The store registered for `location`, and the rest of the location. Among equally long
+    /// prefixes the last one registered wins.
+    pub(crate) fn registered<'a>(
+        &self,
+        location: &'a str,
+    ) -> Option<(&Arc<dyn ObjectStore>, &'a str)> {
+        let fits = |it: &&(String, Arc<dyn ObjectStore>)| location.starts_with(it.0.as_str());
+        let (prefix, store) = self.0.stores.iter().filter(fits).max_by_key(|it| it.0.len())?;
+        Some((store, location.get(prefix.len()..)?))
+    }
+
     /// Wall clock.
-    pub fn now(&self) -> Timestamp { self.0.runtime.now() }
-    /// Monotonic clock.
-    pub fn elapsed(&self) -> Duration { self.0.runtime.elapsed() }
+    pub fn now(&self) -> Timestamp {
+        self.0.runtime.now()
+    }
+
+    /// Monotonic clock; where it starts does not matter.
+    pub fn elapsed(&self) -> Duration {
+        self.0.runtime.elapsed()
+    }
+
     /// A random (version 4) UUID from the runtime's chance.
-    pub fn id(&self) -> Uuid { todo!() }
+    pub fn id(&self) -> Uuid {
+        let (high, low) = (self.random(), self.random());
+        let bits = u128::from(high) << 64 | u128::from(low);
+        uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
+    }
+
     /// 64 random bits.
-    pub fn random(&self) -> u64 { self.0.runtime.random() }
+    pub fn random(&self) -> u64 {
+        self.0.runtime.random()
+    }
+
     /// Waits.
-    pub async fn sleep(&self, duration: Duration) { self.0.runtime.sleep(duration).await }
-    /// Runs a future in the background and gives its result; dropping the handle does not stop it. A panic in it is
-    /// `internal`.
-    pub async fn spawn<T: Send + 'static>(&self, _future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> { todo!() }
-    /// Runs CPU work on the compute threads. A panic in it is `internal`.
-    pub async fn compute<T: Send + 'static>(&self, _work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> { todo!() }
+    pub async fn sleep(&self, duration: Duration) {
+        self.0.runtime.sleep(duration).await;
+    }
+
+    /// Runs a future in the background, from now on, and gives its result. Dropping the handle does
+    /// not stop it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the future; `internal` if it panics.
+    pub fn spawn<T, F>(&self, future: F) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        self.0.runtime.spawn(Box::pin(async move {
+            let done = AssertUnwindSafe(future).catch_unwind().await;
+            // Nobody may be waiting any more.
+            let _ = answer.send(done.unwrap_or_else(|it| Err(panicked(&*it))));
+        }));
+        async move { result.await.unwrap_or_else(|_| Err(stopped())) }
+    }
+
+    /// Runs CPU work on the compute threads, from now on. Work whose handle is dropped before it
+    /// began is left out.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work; `internal` if it panics.
+    pub fn compute<T, W>(&self, work: W) -> impl Future<Output = Result<T>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Result<T> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        self.0.runtime.compute(Box::new(move || {
+            if !answer.is_canceled() {
+                let _ = answer.send(caught(work));
+            }
+        }));
+        async move { result.await.unwrap_or_else(|_| Err(stopped())) }
+    }
+
+    /// Runs work that waits in the kernel, from now on and to its end, whether or not somebody still
+    /// waits for the result.
+    ///
+    /// # Errors
+    ///
+    /// Those of the work; `internal` if it panics.
+    pub fn block<T, W>(&self, work: W) -> impl Future<Output = Result<T>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Result<T> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        self.0.runtime.block(Box::new(move || {
+            let _ = answer.send(caught(work));
+        }));
+        async move { result.await.unwrap_or_else(|_| Err(stopped())) }
+    }
+
     /// How many compute threads there are.
-    pub fn cores(&self) -> usize { self.0.runtime.cores() }
+    pub fn cores(&self) -> usize {
+        self.0.runtime.cores()
+    }
+
     /// The memory pool.
-    pub fn budget(&self) -> &Budget { &self.0.budget }
+    pub fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
     /// The data file codec.
-    pub fn codec(&self) -> &Arc<dyn Codec> { &self.0.codec }
-    /// Runs `future` unless `limit` passes first: then `unavailable`, saying what was waited for.
-    pub async fn timeout<T>(&self, _limit: Duration, _what: &str, _future: impl Future<Output = Result<T>>) -> Result<T> { todo!() }
+    pub fn codec(&self) -> &Arc<dyn Codec> {
+        &self.0.codec
+    }
+
+    /// Runs `future` unless `limit` passes first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the future; `unavailable`, saying what was waited for, at the limit. The future is
+    /// dropped then.
+    pub async fn timeout<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        future: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        match select(pin!(future), self.0.runtime.sleep(limit)).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => {
+                let what = format!("{what}: no answer within {limit:?}");
+                Err(Error::new(Code::Unavailable, what))
+            }
+        }
+    }
 }
+
+impl fmt::Debug for Env {
+    /// Without the values of options, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefixes: Vec<&str> = self.0.stores.iter().map(|it| it.0.as_str()).collect();
+        f.debug_struct("Env")
+            .field("budget", &self.0.budget.total())
+            .field("stores", &prefixes)
+            .field("options", &self.option_names().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|it| Err(panicked(&*it)))
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> Error {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    Error::internal(format!("a task panicked: {}", text.unwrap_or("no message")))
+}
+
+fn stopped() -> Error {
+    Error::internal("the runtime stopped before the task was done")
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

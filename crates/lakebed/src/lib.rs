@@ -1,11 +1,13 @@
 //! Lakebed: an embeddable lakehouse table engine in the open Delta Lake protocol.
 
 pub mod op;
-pub mod env;
 pub mod budget;
-pub mod store;
-mod local;
 pub mod pool;
+pub mod env;
+pub mod store;
+mod object;
+mod local;
+mod place;
 
 pub mod load;
 pub mod save;

@@ -1,1 +1,613 @@
-//! The local disk: list, read and durable commit of our own (temporary file, fsync, link, fsync of the folder).
+//! The local disk: list, read and durable commit of our own.
+//!
+//! `object_store` serves local files too, but never syncs, and hops to another thread for every
+//! file. Here each call is one job for [`Env::block`], and what must survive a crash is synced,
+//! and nothing else, since syncing is what a small append waits for:
+//!
+//! ```text
+//!   commit       write .x.tmp, fsync it | link x | unlink .x.tmp | fsync the folder
+//!   data file    write x, fsync it      |                        | fsync the folder
+//!   hint         write .x.tmp           | rename over x
+//!   checksum     write .x.tmp           | link x | unlink .x.tmp
+//! ```
+//!
+//! `link` is the one step that creates if absent and shows the file whole; `rename` would replace,
+//! and `O_EXCL` would show it empty. A folder that we made is synced into its parent before the first
+//! file in it is acknowledged, whoever of us made it.
+//!
+//! Symbolic links inside the table are followed as long as they stay inside it. A table may come
+//! from anywhere, and one that links a partition to `/etc` must not read, write or delete there. The
+//! log's folder is not looked at: whoever can link it can as well write what it says.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::log_path::LOG_DIR;
+use lakebed_log::time::Timestamp;
+
+use crate::env::{BoxFuture, Env};
+use crate::op::{Op, Request};
+use crate::store::{Backend, Object, Put, Store, Upload, short, too_large};
+
+mod upload;
+
+/// Small files that one job reads: enough to make the hop between threads cheap, few enough to keep
+/// several threads busy.
+const FILES_PER_JOB: usize = 64;
+/// Jobs of one [`Store::get_many`] at once.
+const JOBS_MAX: usize = 8;
+/// Folders whose being inside the table is remembered.
+const FOLDERS_MAX: usize = 100_000;
+
+struct Local {
+    env: Env,
+    root: Arc<Root>,
+}
+
+/// The table's folder, and what we know about those below it.
+struct Root {
+    path: PathBuf,
+    folders: Mutex<Folders>,
+}
+
+#[derive(Default)]
+struct Folders {
+    /// Keys of folders that are inside the table, all links followed.
+    inside: BTreeSet<String>,
+    /// Folders that we made, or are about to, and whose entry in their parent is not synced yet.
+    unsynced: BTreeSet<PathBuf>,
+}
+
+impl Store {
+    /// On the local disk, in the folder `root`, an absolute path. It need not exist.
+    pub fn local(env: &Env, root: &Path, location: &str) -> Store {
+        let root = Root { path: root.to_path_buf(), folders: Mutex::default() };
+        let backend = Local { env: env.clone(), root: Arc::new(root) };
+        Store::new(Arc::new(backend), location)
+    }
+}
+
+impl Local {
+    /// Runs `work` on the root and a key where it may block.
+    fn run<T: Send + 'static>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Root, &str) -> Result<T> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T>> {
+        let (root, key) = (Arc::clone(&self.root), key.to_string());
+        Box::pin(self.env.block(move || work(&root, &key)))
+    }
+}
+
+impl Backend for Local {
+    fn get<'a>(&'a self, op: &'a Op, key: &'a str, max: u64) -> BoxFuture<'a, Result<Bytes>> {
+        op.count(Request::Get);
+        self.run(key, move |root, key| root.get(key, max))
+    }
+
+    fn get_ranges<'a>(
+        &'a self,
+        op: &'a Op,
+        key: &'a str,
+        ranges: &'a [Range<u64>],
+    ) -> BoxFuture<'a, Result<Vec<Bytes>>> {
+        ranges.iter().for_each(|_| op.count(Request::Get));
+        let ranges = ranges.to_vec();
+        self.run(key, move |root, key| root.get_ranges(key, &ranges))
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        op: &'a Op,
+        keys: &'a [String],
+        max: u64,
+    ) -> BoxFuture<'a, Vec<Result<Bytes>>> {
+        keys.iter().for_each(|_| op.count(Request::Get));
+        Box::pin(async move {
+            let job = |keys: &[String]| {
+                let (root, keys) = (Arc::clone(&self.root), keys.to_vec());
+                self.env.block(move || {
+                    Ok(keys.iter().map(|it| root.get(it, max)).collect::<Vec<Result<Bytes>>>())
+                })
+            };
+            // A job fails as a whole only if it panicked; then each of its files did.
+            let all = |(keys, got): (&[String], Result<Vec<Result<Bytes>>>)| match got {
+                Ok(got) => got,
+                Err(err) => keys.iter().map(|_| Err(Error::internal(err.message()))).collect(),
+            };
+            let chunks: Vec<&[String]> = keys.chunks(FILES_PER_JOB).collect();
+            let jobs = chunks.iter().map(|it| job(it)).collect::<Vec<_>>();
+            let got = stream::iter(jobs).buffered(JOBS_MAX).collect::<Vec<_>>().await;
+            chunks.into_iter().zip(got).flat_map(all).collect()
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        op: &'a Op,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Object>>> {
+        op.count(Request::List);
+        let after = after.map(str::to_string);
+        self.run(prefix, move |root, prefix| root.list(prefix, after.as_deref()))
+    }
+
+    fn head<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Object>> {
+        op.count(Request::Head);
+        self.run(key, Root::head)
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        op: &'a Op,
+        key: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<Put>> {
+        op.count(Request::Put);
+        let id = self.env.id();
+        self.run(key, move |root, key| root.put_if_absent(key, &bytes, &id.to_string()))
+    }
+
+    fn put_new<'a>(
+        &'a self,
+        op: &'a Op,
+        key: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<bool>> {
+        op.count(Request::Put);
+        let id = self.env.id();
+        self.run(key, move |root, key| root.put_new(key, &bytes, &id.to_string()))
+    }
+
+    fn put<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
+        op.count(Request::Put);
+        let id = self.env.id();
+        self.run(key, move |root, key| root.put(key, &bytes, &id.to_string()))
+    }
+
+    fn create<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>>> {
+        let upload = upload::LocalUpload::new(&self.env, op, &self.root, key);
+        Box::pin(std::future::ready(Ok(Box::new(upload) as Box<dyn Upload>)))
+    }
+
+    fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>> {
+        op.count(Request::Delete);
+        self.run(key, Root::delete)
+    }
+}
+
+impl Root {
+    fn get(&self, key: &str, max: u64) -> Result<Bytes> {
+        let (mut file, size) = self.open(key)?;
+        if max < size {
+            return Err(too_large(size, max));
+        }
+        let mut bytes = Vec::new();
+        let length = usize::try_from(size).map_err(|_| too_large(size, max))?;
+        bytes.try_reserve_exact(length).map_err(|_| out_of_memory(size))?;
+        // One call that reads all, then none that asks for more: a file may grow while it is read.
+        bytes.resize(length, 0);
+        read_full(&mut bytes, |buffer, _| file.read(buffer))?;
+        Ok(bytes.into())
+    }
+
+    fn get_ranges(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let (file, size) = self.open(key)?;
+        let read = |range: &Range<u64>| {
+            let wanted = range.end.saturating_sub(range.start);
+            if size < range.end {
+                return Err(short(size.saturating_sub(range.start).min(wanted), wanted));
+            }
+            let mut bytes = Vec::new();
+            let length = usize::try_from(wanted).map_err(|_| out_of_memory(wanted))?;
+            bytes.try_reserve_exact(length).map_err(|_| out_of_memory(wanted))?;
+            bytes.resize(length, 0);
+            read_full(&mut bytes, |buffer, done| read_at(&file, buffer, range.start + done))?;
+            Ok(Bytes::from(bytes))
+        };
+        ranges.iter().map(read).collect()
+    }
+
+    /// Opens a file to read, and gives its size.
+    fn open(&self, key: &str) -> Result<(File, u64)> {
+        let path = self.inside(key)?;
+        let opened = match open_plain(&path, !in_log(key)) {
+            // Perhaps the file itself is a link. Where it leads is fine if that is inside.
+            Err(err) if is_loop(&err) => open_plain(&self.followed(&path)?, true),
+            opened => opened,
+        };
+        let file = opened.map_err(reading)?;
+        let meta = file.metadata().map_err(reading)?;
+        match meta.is_file() {
+            true => Ok((file, meta.len())),
+            false => Err(Error::new(Code::FileNotFound, "what is there is not a regular file")),
+        }
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<Object>> {
+        let folder = self.path.join(prefix);
+        if !in_log(prefix) {
+            self.inside(&format!("{prefix}."))?;
+        }
+        let entries = match fs::read_dir(&folder) {
+            Err(err) if is_missing(&err) => return Ok(Vec::new()),
+            entries => entries.map_err(reading)?,
+        };
+        let mut objects = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(reading)?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let key = format!("{prefix}{name}");
+            if is_temporary(&name) || after.is_some_and(|it| key.as_str() <= it) {
+                continue;
+            }
+            let kind = entry.file_type().map_err(reading)?;
+            if kind.is_dir() {
+                continue;
+            }
+            let meta = if kind.is_symlink() { fs::metadata(entry.path()) } else { entry.metadata() };
+            match meta {
+                Ok(meta) if meta.is_file() => objects.push(object(key, &meta)),
+                Ok(_) => {}
+                // Deleted since the folder was read.
+                Err(err) if is_missing(&err) => {}
+                Err(err) => return Err(reading(err)),
+            }
+        }
+        Ok(objects)
+    }
+
+    fn head(&self, key: &str) -> Result<Object> {
+        let path = self.inside(key)?;
+        let mut meta = fs::symlink_metadata(&path).map_err(reading)?;
+        if meta.is_symlink() {
+            let target = if in_log(key) { path } else { self.followed(&path)? };
+            meta = fs::metadata(target).map_err(reading)?;
+        }
+        match meta.is_file() {
+            true => Ok(object(key.to_string(), &meta)),
+            false => Err(Error::new(Code::FileNotFound, "what is there is not a regular file")),
+        }
+    }
+
+    fn put_if_absent(&self, key: &str, bytes: &[u8], id: &str) -> Result<Put> {
+        let path = self.inside(key)?;
+        let temporary = Temporary::write(self, &path, bytes, id, true)?;
+        if !temporary.link(&path)? {
+            return Ok(Put::Exists);
+        }
+        // It is there for all to see; from here on a failure is no proof that it is not.
+        drop(temporary);
+        match self.sync_into(&path) {
+            Ok(()) => Ok(Put::Created),
+            Err(err) => Ok(Put::Unknown(writing(err))),
+        }
+    }
+
+    fn put_new(&self, key: &str, bytes: &[u8], id: &str) -> Result<bool> {
+        let path = self.inside(key)?;
+        Temporary::write(self, &path, bytes, id, false)?.link(&path)
+    }
+
+    fn put(&self, key: &str, bytes: &[u8], id: &str) -> Result<()> {
+        let path = self.inside(key)?;
+        let temporary = Temporary::write(self, &path, bytes, id, false)?;
+        temporary.rename(&path)
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        match fs::remove_file(self.inside(key)?) {
+            Err(err) if !is_missing(&err) => Err(writing(err)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The path of `key`, once the folders on the way are known to lead nowhere else.
+    fn inside(&self, key: &str) -> Result<PathBuf> {
+        let path = self.path.join(key);
+        let Some((folder, _)) = key.rsplit_once('/').filter(|_| !in_log(key)) else {
+            return Ok(path);
+        };
+        if self.folders().inside.contains(folder) {
+            return Ok(path);
+        }
+        let mut at = self.path.clone();
+        for segment in folder.split('/') {
+            at.push(segment);
+            match fs::symlink_metadata(&at) {
+                Ok(meta) if meta.is_symlink() => drop(self.followed(&at)?),
+                Ok(_) => {}
+                // What is not there leads nowhere; it is looked at again when it is.
+                Err(err) if is_missing(&err) => return Ok(path),
+                Err(err) => return Err(reading(err)),
+            }
+        }
+        let mut folders = self.folders();
+        if folders.inside.len() == FOLDERS_MAX {
+            folders.inside.clear();
+        }
+        folders.inside.insert(folder.to_string());
+        Ok(path)
+    }
+
+    /// Where the link at `path` leads.
+    fn followed(&self, path: &Path) -> Result<PathBuf> {
+        let target = fs::canonicalize(path).map_err(reading)?;
+        let root = fs::canonicalize(&self.path).map_err(reading)?;
+        match target.starts_with(root) {
+            true => Ok(target),
+            false => Err(Error::new(Code::PathEscape, "a symbolic link leads out of the table")),
+        }
+    }
+
+    /// Creates a file that is not there, and the folders above it where needed.
+    fn create_new(&self, path: &Path) -> io::Result<File> {
+        let create = || OpenOptions::new().write(true).create_new(true).open(path);
+        match (create(), path.parent()) {
+            (Err(err), Some(folder)) if err.kind() == io::ErrorKind::NotFound => {
+                self.make_folder(folder)?;
+                create()
+            }
+            (created, _) => created,
+        }
+    }
+
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        // Noted before it is there: whoever finds it there must find the note.
+        self.folders().unsynced.insert(folder.to_path_buf());
+        match (fs::create_dir(folder), folder.parent()) {
+            (Err(err), Some(parent)) if err.kind() == io::ErrorKind::NotFound => {
+                self.make_folder(parent)?;
+                match fs::create_dir(folder) {
+                    Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+                    _ => Ok(()),
+                }
+            }
+            (Err(err), _) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the name `path` durable: its entry in its folder, and that of every folder above it
+    /// that we made.
+    fn sync_into(&self, path: &Path) -> io::Result<()> {
+        let mut at = path;
+        while let Some(folder) = at.parent() {
+            sync_folder(folder)?;
+            self.folders().unsynced.remove(at);
+            if !self.folders().unsynced.contains(folder) {
+                break;
+            }
+            at = folder;
+        }
+        Ok(())
+    }
+
+    fn folders(&self) -> MutexGuard<'_, Folders> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file under a name that listings leave out; removed on drop, unless it was renamed.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn write(root: &Root, target: &Path, bytes: &[u8], id: &str, sync: bool) -> Result<Temporary> {
+        let path = temporary(target, id)?;
+        let mut file = root.create_new(&path).map_err(writing)?;
+        let temporary = Temporary { path };
+        file.write_all(bytes).map_err(writing)?;
+        if sync {
+            file.sync_all().map_err(writing)?;
+        }
+        Ok(temporary)
+    }
+
+    /// Gives the file its name, unless something has it: then `false`.
+    fn link(&self, target: &Path) -> Result<bool> {
+        let Err(err) = fs::hard_link(&self.path, target) else {
+            return Ok(true);
+        };
+        // A network file system may do it, lose the answer, do it again and find it done.
+        if has_two_names(&self.path) {
+            return Ok(true);
+        }
+        match err.kind() {
+            io::ErrorKind::AlreadyExists => Ok(false),
+            // The folder takes new names, as it just took one: it is links that it does not take.
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::TooManyLinks => Err(Error::new(
+                Code::StoreUnsafe,
+                "the file system has no hard links, which safe commits need",
+            )
+            .because(err)),
+            _ => Err(writing(err)),
+        }
+    }
+
+    fn rename(self, target: &Path) -> Result<()> {
+        // On success there is nothing left to remove; a failed removal is not looked at.
+        fs::rename(&self.path, target).map_err(writing)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// `.<name>.<id>.tmp` beside `target`.
+fn temporary(target: &Path, id: &str) -> Result<PathBuf> {
+    let name = target.file_name().and_then(|it| it.to_str());
+    let name = name.ok_or_else(|| Error::internal("a key without a name"))?;
+    Ok(target.with_file_name(format!(".{name}.{id}.tmp")))
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
+}
+
+fn in_log(key: &str) -> bool {
+    key.strip_prefix(LOG_DIR).is_some_and(|it| it.is_empty() || it.starts_with('/'))
+}
+
+fn object(key: String, meta: &fs::Metadata) -> Object {
+    let modified = meta.modified().unwrap_or(UNIX_EPOCH);
+    Object { key, size: meta.len(), modified: timestamp(modified), etag: etag(meta) }
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    let millis = |it: u128| i64::try_from(it).unwrap_or(i64::MAX);
+    Timestamp::from_millis(match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => millis(after.as_millis()),
+        Err(before) => -millis(before.duration().as_nanos().div_ceil(1_000_000)),
+    })
+}
+
+/// Fills `buffer`; `read` gets what is still empty and how much is not.
+fn read_full(
+    buffer: &mut [u8],
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> Result<()> {
+    let (mut done, wanted) = (0, buffer.len());
+    while let Some(rest) = buffer.get_mut(done..).filter(|it| !it.is_empty()) {
+        match read(rest, done as u64) {
+            Ok(0) => return Err(short(done as u64, wanted as u64)),
+            Ok(more) => done += more,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(reading(err)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is nothing of that name: a file as a folder on the way, a name that is longer than
+/// any can be, or links in a circle, prove it too.
+fn is_missing(err: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(err.kind(), NotFound | NotADirectory | InvalidFilename) || is_loop(err)
+}
+
+fn reading(err: io::Error) -> Error {
+    if is_missing(&err) {
+        return Error::new(Code::FileNotFound, "there is no such file").because(err);
+    }
+    failed(err)
+}
+
+fn writing(err: io::Error) -> Error {
+    if err.kind() == io::ErrorKind::InvalidFilename {
+        return Error::invalid("the name is too long for the file system").because(err);
+    }
+    failed(err)
+}
+
+fn failed(err: io::Error) -> Error {
+    use io::ErrorKind as E;
+    let (code, what) = match err.kind() {
+        E::PermissionDenied => (Code::Permission, "permission denied"),
+        E::ReadOnlyFilesystem => (Code::Permission, "the file system is read-only"),
+        E::StorageFull => (Code::NoSpace, "the disk is full"),
+        E::QuotaExceeded => (Code::NoSpace, "the disk quota is used up"),
+        E::FileTooLarge => (Code::NoSpace, "the file is larger than the system allows"),
+        E::AlreadyExists => (Code::Conflict, "the file exists already"),
+        _ => (Code::Unavailable, "the file system failed"),
+    };
+    Error::new(code, format!("{what}: {err}")).because(err)
+}
+
+fn out_of_memory(bytes: u64) -> Error {
+    Error::new(Code::MemoryExceeded, format!("the system has no {bytes} bytes of memory"))
+}
+
+/// Opens to read without waiting, as a pipe that somebody put there would have us do for ever.
+#[cfg(unix)]
+fn open_plain(path: &Path, no_link: bool) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use rustix::fs::OFlags;
+    let mut flags = OFlags::NONBLOCK;
+    flags.set(OFlags::NOFOLLOW, no_link);
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(not(unix))]
+fn open_plain(path: &Path, no_link: bool) -> io::Result<File> {
+    if no_link && fs::symlink_metadata(path)?.is_symlink() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    File::open(path)
+}
+
+/// A link where none was allowed, or links in a circle.
+#[cfg(unix)]
+fn is_loop(err: &io::Error) -> bool {
+    err.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+#[cfg(not(unix))]
+fn is_loop(_err: &io::Error) -> bool {
+    false
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, at)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(at))?;
+    file.read(buffer)
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere folders cannot be opened; the file system journals names by itself.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn has_two_names(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).is_ok_and(|it| it.nlink() == 2)
+}
+
+#[cfg(not(unix))]
+fn has_two_names(_path: &Path) -> bool {
+    false
+}
+
+/// Another file under the same name is told from the one before, even of equal size and time.
+#[cfg(unix)]
+fn etag(meta: &fs::Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let (inode, seconds, nanos) = (meta.ino(), meta.mtime(), meta.mtime_nsec());
+    Some(format!("{inode:x}-{seconds:x}-{nanos:x}-{:x}", meta.len()))
+}
+
+#[cfg(not(unix))]
+fn etag(_meta: &fs::Metadata) -> Option<String> {
+    None
+}

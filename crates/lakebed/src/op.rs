@@ -1,89 +1,272 @@
-//! One operation: its counts, progress, deadline. Goes through store, read and write from the first day.
+//! One operation: what it costs, how far it is, how long it may take.
+//!
+//! An [`Op`] is handed down from a verb through planning, reading, writing and the store, so that
+//! what a person sees (`--stats`, progress bars) and what tests pin (the exact number of requests of
+//! an open or an append) is counted where it happens and nowhere else. Clones share the counts:
+//! whatever runs on another thread for the operation is counted into it.
+//!
+//! A request is counted when it is sent, not when it succeeds: what a store bills is what we count.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Classes of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Request { List, Get, Head, Put, Delete }
-
-/// What an operation used. Printed by `--stats`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Usage {
-    pub lists: u64,
-    pub gets: u64,
-    pub heads: u64,
-    pub puts: u64,
-    pub deletes: u64,
-    pub bytes_read: u64,
-    pub bytes_written: u64,
-    pub files_considered: u64,
-    pub files_read: u64,
-    pub partitions_considered: u64,
-    pub partitions_read: u64,
-    pub rows: u64,
-}
-
-impl Usage {
-    /// All requests.
-    pub fn requests(&self) -> u64 { self.lists + self.gets + self.heads + self.puts + self.deletes }
-}
-
-/// Told about progress; called from any thread, must not block.
-pub trait Observer: Send + Sync {
-    /// `done` of `total` bytes or files of the phase (`"read"`, `"write"`, ..); `total` 0 is unknown.
-    fn progress(&self, phase: &'static str, done: u64, total: u64);
-}
-
-/// Context of one operation. Cheap to clone; clones share the counts.
-#[derive(Clone)]
-pub struct Op(Arc<Inner>);
-
-struct Inner {
-    /// Lists, gets, heads, puts, deletes, bytes read, bytes written, files considered, files read, partitions
-    /// considered, partitions read, rows: as in `Usage`.
-    counts: [AtomicU64; 12],
-    deadline: Duration,
-    observer: Option<Arc<dyn Observer>>,
-}
 
 /// Longest an operation runs unless told otherwise.
 pub const DEADLINE: Duration = Duration::from_secs(600);
 /// A store that does not answer for this long is unavailable.
 pub const ANSWER: Duration = Duration::from_secs(60);
 
+/// Classes of requests, as stores bill them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// One page of names.
+    List,
+    /// An object or a range of one.
+    Get,
+    /// Size and time of an object.
+    Head,
+    /// An object, or a piece of one.
+    Put,
+    /// One object less.
+    Delete,
+}
+
+/// What an operation used. Printed by `--stats`.
+///
+/// ```
+/// use lakebed::op::{Op, Request};
+///
+/// let op = Op::default();
+/// op.count(Request::List);
+/// op.count(Request::Get);
+/// op.read_bytes(42);
+/// assert_eq!((op.usage().requests(), op.usage().bytes_read), (2, 42));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// LIST requests.
+    pub lists: u64,
+    /// GET requests, after neighbouring ranges were joined.
+    pub gets: u64,
+    /// HEAD requests.
+    pub heads: u64,
+    /// PUT requests.
+    pub puts: u64,
+    /// DELETE requests.
+    pub deletes: u64,
+    /// Bytes that came from the store.
+    pub bytes_read: u64,
+    /// Bytes that went to the store.
+    pub bytes_written: u64,
+    /// Live files of the versions that were planned.
+    pub files_considered: u64,
+    /// Files left after pruning.
+    pub files_read: u64,
+    /// Partitions of the versions that were planned.
+    pub partitions_considered: u64,
+    /// Partitions left after pruning.
+    pub partitions_read: u64,
+    /// Rows that came out or went in.
+    pub rows: u64,
+}
+
+impl Usage {
+    /// Requests of all classes.
+    pub fn requests(&self) -> u64 {
+        self.lists + self.gets + self.heads + self.puts + self.deletes
+    }
+}
+
+/// Told about progress. Called from any thread, so it must neither block nor panic.
+pub trait Observer: Send + Sync {
+    /// `done` of `total` bytes or files of the phase (`"read"`, `"write"`, ..); a `total` of 0 is
+    /// unknown.
+    fn progress(&self, phase: &'static str, done: u64, total: u64);
+}
+
+/// The context of one operation. Cheap to clone; clones share the counts.
+#[derive(Clone)]
+pub struct Op(Arc<Inner>);
+
+struct Inner {
+    counts: Counts,
+    deadline: Duration,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// [`Usage`], but shared between threads.
+#[derive(Default)]
+struct Counts {
+    lists: AtomicU64,
+    gets: AtomicU64,
+    heads: AtomicU64,
+    puts: AtomicU64,
+    deletes: AtomicU64,
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+    files_considered: AtomicU64,
+    files_read: AtomicU64,
+    partitions_considered: AtomicU64,
+    partitions_read: AtomicU64,
+    rows: AtomicU64,
+}
+
 impl Default for Op {
-    fn default() -> Op { Op::new(DEADLINE) }
+    /// With the limit of [`DEADLINE`].
+    fn default() -> Op {
+        Op::new(DEADLINE)
+    }
 }
 
 impl Op {
     /// With a time limit, counted from the start of the verb that uses it.
     pub fn new(deadline: Duration) -> Op {
-        Op(Arc::new(Inner { counts: Default::default(), deadline, observer: None }))
+        Op(Arc::new(Inner { counts: Counts::default(), deadline, observer: None }))
     }
-    /// With an observer as well.
+
+    /// With somebody who watches as well.
     pub fn observed(deadline: Duration, observer: Arc<dyn Observer>) -> Op {
-        Op(Arc::new(Inner { counts: Default::default(), deadline, observer: Some(observer) }))
+        Op(Arc::new(Inner { counts: Counts::default(), deadline, observer: Some(observer) }))
     }
+
     /// The time limit.
-    pub fn deadline(&self) -> Duration { self.0.deadline }
-    /// Counts one request.
-    pub fn count(&self, request: Request) { let _ = (request, &self.0.counts, Ordering::Relaxed); todo!() }
-    /// Counts bytes.
-    pub fn read_bytes(&self, _bytes: u64) { todo!() }
-    /// Counts bytes.
-    pub fn wrote_bytes(&self, _bytes: u64) { todo!() }
-    /// Counts files and partitions of a plan.
-    pub fn planned(&self, _considered: u64, _read: u64, _partitions: (u64, u64)) { todo!() }
-    /// Counts rows that came out or went in.
-    pub fn rows(&self, _rows: u64) { todo!() }
-    /// Tells the observer.
-    pub fn progress(&self, phase: &'static str, done: u64, total: u64) {
-        if let Some(observer) = &self.0.observer { observer.progress(phase, done, total); }
+    pub fn deadline(&self) -> Duration {
+        self.0.deadline
     }
+
+    /// Counts one request.
+    pub fn count(&self, request: Request) {
+        let counts = &self.0.counts;
+        add(
+            match request {
+                Request::List => &counts.lists,
+                Request::Get => &counts.gets,
+                Request::Head => &counts.heads,
+                Request::Put => &counts.puts,
+                Request::Delete => &counts.deletes,
+            },
+            1,
+        );
+    }
+
+    /// Counts bytes that came from the store.
+    pub fn read_bytes(&self, bytes: u64) {
+        add(&self.0.counts.bytes_read, bytes);
+    }
+
+    /// Counts bytes that went to the store.
+    pub fn wrote_bytes(&self, bytes: u64) {
+        add(&self.0.counts.bytes_written, bytes);
+    }
+
+    /// Counts the files of a plan, and its partitions as `(considered, read)`.
+    pub fn planned(&self, considered: u64, read: u64, partitions: (u64, u64)) {
+        let counts = &self.0.counts;
+        add(&counts.files_considered, considered);
+        add(&counts.files_read, read);
+        add(&counts.partitions_considered, partitions.0);
+        add(&counts.partitions_read, partitions.1);
+    }
+
+    /// Counts rows that came out or went in.
+    pub fn rows(&self, rows: u64) {
+        add(&self.0.counts.rows, rows);
+    }
+
+    /// Tells the observer, if there is one.
+    pub fn progress(&self, phase: &'static str, done: u64, total: u64) {
+        if let Some(observer) = &self.0.observer {
+            observer.progress(phase, done, total);
+        }
+    }
+
     /// The counts so far.
-    pub fn usage(&self) -> Usage { todo!() }
+    pub fn usage(&self) -> Usage {
+        let counts = &self.0.counts;
+        let get = |it: &AtomicU64| it.load(Ordering::Relaxed);
+        Usage {
+            lists: get(&counts.lists),
+            gets: get(&counts.gets),
+            heads: get(&counts.heads),
+            puts: get(&counts.puts),
+            deletes: get(&counts.deletes),
+            bytes_read: get(&counts.bytes_read),
+            bytes_written: get(&counts.bytes_written),
+            files_considered: get(&counts.files_considered),
+            files_read: get(&counts.files_read),
+            partitions_considered: get(&counts.partitions_considered),
+            partitions_read: get(&counts.partitions_read),
+            rows: get(&counts.rows),
+        }
+    }
+}
+
+/// Relaxed, because a count orders nothing: whoever reads it has waited for the work by other means.
+fn add(count: &AtomicU64, more: u64) {
+    count.fetch_add(more, Ordering::Relaxed);
+}
+
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Op").field(&self.usage()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Clones count together; each class has its own count.
+    #[test]
+    fn counts() {
+        let op = Op::default();
+        let clone = op.clone();
+        for request in
+            [Request::List, Request::Get, Request::Get, Request::Head, Request::Put, Request::Delete]
+        {
+            clone.count(request);
+        }
+        clone.read_bytes(10);
+        op.wrote_bytes(20);
+        op.planned(7, 3, (5, 2));
+        op.planned(1, 1, (1, 1));
+        op.rows(9);
+        let expected = Usage {
+            lists: 1,
+            gets: 2,
+            heads: 1,
+            puts: 1,
+            deletes: 1,
+            bytes_read: 10,
+            bytes_written: 20,
+            files_considered: 8,
+            files_read: 4,
+            partitions_considered: 6,
+            partitions_read: 3,
+            rows: 9,
+        };
+        assert_eq!(op.usage(), expected);
+        assert_eq!(expected.requests(), 6);
+        assert_eq!(op.deadline(), DEADLINE);
+    }
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<(&'static str, u64, u64)>>);
+
+    impl Observer for Seen {
+        fn progress(&self, phase: &'static str, done: u64, total: u64) {
+            self.0.lock().unwrap().push((phase, done, total));
+        }
+    }
+
+    #[test]
+    fn progress_reaches_the_observer() {
+        Op::default().progress("read", 1, 2);
+        let seen = Arc::new(Seen::default());
+        Op::observed(DEADLINE, seen.clone()).progress("write", 3, 0);
+        assert_eq!(*seen.0.lock().unwrap(), [("write", 3, 0)]);
+    }
 }

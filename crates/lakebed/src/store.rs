@@ -1,20 +1,58 @@
-//! Requests to one table's place, with outcomes we can trust. Only this module makes requests.
+//! Requests to one table's place, with outcomes we can trust. Only this module and its two backends
+//! make requests.
+//!
+//! Stores do not say enough. "Already exists" may be our own first try; a lost answer may be a
+//! success; a short body may come without an error; a listing need not be sorted. What goes up from
+//! here says only what is known:
+//!
+//! - a create-if-absent is [`Put::Created`], or a reason to look ([`Put::Exists`],
+//!   [`Put::Unknown`]), or an error that proves that nothing happened;
+//! - bytes are as many as were asked for, or an error;
+//! - names are sorted, and below the table's root: no key that leaves it is sent anywhere;
+//! - errors name the object by the table's location, without what may be a secret.
+//!
+//! ```text
+//!   Store --- Backend --- object: object_store, bounded retries, bounded time
+//!                  `----- local: the disk, by our own hand, durable
+//! ```
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lakebed_log::error::{Error, Result};
+use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::time::Timestamp;
-use object_store::ObjectStore;
 
-use crate::env::{BoxFuture, Env};
+use crate::env::BoxFuture;
 use crate::op::Op;
 
-/// The place of one table. Keys are relative to the root, decoded, with `/`. Cheap to clone.
+/// Neighbouring ranges with a smaller gap than this are fetched as one: the bytes between cost less
+/// than another request.
+const GAP_BYTES: u64 = 64 << 10;
+
+/// The place of one table.
+///
+/// Keys are relative to its root, decoded, with `/` between segments: `_delta_log/x.json`,
+/// `day=1/part-0.parquet`. Cheap to clone.
+///
+/// ```
+/// use lakebed::{Env, Op};
+/// use lakebed::store::Put;
+///
+/// # futures::executor::block_on(async {
+/// let store = Env::tokio().open("memory://doc-store")?;
+/// let op = Op::default();
+/// let put = store.put_if_absent(&op, "a/b", "hello".into()).await?;
+/// assert!(matches!(put, Put::Created));
+/// assert_eq!(store.get(&op, "a/b", 100).await?, "hello");
+/// assert_eq!(store.list(&op, "a/", None).await?.len(), 1);
+/// assert_eq!(op.usage().requests(), 3);
+/// # lakebed::Result::Ok(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<dyn Backend>,
+    backend: Arc<dyn Backend>,
     location: Arc<str>,
 }
 
@@ -25,42 +63,79 @@ pub struct Object {
     pub key: String,
     /// Bytes.
     pub size: u64,
-    /// Of the store.
+    /// By the store's clock.
     pub modified: Timestamp,
-    /// Entity tag.
+    /// Changes whenever the object is replaced, where the store has such a thing.
     pub etag: Option<String>,
 }
 
-/// What put-if-absent says. Only `Created` is an answer; the others are reasons to look.
+/// What a create-if-absent says. Only `Created` is an answer; the others are reasons to look.
 #[derive(Debug)]
 pub enum Put {
     /// It is ours.
     Created,
-    /// The store says something is there. It may be ours.
+    /// The store says that something is there. It may be ours.
     Exists,
-    /// No answer we can trust.
+    /// No answer we can trust: it may be there, now or later, or not.
     Unknown(Error),
 }
 
-/// What a backend does; the local disk and `object_store` are the two implementations.
-pub trait Backend: Send + Sync {
-    /// The object, or a range of it. Missing: `file-not-found`.
-    fn get<'a>(&'a self, key: &'a str, range: Option<Range<u64>>) -> BoxFuture<'a, Result<Bytes>>;
-    /// Names, sizes and times below `prefix` (a folder with `/` at its end) with keys greater than `after`; sorted.
-    fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Object>>>;
+/// What a place for objects does. Two implementations: the local disk and `object_store`.
+///
+/// Keys are checked before they get here. Implementations count the requests that they make, so that
+/// a retry counts.
+pub(crate) trait Backend: Send + Sync {
+    /// The whole object; `limit-exceeded` if it is larger than `max`.
+    fn get<'a>(&'a self, op: &'a Op, key: &'a str, max: u64) -> BoxFuture<'a, Result<Bytes>>;
+    /// Non-empty ranges that are far apart, each in full or `short-read`.
+    fn get_ranges<'a>(
+        &'a self,
+        op: &'a Op,
+        key: &'a str,
+        ranges: &'a [Range<u64>],
+    ) -> BoxFuture<'a, Result<Vec<Bytes>>>;
+    /// Many small objects, as [`Backend::get`] gives each.
+    fn get_many<'a>(
+        &'a self,
+        op: &'a Op,
+        keys: &'a [String],
+        max: u64,
+    ) -> BoxFuture<'a, Vec<Result<Bytes>>>;
+    /// What is directly in the folder `prefix` (with `/` at its end, or empty), in any order.
+    fn list<'a>(
+        &'a self,
+        op: &'a Op,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<Object>>>;
     /// Size and time.
-    fn head<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Object>>;
-    /// Creates if absent, durably. A definite failure (`permission`, `no-space` before any effect) is `Err`.
-    fn put_if_absent<'a>(&'a self, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<Put>>;
-    /// Replaces, durably and at once: hint only.
-    fn put<'a>(&'a self, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
-    /// Starts a new object with a name nobody else uses.
-    fn create<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>>>;
+    fn head<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Object>>;
+    /// Creates if absent, durably, by one attempt.
+    fn put_if_absent<'a>(
+        &'a self,
+        op: &'a Op,
+        key: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<Put>>;
+    /// Creates if absent, whole or not at all, but it may be lost in a crash.
+    fn put_new<'a>(
+        &'a self,
+        op: &'a Op,
+        key: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<bool>>;
+    /// Replaces, whole or not at all, but it may be lost in a crash.
+    fn put<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
+    /// Starts an object with a name that nobody else uses.
+    fn create<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>>>;
     /// Deletes; a missing one is fine.
-    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>>;
+    fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>>;
 }
 
-/// An object being written in pieces; not visible, or not named by anybody, until finished.
+/// An object being written in pieces.
+///
+/// Nobody may name it before [`Upload::finish`] has answered. Dropping it is [`Upload::abort`]
+/// without waiting.
 pub trait Upload: Send {
     /// Appends.
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>>;
@@ -71,29 +146,309 @@ pub trait Upload: Send {
 }
 
 impl Store {
-    /// Over an object store, below `root` (a key prefix without slash at its end, may be empty). The store's own
-    /// retries must be off for creates.
-    pub fn object(_env: &Env, _store: Arc<dyn ObjectStore>, _root: &str, _location: &str) -> Store { todo!() }
-    /// On the local disk. The folder need not exist.
-    pub fn local(_env: &Env, _root: &std::path::Path, _location: &str) -> Store { todo!() }
+    pub(crate) fn new(backend: Arc<dyn Backend>, location: &str) -> Store {
+        Store { backend, location: redact(location.trim_end_matches('/')).into() }
+    }
+
     /// The location as given, without secrets, for messages.
-    pub fn location(&self) -> &str { &self.location }
-    /// The whole object. One GET. Larger than `max`: `limit-exceeded` before it is in memory.
-    pub async fn get(&self, _op: &Op, _key: &str, _max: u64) -> Result<Bytes> { let _ = &self.inner; todo!() }
-    /// A range; shorter than asked is `short-read`. One GET.
-    pub async fn get_range(&self, _op: &Op, _key: &str, _range: Range<u64>) -> Result<Bytes> { todo!() }
-    /// Ranges in the order given, neighbours coalesced. One GET per coalesced range.
-    pub async fn get_ranges(&self, _op: &Op, _key: &str, _ranges: &[Range<u64>]) -> Result<Vec<Bytes>> { todo!() }
-    /// Sorted by key; one LIST (per page, where the store tells).
-    pub async fn list(&self, _op: &Op, _prefix: &str, _after: Option<&str>) -> Result<Vec<Object>> { todo!() }
-    /// One HEAD.
-    pub async fn head(&self, _op: &Op, _key: &str) -> Result<Object> { todo!() }
-    /// One PUT, no retry inside.
-    pub async fn put_if_absent(&self, _op: &Op, _key: &str, _bytes: Bytes) -> Result<Put> { todo!() }
-    /// One PUT.
-    pub async fn put(&self, _op: &Op, _key: &str, _bytes: Bytes) -> Result<()> { todo!() }
-    /// Counts one PUT when finished.
-    pub async fn create(&self, _op: &Op, _key: &str) -> Result<Box<dyn Upload>> { todo!() }
-    /// One DELETE.
-    pub async fn delete(&self, _op: &Op, _key: &str) -> Result<()> { todo!() }
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// The whole object. One GET.
+    ///
+    /// # Errors
+    ///
+    /// `file-not-found`; `limit-exceeded` before it is in memory if it is larger than `max`;
+    /// `short-read`; `permission`; `unavailable`. As all errors of this type, placed at the object.
+    pub async fn get(&self, op: &Op, key: &str, max: u64) -> Result<Bytes> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        let got = self.backend.get(op, key, max).await;
+        self.received(op, key, got)
+    }
+
+    /// Many small objects, in the order of their keys: cheaper than one [`Store::get`] each where
+    /// that is a system call rather than a journey. One GET each.
+    pub async fn get_many(&self, op: &Op, keys: &[String], max: u64) -> Vec<Result<Bytes>> {
+        if keys.iter().any(|it| check_key(it).is_err()) {
+            let mut got = Vec::with_capacity(keys.len());
+            for key in keys {
+                got.push(self.get(op, key, max).await);
+            }
+            return got;
+        }
+        let got = self.backend.get_many(op, keys, max).await;
+        keys.iter().zip(got).map(|(key, got)| self.received(op, key, got)).collect()
+    }
+
+    /// A range of an object. One GET, or none for an empty range.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::get`]; `short-read` if the object ends before the range does.
+    pub async fn get_range(&self, op: &Op, key: &str, range: Range<u64>) -> Result<Bytes> {
+        let mut got = self.get_ranges(op, key, &[range]).await?;
+        got.pop().ok_or_else(|| Error::internal("no bytes for a range"))
+    }
+
+    /// Ranges of an object, in the order given. Neighbours are fetched together: one GET each.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::get_range`].
+    pub async fn get_ranges(
+        &self,
+        op: &Op,
+        key: &str,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Bytes>> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        let joined = join_ranges(ranges);
+        let got = match joined.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.backend.get_ranges(op, key, &joined).await,
+        };
+        let got = got.map_err(|it| self.placed(key, it))?;
+        op.read_bytes(got.iter().map(|it| it.len() as u64).sum());
+        ranges
+            .iter()
+            .map(|it| cut(&joined, &got, it))
+            .collect::<Option<Vec<Bytes>>>()
+            .ok_or_else(|| self.placed(key, Error::internal("a range came back short")))
+    }
+
+    /// What is directly in the folder `prefix` (with `/` at its end, or empty for the root), with
+    /// keys greater than `after`, sorted by key. A folder that is not there is empty. One LIST.
+    ///
+    /// # Errors
+    ///
+    /// `permission`, `unavailable`: half a listing is none.
+    pub async fn list(&self, op: &Op, prefix: &str, after: Option<&str>) -> Result<Vec<Object>> {
+        let folder = prefix.strip_suffix('/').unwrap_or(prefix);
+        if !prefix.is_empty() {
+            check_key(folder).map_err(|it| self.placed(prefix, it))?;
+        }
+        let listed = self.backend.list(op, prefix, after).await;
+        let mut objects = listed.map_err(|it| self.placed(prefix, it))?;
+        objects.retain(|it| {
+            let name = it.key.strip_prefix(prefix).filter(|it| !it.is_empty());
+            name.is_some_and(|it| !it.contains('/'))
+                && after.is_none_or(|after| after < it.key.as_str())
+        });
+        objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
+    /// Size and time of an object. One HEAD.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::get`].
+    pub async fn head(&self, op: &Op, key: &str) -> Result<Object> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        self.backend.head(op, key).await.map_err(|it| self.placed(key, it))
+    }
+
+    /// Creates an object unless there is one, durably. One PUT: no retry inside, because a second
+    /// try that finds the object of the first would call it somebody else's.
+    ///
+    /// # Errors
+    ///
+    /// Only if nothing happened and nothing will: `permission`, `no-space`, `store-unsafe` if the
+    /// store cannot create if absent, `unavailable` if the disk failed before the step that counts.
+    pub async fn put_if_absent(&self, op: &Op, key: &str, bytes: Bytes) -> Result<Put> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        op.wrote_bytes(bytes.len() as u64);
+        match self.backend.put_if_absent(op, key, bytes).await {
+            Ok(Put::Unknown(err)) => Ok(Put::Unknown(self.placed(key, err))),
+            other => other.map_err(|it| self.placed(key, it)),
+        }
+    }
+
+    /// Creates an object unless there is one, and says whether it did. Readers see it whole or not
+    /// at all, but on a local disk it may be gone after a crash: for what can be computed again. One
+    /// PUT.
+    ///
+    /// # Errors
+    ///
+    /// `permission`, `no-space`, `unavailable`; then it may be there all the same.
+    pub async fn put_new(&self, op: &Op, key: &str, bytes: Bytes) -> Result<bool> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        op.wrote_bytes(bytes.len() as u64);
+        self.backend.put_new(op, key, bytes).await.map_err(|it| self.placed(key, it))
+    }
+
+    /// Replaces an object. Readers see the old or the new one, but on a local disk a crash may take
+    /// either: for hints alone. One PUT.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::put_new`].
+    pub async fn put(&self, op: &Op, key: &str, bytes: Bytes) -> Result<()> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        op.wrote_bytes(bytes.len() as u64);
+        self.backend.put(op, key, bytes).await.map_err(|it| self.placed(key, it))
+    }
+
+    /// Starts an object with a name that nobody else uses; durable when finished. One PUT, when
+    /// finished, unless it is so large that it is sent in pieces: then one each.
+    ///
+    /// In the log, where names are shared, whoever finishes first wins; the others get `conflict`
+    /// from [`Upload::finish`] where the store can tell.
+    ///
+    /// # Errors
+    ///
+    /// Here and from the upload: `permission`, `no-space`, `unavailable`.
+    pub async fn create(&self, op: &Op, key: &str) -> Result<Box<dyn Upload>> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        let upload = self.backend.create(op, key).await.map_err(|it| self.placed(key, it))?;
+        Ok(Box::new(Placed { upload, place: self.place(key), op: op.clone() }))
+    }
+
+    /// Deletes an object; a missing one is fine. One DELETE.
+    ///
+    /// # Errors
+    ///
+    /// `permission`, `unavailable`.
+    pub async fn delete(&self, op: &Op, key: &str) -> Result<()> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        self.backend.delete(op, key).await.map_err(|it| self.placed(key, it))
+    }
+
+    fn received(&self, op: &Op, key: &str, got: Result<Bytes>) -> Result<Bytes> {
+        let got = got.map_err(|it| self.placed(key, it))?;
+        op.read_bytes(got.len() as u64);
+        Ok(got)
+    }
+
+    fn place(&self, key: &str) -> String {
+        format!("{}/{key}", self.location)
+    }
+
+    fn placed(&self, key: &str, err: Error) -> Error {
+        err.at(self.place(key))
+    }
 }
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.location).finish()
+    }
+}
+
+/// An upload whose errors name the object and whose bytes are counted.
+struct Placed {
+    upload: Box<dyn Upload>,
+    place: String,
+    op: Op,
+}
+
+impl Upload for Placed {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.op.wrote_bytes(bytes.len() as u64);
+            self.upload.write(bytes).await.map_err(|it| it.at(&self.place))
+        })
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<u64>> {
+        let Placed { upload, place, .. } = *self;
+        let finish = upload.finish();
+        Box::pin(async move { finish.await.map_err(|it| it.at(place)) })
+    }
+
+    fn abort(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.upload.abort()
+    }
+}
+
+/// A key is relative and stays below the root, whatever backend resolves it.
+fn check_key(key: &str) -> Result<()> {
+    let wrong = |code, what: &str| Err(Error::new(code, format!("the key {what}")));
+    if key.is_empty() {
+        return wrong(Code::InvalidPath, "is empty");
+    }
+    if key.contains('\0') {
+        return wrong(Code::InvalidPath, "has a zero byte");
+    }
+    for segment in key.split('/') {
+        match segment {
+            ".." => return wrong(Code::PathEscape, "leaves the table with `..`"),
+            "" | "." => return wrong(Code::InvalidPath, "has an empty or dot segment"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The fewest ranges that hold all of `ranges`, apart by more than [`GAP_BYTES`], sorted.
+fn join_ranges(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted: Vec<_> = ranges.iter().filter(|it| !it.is_empty()).cloned().collect();
+    sorted.sort_unstable_by_key(|it| it.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(GAP_BYTES) => {
+                last.end = last.end.max(range.end);
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+/// The bytes of `range` out of those fetched for `joined`, without a copy.
+fn cut(joined: &[Range<u64>], got: &[Bytes], range: &Range<u64>) -> Option<Bytes> {
+    if range.is_empty() {
+        return Some(Bytes::new());
+    }
+    let at = joined.partition_point(|it| it.end < range.end);
+    let (whole, bytes) = (joined.get(at)?, got.get(at)?);
+    let start = usize::try_from(range.start.checked_sub(whole.start)?).ok()?;
+    let end = usize::try_from(range.end.checked_sub(whole.start)?).ok()?;
+    (end <= bytes.len()).then(|| bytes.slice(start..end))
+}
+
+/// Fewer bytes came than were asked for.
+pub(crate) fn short(got: u64, wanted: u64) -> Error {
+    Error::new(Code::ShortRead, format!("{got} bytes came where {wanted} were asked for"))
+}
+
+/// More bytes are there than the reader is ready for.
+pub(crate) fn too_large(size: u64, max: u64) -> Error {
+    Error::new(Code::LimitExceeded, format!("it has {size} bytes and the limit is {max}"))
+}
+
+/// `text` without what may be a secret: the user part of URLs, and everything of a word from its
+/// query or fragment on, as signed requests carry their signature there.
+pub(crate) fn redact(text: &str) -> String {
+    let ends = |it: char| it.is_whitespace() || "\"'`<>".contains(it);
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(ends) {
+        let end = word.chars().next_back().filter(|it| ends(*it));
+        let word = word.strip_suffix(ends).unwrap_or(word);
+        let (scheme, rest) = match word.split_once("://") {
+            Some((scheme, url)) => (Some(scheme), without_user(url)),
+            None => (None, word),
+        };
+        if let Some(scheme) = scheme {
+            out.push_str(scheme);
+            out.push_str("://");
+        }
+        let query = rest.find(['?', '#']).filter(|_| scheme.is_some() || rest.contains('='));
+        out.push_str(query.and_then(|it| rest.get(..it)).unwrap_or(rest));
+        out.extend(end);
+    }
+    out
+}
+
+/// `url`, from behind the scheme on, without `user:password@`. A password may hold anything, so where
+/// there is a colon before the first slash the last `@` ends it.
+fn without_user(url: &str) -> &str {
+    let host = url.split(['/', '?', '#']).next().unwrap_or(url);
+    let user = if host.contains(':') { url.rfind('@') } else { host.rfind('@') };
+    user.and_then(|it| url.get(it + 1..)).unwrap_or(url)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The compute threads: one per core, one queue, first in, first out.
+//!
+//! A thread starts when work comes and none is idle, so a process that only appends a row never
+//! starts more than it needs. Threads stay for the life of the process.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+type Work = Box<dyn FnOnce() + Send + 'static>;
+
+pub(super) struct Cores {
+    count: usize,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    came: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Work>,
+    started: usize,
+    idle: usize,
+}
+
+impl Cores {
+    pub(super) fn new(count: usize) -> Cores {
+        Cores { count: count.max(1), shared: Arc::default() }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn run(&self, work: Work) {
+        let start = {
+            let mut state = self.shared.lock();
+            state.queue.push_back(work);
+            let start = state.idle < state.queue.len() && state.started < self.count;
+            state.started += usize::from(start);
+            start
+        };
+        self.shared.came.notify_one();
+        if start && !self.start() {
+            let alone = {
+                let mut state = self.shared.lock();
+                state.started -= 1;
+                state.started == 0
+            };
+            // The system gives no thread at all: better slow, on the caller's, than never.
+            if alone {
+                self.shared.drain();
+            }
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the threads of `Env::compute`")]
+    fn start(&self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let thread = thread::Builder::new().name("lakebed-compute".to_string());
+        thread.spawn(move || shared.serve()).is_ok()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(work) = state.queue.pop_front() {
+                drop(state);
+                // The work reports its own panics; this one only keeps the thread.
+                let _ = catch_unwind(AssertUnwindSafe(work));
+                state = self.lock();
+                continue;
+            }
+            state.idle += 1;
+            state = self.came.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    fn drain(&self) {
+        loop {
+            let Some(work) = self.lock().queue.pop_front() else {
+                return;
+            };
+            let _ = catch_unwind(AssertUnwindSafe(work));
+        }
+    }
+}

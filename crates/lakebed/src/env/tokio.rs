@@ -1,0 +1,101 @@
+//! The runtime of real programs: tokio for waiting, threads of our own for computing.
+
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ::tokio::runtime::{Builder, Runtime as Io};
+use lakebed_log::time::Timestamp;
+
+use super::chance::Chance;
+use super::cores::Cores;
+use super::{BoxFuture, Runtime};
+
+/// Threads that wait in the kernel for the file system. More than cores, because disks like company;
+/// bounded, because each holds a stack and the kernel's queue is bounded too.
+const BLOCKED_MAX: usize = 64;
+
+pub(super) struct Tokio {
+    /// `None` if the system gives no threads. Then nothing is spawned, every time is up at once, and
+    /// whoever waits is told so: an error, not a hang.
+    io: OnceLock<Option<Io>>,
+    cores: Cores,
+    chance: Chance,
+    start: Instant,
+}
+
+impl Tokio {
+    #[expect(clippy::disallowed_methods, reason = "the clock behind `Env::elapsed`")]
+    pub(super) fn start() -> Tokio {
+        Tokio {
+            io: OnceLock::new(),
+            cores: Cores::new(available_parallelism().map_or(1, |it| it.get())),
+            chance: Chance::new(),
+            start: Instant::now(),
+        }
+    }
+
+    fn io(&self) -> Option<&Io> {
+        let start = || {
+            let mut builder = Builder::new_multi_thread();
+            builder
+                .worker_threads(self.cores.count().clamp(1, 8))
+                .max_blocking_threads(BLOCKED_MAX)
+                .thread_name("lakebed-io")
+                .enable_all();
+            builder.build().ok()
+        };
+        self.io.get_or_init(start).as_ref()
+    }
+}
+
+impl Runtime for Tokio {
+    #[expect(clippy::disallowed_methods, reason = "the clock behind `Env::now`")]
+    fn now(&self) -> Timestamp {
+        let millis = |it: Duration| i64::try_from(it.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => millis(after),
+            Err(before) => -millis(before.duration()),
+        })
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        self.chance.draw()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the timer behind `Env::sleep`")]
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        match self.io() {
+            Some(io) => {
+                // Our timer, whatever runtime polls it.
+                let _inside = io.enter();
+                Box::pin(::tokio::time::sleep(duration))
+            }
+            None => Box::pin(std::future::ready(())),
+        }
+    }
+
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        if let Some(io) = self.io() {
+            drop(io.spawn(future));
+        }
+    }
+
+    fn compute(&self, work: Box<dyn FnOnce() + Send + 'static>) {
+        self.cores.run(work);
+    }
+
+    fn block(&self, work: Box<dyn FnOnce() + Send + 'static>) {
+        if let Some(io) = self.io() {
+            drop(io.spawn_blocking(work));
+        }
+    }
+
+    fn cores(&self) -> usize {
+        self.cores.count()
+    }
+}

@@ -1,0 +1,187 @@
+//! A file being written in pieces.
+//!
+//! Data files have names that nobody else uses, so they are written in place. Files of the log do
+//! not, and would be read half-written, so they are written aside and linked, as a commit is.
+//!
+//! Nothing is made before there is a buffer full: a small file is created, written and synced by one
+//! job. All jobs of a file take its lock, so one that removes it after a dropped future comes after
+//! the one that was still writing.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use lakebed_log::error::{Error, Result};
+
+use super::{Root, in_log, temporary, writing};
+use crate::env::{BoxFuture, Env};
+use crate::op::{Op, Request};
+use crate::store::Upload;
+
+/// Bytes that are gathered before a job writes them.
+const BUFFER_BYTES: usize = 1 << 20;
+
+pub(super) struct LocalUpload {
+    env: Env,
+    op: Op,
+    target: Arc<Target>,
+    pending: Vec<Bytes>,
+    pending_bytes: usize,
+    size: u64,
+    /// Whether dropping leaves everything as it is.
+    done: bool,
+}
+
+struct Target {
+    root: Arc<Root>,
+    key: String,
+    id: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The file and where it is now; `None` before the first piece.
+    open: Option<(File, PathBuf)>,
+    /// Removed, or failed: nothing more is written.
+    closed: bool,
+}
+
+impl LocalUpload {
+    pub(super) fn new(env: &Env, op: &Op, root: &Arc<Root>, key: &str) -> LocalUpload {
+        let target = Target {
+            root: Arc::clone(root),
+            key: key.to_string(),
+            id: env.id().to_string(),
+            state: Mutex::default(),
+        };
+        LocalUpload {
+            env: env.clone(),
+            op: op.clone(),
+            target: Arc::new(target),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            size: 0,
+            done: false,
+        }
+    }
+
+    fn take(&mut self) -> Vec<Bytes> {
+        self.pending_bytes = 0;
+        std::mem::take(&mut self.pending)
+    }
+
+    fn remove(&mut self) -> impl Future<Output = Result<()>> + Send + use<> {
+        self.done = true;
+        let target = Arc::clone(&self.target);
+        self.env.block(move || {
+            target.remove();
+            Ok(())
+        })
+    }
+}
+
+impl Upload for LocalUpload {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.size += bytes.len() as u64;
+            self.pending_bytes += bytes.len();
+            self.pending.push(bytes);
+            if self.pending_bytes < BUFFER_BYTES {
+                return Ok(());
+            }
+            let (target, pieces) = (Arc::clone(&self.target), self.take());
+            self.env.block(move || target.write(&pieces)).await
+        })
+    }
+
+    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<u64>> {
+        Box::pin(async move {
+            self.op.count(Request::Put);
+            let (target, pieces) = (Arc::clone(&self.target), self.take());
+            self.env.block(move || target.finish(&pieces)).await?;
+            self.done = true;
+            Ok(self.size)
+        })
+    }
+
+    fn abort(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        let removed = self.remove();
+        Box::pin(async move {
+            let _ = removed.await;
+        })
+    }
+}
+
+impl Drop for LocalUpload {
+    fn drop(&mut self) {
+        if !self.done {
+            drop(self.remove());
+        }
+    }
+}
+
+impl Target {
+    fn write(&self, pieces: &[Bytes]) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.append(&mut state, pieces)
+    }
+
+    fn append(&self, state: &mut State, pieces: &[Bytes]) -> Result<()> {
+        if state.closed {
+            return Err(Error::internal("a piece came after the file was given up"));
+        }
+        // Until the end is reached: a file with a hole must not be finished.
+        state.closed = true;
+        let (file, _) = match &mut state.open {
+            Some(open) => open,
+            None => {
+                let path = self.root.inside(&self.key)?;
+                let path = if in_log(&self.key) { temporary(&path, &self.id)? } else { path };
+                let file = self.root.create_new(&path).map_err(writing)?;
+                state.open.insert((file, path))
+            }
+        };
+        for piece in pieces {
+            file.write_all(piece).map_err(writing)?;
+        }
+        state.closed = false;
+        Ok(())
+    }
+
+    fn finish(&self, pieces: &[Bytes]) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.append(&mut state, pieces)?;
+        let Some((file, path)) = state.open.take() else {
+            return Err(Error::internal("a file was finished before it was made"));
+        };
+        let finish = || {
+            file.sync_all().map_err(writing)?;
+            if in_log(&self.key) {
+                let target = self.root.inside(&self.key)?;
+                let temporary = super::Temporary { path: path.clone() };
+                if !temporary.link(&target)? {
+                    return Err(writing(std::io::ErrorKind::AlreadyExists.into()));
+                }
+                drop(temporary);
+                return self.root.sync_into(&target).map_err(writing);
+            }
+            self.root.sync_into(&path).map_err(writing)
+        };
+        let finished = finish();
+        // Kept until the caller has heard of it: a dropped future still removes it.
+        state.open = Some((file, path));
+        finished
+    }
+
+    fn remove(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.closed = true;
+        if let Some((file, path)) = state.open.take() {
+            drop(file);
+            let _ = fs::remove_file(path);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Locations of tables: from what a person types to a [`Store`].
+//!
+//! ```text
+//!   data/events      /data/events      the local disk; relative to the working directory
+//!   file:///data/ev%20ents             the same, percent-encoded
+//!   memory://events                    the environment's own memory
+//!   sim://events                       whatever Env::with_store registered
+//! ```
+//!
+//! Anything with another scheme is refused by name: taken for a path, `s3://bucket/t` would quietly
+//! make a folder `s3:`.
+
+use std::path::PathBuf;
+
+use lakebed_log::error::{Code, Error, Result};
+use object_store::path::Path as ObjectPath;
+
+use crate::env::Env;
+use crate::store::{Store, redact};
+
+/// Schemes that other releases open.
+const CLOUD: [&str; 10] =
+    ["s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "http", "https"];
+
+impl Env {
+    /// Builds the store of a location: a path, `file://`, `memory://`, or a registered prefix. No
+    /// request is made and nothing need be there.
+    ///
+    /// # Errors
+    ///
+    /// `unsupported-path` for a scheme that this build does not open; `invalid-argument` for a
+    /// location that is none, and for a storage option that its store does not know.
+    ///
+    /// ```
+    /// use lakebed::{Code, Env};
+    ///
+    /// let env = Env::tokio();
+    /// assert_eq!(env.open("/data/events/")?.location(), "/data/events");
+    /// assert_eq!(env.open("s3://bucket/events").unwrap_err().code(), Code::UnsupportedPath);
+    /// # lakebed::Result::Ok(())
+    /// ```
+    pub fn open(&self, location: &str) -> Result<Store> {
+        self.place(location).map_err(|it| it.at(format!("`{}`", redact(location))))
+    }
+
+    fn place(&self, location: &str) -> Result<Store> {
+        if let Some(option) = self.option_names().next() {
+            let what = format!("storage option `{option}` is not known here; no store takes options");
+            return Err(Error::invalid(what));
+        }
+        if location.is_empty() || location.contains('\0') {
+            return Err(Error::invalid("a location is a path or a URL, without a zero byte"));
+        }
+        if let Some((store, rest)) = self.registered(location) {
+            let root = rest.trim_matches('/');
+            if root.contains(['?', '#']) {
+                return Err(Error::invalid("a location has neither query nor fragment"));
+            }
+            ObjectPath::parse(root).map_err(|_| {
+                Error::invalid("the name has an empty or dot segment, or a control character")
+            })?;
+            return Ok(Store::object(self, store.clone(), root, location));
+        }
+        match scheme(location) {
+            None => self.folder(location, location),
+            Some("file") => self.folder(&file_path(location)?, location),
+            Some(it) if CLOUD.contains(&it.to_ascii_lowercase().as_str()) => {
+                let what = format!("this build does not open `{it}:` locations yet");
+                Err(Error::new(Code::UnsupportedPath, what))
+            }
+            Some(it) => {
+                let what = format!("no store is known for `{it}:`; a path or `file://` is");
+                Err(Error::new(Code::UnsupportedPath, what))
+            }
+        }
+    }
+
+    fn folder(&self, path: &str, location: &str) -> Result<Store> {
+        let root = std::path::absolute(PathBuf::from(path)).map_err(|it| {
+            Error::invalid("the working directory of a relative path is not there").because(it)
+        })?;
+        Ok(Store::local(self, &root, location))
+    }
+}
+
+/// What stands before `://`, or `file` for `file:/x` as Hadoop prints it. A drive letter is none.
+fn scheme(location: &str) -> Option<&str> {
+    let (scheme, rest) = location.split_once(':')?;
+    let plain = |it: char| it.is_ascii_alphanumeric() || "+-.".contains(it);
+    let is_scheme = scheme.len() > 1
+        && scheme.starts_with(|it: char| it.is_ascii_alphabetic())
+        && scheme.chars().all(plain);
+    let is_file = scheme.eq_ignore_ascii_case("file") && rest.starts_with('/');
+    match is_scheme && (is_file || rest.starts_with("//")) {
+        true if is_file => Some("file"),
+        true => Some(scheme),
+        false => None,
+    }
+}
+
+/// The path of `file:///x`, `file://localhost/x` or `file:/x`.
+fn file_path(location: &str) -> Result<String> {
+    let rest = location.split_once(':').map_or("", |it| it.1);
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => {
+            let at = rest.find('/').unwrap_or(rest.len());
+            let (host, path) = rest.split_at(at);
+            if !host.is_empty() && !host.eq_ignore_ascii_case("localhost") {
+                let what = "a file URL names no other host; it begins with `file:///`";
+                return Err(Error::new(Code::UnsupportedPath, what));
+            }
+            path
+        }
+        None => rest,
+    };
+    if path.is_empty() {
+        return Err(Error::invalid("a file URL has an absolute path"));
+    }
+    if path.contains(['?', '#']) {
+        return Err(Error::invalid("a file URL has neither query nor fragment; write %3F, %23"));
+    }
+    decode(path)
+}
+
+fn decode(text: &str) -> Result<String> {
+    let wrong = || Error::invalid("a file URL is percent-encoded UTF-8 without a zero byte");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let value = digit().zip(digit()).map(|(high, low)| high * 16 + low);
+        let byte = value.and_then(|it| u8::try_from(it).ok()).filter(|it| *it != 0);
+        bytes.push(byte.ok_or_else(wrong)?);
+    }
+    String::from_utf8(bytes).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The location that a store prints, or the error.
+    #[track_caller]
+    fn check(location: &str, expected: &str) {
+        let env = Env::tokio();
+        let actual = match env.open(location) {
+            Ok(store) => store.location().to_string(),
+            Err(err) => format!("{}: {err}", err.code().as_str()),
+        };
+        assert_eq!(actual, expected, "{location}");
+    }
+
+    #[test]
+    fn locations() {
+        check("data/t", "data/t");
+        check("/data/t//", "/data/t");
+        check("C:/t", "C:/t");
+        check("odd:name", "odd:name");
+        check("file:///data/a%20b", "file:///data/a%20b");
+        check("file:/data", "file:/data");
+        check("FILE://LOCALHOST/data", "FILE://LOCALHOST/data");
+        check("memory://t/sub/", "memory://t/sub");
+
+        let empty = "a location is a path or a URL, without a zero byte";
+        check("", &format!("invalid-argument: ``: {empty}"));
+        check(
+            "file://host/x",
+            "unsupported-path: `file://host/x`: a file URL names no other host; it begins with \
+             `file:///`",
+        );
+        let encoded = "a file URL is percent-encoded UTF-8 without a zero byte";
+        for bad in ["file:///%", "file:///%4", "file:///%zz", "file:///%00", "file:///%ff"] {
+            check(bad, &format!("invalid-argument: `{bad}`: {encoded}"));
+        }
+        check("file://", "invalid-argument: `file://`: a file URL has an absolute path");
+        let segment = "the name has an empty or dot segment, or a control character";
+        for bad in ["memory://a//b", "memory://a/../b"] {
+            check(bad, &format!("invalid-argument: `{bad}`: {segment}"));
+        }
+        check(
+            "ftp://h/x",
+            "unsupported-path: `ftp://h/x`: no store is known for `ftp:`; a path or `file://` is",
+        );
+        for scheme in CLOUD {
+            check(
+                &format!("{scheme}://key:secret@bucket/t?sig=secret#secret"),
+                &format!(
+                    "unsupported-path: `{scheme}://bucket/t`: this build does not open \
+                     `{scheme}:` locations yet"
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn decoding() {
+        assert_eq!(file_path("file:///a%20b/%C3%A4+").unwrap(), "/a b/\u{e4}+");
+        assert_eq!(file_path("file:/a").unwrap(), "/a");
+        assert_eq!(file_path("file://localhost/a").unwrap(), "/a");
+    }
+
+    /// An option that nobody knows is named; its value, which may be a secret, is not.
+    #[test]
+    fn options_are_refused() {
+        let env = Env::tokio().with_option("aws_secret", "hunter2");
+        let err = env.open("/data/t").unwrap_err();
+        assert_eq!(err.code(), Code::InvalidArgument);
+        let text = format!("{err:?} {env:?}");
+        assert!(text.contains("aws_secret") && !text.contains("hunter2"), "{text}");
+    }
+
+    /// The longest prefix wins, and derived environments share the store.
+    #[test]
+    fn registered_prefixes() {
+        let memory = || std::sync::Arc::new(object_store::memory::InMemory::new());
+        let env = Env::tokio().with_store("sim://", memory()).with_store("sim://a/", memory());
+        let rest = |it| env.with_budget(1).registered(it).map(|it| it.1.to_string());
+        assert_eq!(rest("sim://a/t").as_deref(), Some("t"));
+        assert_eq!(rest("sim://b/t").as_deref(), Some("b/t"));
+        assert_eq!(rest("sim:/b"), None);
+    }
+}
