@@ -79,8 +79,9 @@ impl Budget {
     pub async fn acquire(&self, bytes: u64) -> Result<Permit> {
         let total = self.0.total;
         if total < bytes {
-            let what =
-                format!("{bytes} bytes of memory are needed at once and the limit is {total} bytes");
+            let what = format!(
+                "{bytes} bytes of memory are needed at once and the limit is {total} bytes"
+            );
             return Err(Error::new(Code::MemoryExceeded, what));
         }
         let mut place = {
@@ -201,7 +202,8 @@ mod tests {
     #[test]
     fn takes_and_gives_back() {
         let budget = Budget::new(10);
-        let (a, mut b) = (block_on(budget.acquire(4)).unwrap(), block_on(budget.acquire(6)).unwrap());
+        let (a, mut b) =
+            (block_on(budget.acquire(4)).unwrap(), block_on(budget.acquire(6)).unwrap());
         assert_eq!((budget.total(), budget.used(), a.bytes()), (10, 10, 4));
         b.shrink_to(1);
         b.shrink_to(9);

@@ -256,7 +256,8 @@ impl Root {
             if kind.is_dir() {
                 continue;
             }
-            let meta = if kind.is_symlink() { fs::metadata(entry.path()) } else { entry.metadata() };
+            let meta =
+                if kind.is_symlink() { fs::metadata(entry.path()) } else { entry.metadata() };
             match meta {
                 Ok(meta) if meta.is_file() => objects.push(object(key, &meta)),
                 Ok(_) => {}

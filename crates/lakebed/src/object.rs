@@ -21,7 +21,6 @@ use object_store::{
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{ANSWER, Op, Request};
-use crate::pool::map_ordered;
 use crate::store::{Backend, Object, Put, Store, Upload, redact, short, too_large};
 
 /// How often a request that can be repeated is sent at most.
@@ -179,7 +178,7 @@ impl Backend for Objects {
         Box::pin(async move {
             let path = &self.path(key)?;
             let gets: Vec<_> = ranges.iter().map(|it| self.get_one(op, path, it)).collect();
-            map_ordered(gets, PARALLEL_MAX, |it| it).try_collect().await
+            stream::iter(gets).buffered(PARALLEL_MAX).try_collect().await
         })
     }
 

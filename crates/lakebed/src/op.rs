@@ -224,9 +224,14 @@ mod tests {
     fn counts() {
         let op = Op::default();
         let clone = op.clone();
-        for request in
-            [Request::List, Request::Get, Request::Get, Request::Head, Request::Put, Request::Delete]
-        {
+        for request in [
+            Request::List,
+            Request::Get,
+            Request::Get,
+            Request::Head,
+            Request::Put,
+            Request::Delete,
+        ] {
             clone.count(request);
         }
         clone.read_bytes(10);

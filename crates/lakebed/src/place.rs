@@ -45,7 +45,8 @@ impl Env {
 
     fn place(&self, location: &str) -> Result<Store> {
         if let Some(option) = self.option_names().next() {
-            let what = format!("storage option `{option}` is not known here; no store takes options");
+            let what =
+                format!("storage option `{option}` is not known here; no store takes options");
             return Err(Error::invalid(what));
         }
         if location.is_empty() || location.contains('\0') {

@@ -118,12 +118,8 @@ pub(crate) trait Backend: Send + Sync {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<Put>>;
     /// Creates if absent, whole or not at all, but it may be lost in a crash.
-    fn put_new<'a>(
-        &'a self,
-        op: &'a Op,
-        key: &'a str,
-        bytes: Bytes,
-    ) -> BoxFuture<'a, Result<bool>>;
+    fn put_new<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes)
+    -> BoxFuture<'a, Result<bool>>;
     /// Replaces, whole or not at all, but it may be lost in a crash.
     fn put<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>>;
     /// Starts an object with a name that nobody else uses.

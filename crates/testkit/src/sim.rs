@@ -217,6 +217,10 @@ impl Runtime for Side {
         work();
     }
 
+    fn block(&self, work: Box<dyn FnOnce() + Send + 'static>) {
+        work();
+    }
+
     fn cores(&self) -> usize {
         1
     }
