@@ -1,28 +1,508 @@
 //! Filter and statistics to the files that cannot match.
+//!
+//! A filter is turned into a tree of checks, and each check answers, for one file, which of true,
+//! false and null its expression *may* be for some row. Unknown is all three. A file is skipped if
+//! the whole filter may not be true:
+//!
+//! ```text
+//!   filter                x > 10            AND NOT (      p = 'a'        OR  y IS NULL )
+//!   file                  x in [1, 7]                      p is 'b'           y unknown
+//!   may be                false                            false              true, false
+//!                           \________________   __________________________________/
+//!                                            \ /
+//!                                           false          no row can match
+//! ```
+//!
+//! Asking for what may be, and not for a proof of falsehood, makes negation trivial (swap true and
+//! false) and soundness local: each check is right if it leaves out nothing that can happen, and
+//! then so is the tree. Partition values are the same as statistics whose bounds meet, so that both
+//! combine under any `AND` and `OR`.
+//!
+//! Comparison is [`Value::compare`], the order by which rows are filtered. A pair of types whose
+//! rows are compared less exactly than that (a decimal with a float) proves nothing.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::error::Result;
-use crate::expr::Expr;
-use crate::schema::Schema;
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, Schema as ArrowSchema};
+
+use crate::error::{Code, Error, Result};
+use crate::eval;
+use crate::expr::{CompareOp, Expr, Pattern};
+use crate::schema::{DataType, PrimitiveType, Schema};
 use crate::stats::Stats;
 use crate::value::Value;
 
-/// A filter made ready to judge files: typed partition values and statistics prove that no row can match.
+#[cfg(test)]
+mod tests;
+
+/// A filter made ready to judge files: typed partition values and statistics prove that no row can
+/// match.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use lakebed_log::{expr::Expr, schema::Schema, skip::Skipper, stats::Stats, value::Value};
+///
+/// let schema = Schema::parse_ddl("day string, n long")?;
+/// let filter = "day = '2024-01-01' and n > 100".parse::<Expr>()?.bind(&schema)?;
+/// let skipper = Skipper::new(&filter, &schema, &["day".to_owned()]);
+///
+/// let stats = r#"{"numRecords":2,"minValues":{"n":7},"maxValues":{"n":99},"nullCount":{"n":0}}"#;
+/// let stats = Stats::from_json(stats, &schema, Some(skipper.stats_columns()));
+/// let day = BTreeMap::from([("day".to_owned(), Some(Value::String("2024-01-01".into())))]);
+/// assert!(!skipper.skips_partition(&day));
+/// assert!(skipper.skips(&day, &stats));
+/// # Ok::<(), lakebed_log::error::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Skipper {
-    _private: (),
+    filter: Expr,
+    check: Check,
+    schema: Schema,
+    partition_columns: BTreeSet<String>,
+    stats_columns: Vec<Vec<String>>,
+}
+
+/// What one file says of itself.
+struct Facts<'a> {
+    skipper: &'a Skipper,
+    partition: &'a BTreeMap<String, Option<Value>>,
+    stats: Option<&'a Stats>,
+}
+
+/// A condition in the form in which it is judged.
+#[derive(Clone, Debug)]
+enum Check {
+    All(Vec<Check>),
+    Any(Vec<Check>),
+    Not(Box<Check>),
+    Compare(CompareOp, Side, Side),
+    /// The list is sorted, without nulls and of one type.
+    In {
+        side: Side,
+        list: Vec<Value>,
+        has_null: bool,
+    },
+    Like(Side, Pattern),
+    IsNull(Side),
+    /// Is the condition null?
+    IsUnknown(Box<Check>),
+    /// A boolean by itself.
+    Truth(Side),
+    /// Nothing is known; null or not is all that can be said.
+    Anything {
+        nullable: bool,
+    },
+}
+
+/// An operand whose values can be bounded.
+#[derive(Clone, Debug)]
+enum Side {
+    Partition(String),
+    /// A leaf column with statistics.
+    Column(Vec<String>),
+    Constant(Option<Value>),
+    /// Computed from partition columns alone.
+    Computed(Expr),
+}
+
+/// Which results some row may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Outcomes {
+    yes: bool,
+    no: bool,
+    null: bool,
+}
+
+/// Outer bounds of the values that are not null.
+#[derive(Clone, Debug)]
+struct Range<'a> {
+    lower: Option<Cow<'a, Value>>,
+    upper: Option<Cow<'a, Value>>,
+    some_null: bool,
+    all_null: bool,
 }
 
 impl Skipper {
     /// From a bound filter.
-    pub fn new(_filter: &Expr, _schema: &Schema, _partition_columns: &[String]) -> Skipper { todo!() }
+    ///
+    /// A filter that was not bound, or not to this schema, makes a skipper that proves less.
+    pub fn new(filter: &Expr, schema: &Schema, partition_columns: &[String]) -> Skipper {
+        let mut skipper = Skipper {
+            filter: filter.clone(),
+            check: Check::Anything { nullable: true },
+            schema: schema.clone(),
+            partition_columns: partition_columns.iter().cloned().collect(),
+            stats_columns: Vec::new(),
+        };
+        skipper.check = skipper.check(filter);
+        let mut columns = BTreeSet::new();
+        skipper.check.stats_columns(&mut columns);
+        skipper.stats_columns = columns.into_iter().collect();
+        skipper
+    }
+
     /// Leaf columns whose statistics the filter can use; empty: partition values alone decide.
-    pub fn stats_columns(&self) -> &[Vec<String>] { todo!() }
+    pub fn stats_columns(&self) -> &[Vec<String>] {
+        &self.stats_columns
+    }
+
     /// Do the partition values alone prove that no row can match?
-    pub fn skips_partition(&self, _partition: &BTreeMap<String, Option<Value>>) -> bool { todo!() }
+    pub fn skips_partition(&self, partition: &BTreeMap<String, Option<Value>>) -> bool {
+        let facts = Facts { skipper: self, partition, stats: None };
+        !self.check.outcomes(&facts).yes
+    }
+
     /// Do partition values and statistics prove that no row can match? Unknown proves nothing.
-    pub fn skips(&self, _partition: &BTreeMap<String, Option<Value>>, _stats: &Stats) -> bool { todo!() }
-    /// Does every row of a file with these partition values match, whatever its data? (Filter on partition columns only.)
-    pub fn covers_partition(&self, _partition: &BTreeMap<String, Option<Value>>) -> Result<bool> { todo!() }
+    pub fn skips(&self, partition: &BTreeMap<String, Option<Value>>, stats: &Stats) -> bool {
+        let facts = Facts { skipper: self, partition, stats: Some(stats) };
+        stats.num_records == Some(0) || !self.check.outcomes(&facts).yes
+    }
+
+    /// Does every row of a file with these partition values match, whatever its data?
+    ///
+    /// # Errors
+    ///
+    /// `invalid-expression` if the filter names a column that is no partition column: it cannot be
+    /// decided without reading rows. `invalid-data` if evaluating fails.
+    pub fn covers_partition(&self, partition: &BTreeMap<String, Option<Value>>) -> Result<bool> {
+        if let Some(other) = self.filter.columns().into_iter().find(|it| !self.is_partition(it)) {
+            let what = format!("`{other}` is not a partition column");
+            return Err(Error::new(Code::InvalidExpression, what));
+        }
+        let row = self.row(&self.filter, partition)?;
+        Ok(eval::matches(&self.filter, &self.schema, &row)?.true_count() == 1)
+    }
+
+    fn is_partition(&self, name: &str) -> bool {
+        self.partition_columns.contains(name)
+    }
+
+    /// One row of the partition columns that an expression names.
+    fn row(&self, expr: &Expr, partition: &BTreeMap<String, Option<Value>>) -> Result<RecordBatch> {
+        let mut fields = Vec::new();
+        let mut arrays = Vec::new();
+        for name in expr.columns() {
+            let of = self.schema.field(&name).map(|it| &it.data_type);
+            let (Some(DataType::Primitive(of)), Some(value)) = (of, partition.get(&name)) else {
+                return Err(Error::internal(format!("partition value of `{name}` is missing")));
+            };
+            let array = Value::to_array(value.as_ref(), *of, 1)?;
+            fields.push(Field::new(name, array.data_type().clone(), true));
+            arrays.push(array);
+        }
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(1));
+        RecordBatch::try_new_with_options(Arc::new(ArrowSchema::new(fields)), arrays, &options)
+            .map_err(|it| Error::internal("cannot build a row of partition values").because(it))
+    }
+}
+
+/// From expressions to checks.
+impl Skipper {
+    fn check(&self, expr: &Expr) -> Check {
+        let anything = Check::Anything { nullable: true };
+        match expr {
+            Expr::And(terms) => Check::All(terms.iter().map(|it| self.check(it)).collect()),
+            Expr::Or(terms) => Check::Any(terms.iter().map(|it| self.check(it)).collect()),
+            Expr::Not(it) => Check::Not(Box::new(self.check(it))),
+            Expr::Compare(op, a, b) => match (self.side(a), self.side(b)) {
+                (Some(a), Some(b)) => Check::Compare(*op, a, b),
+                _ => anything,
+            },
+            Expr::In(it, list) => self.in_list(it, list).unwrap_or(anything),
+            Expr::Like { expr, pattern, escape } => {
+                match (self.side(expr), Pattern::new(pattern, *escape)) {
+                    (Some(side), Ok(pattern)) => Check::Like(side, pattern),
+                    _ => anything,
+                }
+            }
+            Expr::IsNull(it) => match (self.side(it), &**it) {
+                (Some(side), _) => Check::IsNull(side),
+                (None, Expr::Column(_) | Expr::Cast(..) | Expr::Arithmetic(..)) => {
+                    Check::Anything { nullable: false }
+                }
+                (None, it) => Check::IsUnknown(Box::new(self.check(it))),
+            },
+            Expr::Column(_) | Expr::Literal(_) | Expr::Cast(..) => {
+                self.side(expr).map_or(anything, Check::Truth)
+            }
+            Expr::Text(_) | Expr::Arithmetic(..) => anything,
+        }
+    }
+
+    fn in_list(&self, it: &Expr, list: &[Expr]) -> Option<Check> {
+        let side = self.side(it)?;
+        let mut values: Vec<Value> = Vec::with_capacity(list.len());
+        let mut has_null = false;
+        for item in list {
+            match self.side(item) {
+                Some(Side::Constant(Some(value))) => values.push(value),
+                Some(Side::Constant(None)) => has_null = true,
+                _ => return None,
+            }
+        }
+        let of = values.first().map(Value::primitive_type);
+        if list.is_empty() || values.iter().any(|it| Some(it.primitive_type()) != of) {
+            let equal =
+                |it: Value| Check::Compare(CompareOp::Eq, side.clone(), Side::Constant(Some(it)));
+            let mut any: Vec<Check> = values.into_iter().map(equal).collect();
+            if has_null {
+                any.push(Check::Truth(Side::Constant(None)));
+            }
+            return Some(Check::Any(any));
+        }
+        values.sort_by(|a, b| a.compare(b).unwrap_or(Ordering::Equal));
+        Some(Check::In { side, list: values, has_null })
+    }
+
+    fn side(&self, expr: &Expr) -> Option<Side> {
+        match expr {
+            Expr::Literal(value) => Some(Side::Constant(value.clone())),
+            Expr::Column(path) => match (&path[..], self.schema.at_path(path)) {
+                ([name], Some(_)) if self.is_partition(name) => Some(Side::Partition(name.clone())),
+                (_, Some(field)) if matches!(field.data_type, DataType::Primitive(_)) => {
+                    Some(Side::Column(path.clone()))
+                }
+                _ => None,
+            },
+            Expr::Cast(..) | Expr::Arithmetic(..) => {
+                let columns = expr.columns();
+                if columns.is_empty() {
+                    eval::constant(expr).ok().map(Side::Constant)
+                } else if columns.iter().all(|it| self.is_partition(it)) {
+                    Some(Side::Computed(expr.clone()))
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Check {
+    fn stats_columns(&self, into: &mut BTreeSet<Vec<String>>) {
+        let mut take = |side: &Side| {
+            if let Side::Column(path) = side {
+                into.insert(path.clone());
+            }
+        };
+        match self {
+            Check::All(parts) | Check::Any(parts) => {
+                parts.iter().for_each(|it| it.stats_columns(into));
+            }
+            Check::Not(it) | Check::IsUnknown(it) => it.stats_columns(into),
+            Check::Compare(_, a, b) => [a, b].into_iter().for_each(take),
+            Check::In { side, .. }
+            | Check::Like(side, _)
+            | Check::IsNull(side)
+            | Check::Truth(side) => take(side),
+            Check::Anything { .. } => {}
+        }
+    }
+
+    fn outcomes(&self, facts: &Facts<'_>) -> Outcomes {
+        match self {
+            Check::All(parts) => parts.iter().fold(Outcomes::YES, |all, it| {
+                if all.yes || all.null { all.and(it.outcomes(facts)) } else { all }
+            }),
+            Check::Any(parts) => parts.iter().fold(Outcomes::NO, |any, it| {
+                if any.no || any.null { any.or(it.outcomes(facts)) } else { any }
+            }),
+            Check::Not(it) => it.outcomes(facts).not(),
+            Check::Compare(op, a, b) => facts.range(a).compare(*op, &facts.range(b)),
+            Check::In { side, list, has_null } => facts.range(side).is_in(list, *has_null),
+            Check::Like(side, pattern) => facts.range(side).like(pattern),
+            Check::IsNull(side) => {
+                let range = facts.range(side);
+                Outcomes { yes: range.some_null, no: !range.all_null, null: false }
+            }
+            Check::IsUnknown(it) => {
+                let it = it.outcomes(facts);
+                Outcomes { yes: it.null, no: it.yes || it.no, null: false }
+            }
+            Check::Truth(side) => facts.range(side).truth(),
+            Check::Anything { nullable } => Outcomes { yes: true, no: true, null: *nullable },
+        }
+    }
+}
+
+impl Outcomes {
+    const YES: Outcomes = Outcomes { yes: true, no: false, null: false };
+    const NO: Outcomes = Outcomes { yes: false, no: true, null: false };
+
+    fn not(self) -> Outcomes {
+        Outcomes { yes: self.no, no: self.yes, ..self }
+    }
+
+    /// Null results from a null beside a null or a true.
+    fn and(self, other: Outcomes) -> Outcomes {
+        Outcomes {
+            yes: self.yes && other.yes,
+            no: self.no || other.no,
+            null: (self.null && (other.yes || other.null)) || (self.yes && other.null),
+        }
+    }
+
+    fn or(self, other: Outcomes) -> Outcomes {
+        self.not().and(other.not()).not()
+    }
+}
+
+impl<'a> Facts<'a> {
+    fn range(&'a self, side: &'a Side) -> Range<'a> {
+        match side {
+            Side::Constant(value) => Range::exactly(value.as_ref().map(Cow::Borrowed)),
+            Side::Partition(name) => match self.partition.get(name) {
+                Some(value) => Range::exactly(value.as_ref().map(Cow::Borrowed)),
+                None => Range::UNKNOWN,
+            },
+            Side::Computed(expr) => match self.computed(expr) {
+                Ok(value) => Range::exactly(value.map(Cow::Owned)),
+                Err(_) => Range::UNKNOWN,
+            },
+            Side::Column(path) => self.column(path),
+        }
+    }
+
+    fn computed(&self, expr: &Expr) -> Result<Option<Value>> {
+        let row = self.skipper.row(expr, self.partition)?;
+        Value::from_array(&eval::evaluate(expr, &self.skipper.schema, &row)?, 0)
+    }
+
+    fn column(&self, path: &[String]) -> Range<'a> {
+        let Some(stats) = self.stats else { return Range::UNKNOWN };
+        let Some(column) = stats.columns.get(path) else { return Range::UNKNOWN };
+        let (lower, upper) = Stats::bounds(column);
+        Range {
+            lower: lower.map(Cow::Owned),
+            upper: upper.map(Cow::Owned),
+            some_null: column.null_count != Some(0),
+            all_null: column.null_count.is_some() && column.null_count == stats.num_records,
+        }
+    }
+}
+
+impl<'a> Range<'a> {
+    const UNKNOWN: Range<'static> =
+        Range { lower: None, upper: None, some_null: true, all_null: false };
+
+    /// One value, or null, in all rows.
+    fn exactly(value: Option<Cow<'a, Value>>) -> Range<'a> {
+        let null = value.is_none();
+        Range { lower: value.clone(), upper: value, some_null: null, all_null: null }
+    }
+
+    /// The value, if all that are not null have the same.
+    fn only(&self) -> Option<&Value> {
+        match (&self.lower, &self.upper) {
+            (Some(lower), Some(upper)) if order(lower, upper) == Some(Ordering::Equal) => {
+                Some(lower)
+            }
+            _ => None,
+        }
+    }
+
+    fn compare(&self, op: CompareOp, other: &Range<'_>) -> Outcomes {
+        if self.all_null || other.all_null {
+            return Outcomes { yes: false, no: false, null: true };
+        }
+        let (a, b) = (self, other);
+        let (yes, no) = match op {
+            CompareOp::Eq => (a.may_equal(b), a.may_differ(b)),
+            CompareOp::NotEq => (a.may_differ(b), a.may_equal(b)),
+            CompareOp::Lt => (a.may_be_less(b), b.may_be_at_most(a)),
+            CompareOp::LtEq => (a.may_be_at_most(b), b.may_be_less(a)),
+            CompareOp::Gt => (b.may_be_less(a), a.may_be_at_most(b)),
+            CompareOp::GtEq => (b.may_be_at_most(a), a.may_be_less(b)),
+        };
+        Outcomes { yes, no, null: a.some_null || b.some_null }
+    }
+
+    fn may_be_less(&self, other: &Range<'_>) -> bool {
+        !proves(self.lower.as_deref(), other.upper.as_deref(), Ordering::is_ge)
+    }
+
+    fn may_be_at_most(&self, other: &Range<'_>) -> bool {
+        !proves(self.lower.as_deref(), other.upper.as_deref(), Ordering::is_gt)
+    }
+
+    fn may_equal(&self, other: &Range<'_>) -> bool {
+        self.may_be_at_most(other) && other.may_be_at_most(self)
+    }
+
+    fn may_differ(&self, other: &Range<'_>) -> bool {
+        !proves(self.only(), other.only(), Ordering::is_eq)
+    }
+
+    fn is_in(&self, list: &[Value], has_null: bool) -> Outcomes {
+        if self.all_null {
+            return Outcomes { yes: false, no: false, null: true };
+        }
+        let unknown = Outcomes { yes: true, no: true, null: true };
+        let Some(first) = list.first() else { return unknown };
+        let bounds = [self.lower.as_deref(), self.upper.as_deref()];
+        if bounds.into_iter().flatten().any(|it| order(it, first).is_none()) {
+            return unknown;
+        }
+        let is_low = |it: &Value| proves(Some(it), self.lower.as_deref(), Ordering::is_lt);
+        let candidate = list.get(list.partition_point(is_low));
+        let yes =
+            candidate.is_some_and(|it| !proves(Some(it), self.upper.as_deref(), Ordering::is_gt));
+        let always = yes && self.only().is_some();
+        Outcomes { yes, no: !always && !has_null, null: self.some_null || (has_null && !always) }
+    }
+
+    fn like(&self, pattern: &Pattern) -> Outcomes {
+        if self.all_null {
+            return Outcomes { yes: false, no: false, null: true };
+        }
+        if let Some(Value::String(text)) = self.only() {
+            let yes = pattern.matches(text);
+            return Outcomes { yes, no: !yes, null: self.some_null };
+        }
+        let prefix = pattern.prefix();
+        let exact = pattern.exact().is_some();
+        let below = text(self.upper.as_deref()).is_some_and(|it| it < prefix.as_str());
+        let above = text(self.lower.as_deref())
+            .is_some_and(|it| prefix.as_str() < it && (exact || !it.starts_with(&prefix)));
+        Outcomes { yes: !below && !above, no: true, null: self.some_null }
+    }
+
+    fn truth(&self) -> Outcomes {
+        let is = |it: &Option<Cow<'_, Value>>, wanted: bool| matches!(it.as_deref(), Some(Value::Boolean(it)) if *it == wanted);
+        Outcomes {
+            yes: !self.all_null && !is(&self.upper, false),
+            no: !self.all_null && !is(&self.lower, true),
+            null: self.some_null,
+        }
+    }
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    match value {
+        Some(Value::String(it)) => Some(it),
+        _ => None,
+    }
+}
+
+/// Do both exist and stand in this order?
+fn proves(a: Option<&Value>, b: Option<&Value>, holds: fn(Ordering) -> bool) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => order(a, b).is_some_and(holds),
+        _ => false,
+    }
+}
+
+/// The order in which rows are compared, where it is exact.
+fn order(a: &Value, b: &Value) -> Option<Ordering> {
+    let decimal = |it: &Value| matches!(it.primitive_type(), PrimitiveType::Decimal { .. });
+    let float = |it: &Value| matches!(it, Value::Float(_) | Value::Double(_));
+    if (decimal(a) && float(b)) || (float(a) && decimal(b)) {
+        return None;
+    }
+    a.compare(b)
 }

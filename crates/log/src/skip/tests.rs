@@ -1,0 +1,1 @@
+//! Skipping, rule by rule, and that it never loses a row.
