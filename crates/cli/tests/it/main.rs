@@ -1,0 +1,16 @@
+//! The command line, run as users run it; and other engines beside it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "test code"
+)]
+
+mod commands;
+mod concurrency;
+mod errors;
+mod peers;
+mod shell;

@@ -1,0 +1,126 @@
+//! Other engines read what Lakebed writes, and Lakebed reads what they write.
+//!
+//! Their Python comes from `cargo xtask test`; without it these tests say what they left out.
+
+use std::process::Command;
+
+use crate::shell::{Shell, flights, said};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/peers/peer.py");
+
+/// Name of an engine and its Python, if it is there.
+fn peers() -> Vec<(&'static str, String)> {
+    let known = [("deltalake", "LAKEBED_PYTHON_DELTA"), ("duckdb", "LAKEBED_PYTHON_DUCKDB")];
+    let mut found = Vec::new();
+    for (engine, variable) in known {
+        match std::env::var(variable) {
+            Ok(python) => found.push((engine, python)),
+            Err(_) => {
+                let required = std::env::var_os("LAKEBED_PEERS").is_some();
+                assert!(!required, "{engine} is missing: {variable} is not set");
+                eprintln!("left out: {engine}, {variable} is not set");
+            }
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn peer(python: &str, words: &[&str]) {
+    let said = said(Command::new(python).arg(SCRIPT).args(words).output().unwrap());
+    assert_eq!(said.code, 0, "{words:?}: {}", said.err);
+}
+
+/// The engine sees the rows that Lakebed reads, at the version.
+#[track_caller]
+fn agree(shell: &Shell, python: &str, engine: &str, table: &str, version: Option<&str>) {
+    let rows = "ours.parquet";
+    let mut words = vec!["read", table, "--format", "parquet", "-o", rows];
+    words.extend(version.iter().flat_map(|it| ["--version", it]));
+    shell.run(&words);
+    let (table, rows) = (shell.path(table), shell.path(rows));
+    let mut words = vec!["compare", engine, table.to_str().unwrap(), rows.to_str().unwrap()];
+    words.extend(version);
+    peer(python, &words);
+}
+
+#[test]
+fn peers_read_our_tables() {
+    let peers = peers();
+    let shell = Shell::new();
+    shell.run(&["write", "t", "--partition-by", "origin", "--null", "NA", &flights("2013-01.csv")]);
+    shell.run(&["write", "t", &flights("2013-02.parquet")]);
+    for round in 0..11 {
+        shell.write("few.csv", &format!("origin,day,time_hour\nJFK,{round},2013-01-01T10:00:00Z\n"));
+        shell.run(&["write", "t", "few.csv"]);
+    }
+    assert!(shell.path("t/_delta_log/00000000000000000010.checkpoint.parquet").exists());
+    shell.write("ewr.csv", "origin,day\nEWR,1\n");
+    shell.run(&["write", "t", "ewr.csv", "--mode", "overwrite", "--where", "origin = 'EWR'"]);
+    for (engine, python) in &peers {
+        agree(&shell, python, engine, "t", None);
+        agree(&shell, python, engine, "t", Some("1"));
+    }
+}
+
+/// Every type, odd names and odd partition values, written by us from rows that a peer made.
+#[test]
+fn peers_read_every_type_of_ours() {
+    let peers = peers();
+    let shell = Shell::new();
+    for (engine, python) in peers.iter().filter(|it| it.0 == "deltalake") {
+        peer(python, &["write", engine, shell.path("").to_str().unwrap()]);
+        shell.run(&["write", "flat", "partitioned.parquet"]);
+        shell.run(&["write", "parts", "partitioned.parquet", "--partition-by", "part"]);
+        shell.write("ntz.csv", "at,d\n2024-01-01 00:00:00.5,1.25\n,\n");
+        shell.run(&["write", "ntz", "ntz.csv", "--schema", "at timestamp_ntz, d decimal(9,2)"]);
+    }
+    for (engine, python) in &peers {
+        for table in ["flat", "parts", "ntz"] {
+            if shell.path(table).exists() {
+                agree(&shell, python, engine, table, None);
+            }
+        }
+    }
+}
+
+#[test]
+fn we_read_tables_of_peers() {
+    let shell = Shell::new();
+    let peers = peers();
+    for (engine, python) in peers.iter().filter(|it| it.0 == "deltalake") {
+        peer(python, &["write", engine, shell.path("").to_str().unwrap()]);
+        for table in ["plain", "partitioned", "replaced"] {
+            shell.run(&["read", table, "--format", "parquet", "-o", "ours.parquet"]);
+            // The rows that the peer wrote, against those that we read: the peer's own reader is the judge
+            // of one, and the file of the other.
+            agree(&shell, python, engine, table, None);
+            let expected = shell.path(&format!("{table}.parquet"));
+            shell.run(&["write", &format!("copy-{table}"), expected.to_str().unwrap()]);
+            agree(&shell, python, engine, &format!("copy-{table}"), None);
+        }
+    }
+}
+
+/// Peers append to a table of ours, between appends of our own.
+#[test]
+fn peers_and_we_take_turns() {
+    let peers = peers();
+    let shell = Shell::new();
+    shell.write("rows.ndjson", "{\"id\":1,\"text\":\"a\"}\n{\"id\":2,\"text\":null}\n");
+    shell.run(&["write", "t", "rows.ndjson"]);
+    shell.run(&["read", "t", "--format", "parquet", "-o", "rows.parquet"]);
+    let mut rows = 2;
+    for _ in 0..6 {
+        for (engine, python) in &peers {
+            let (table, file) = (shell.path("t"), shell.path("rows.parquet"));
+            peer(python, &["append", engine, table.to_str().unwrap(), file.to_str().unwrap()]);
+            shell.run(&["write", "t", "rows.ndjson"]);
+            rows += 4;
+            assert_eq!(shell.rows(&["t"]).len(), rows, "after {engine}");
+        }
+    }
+    for (engine, python) in &peers {
+        agree(&shell, python, engine, "t", None);
+    }
+}
