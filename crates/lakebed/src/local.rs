@@ -284,6 +284,10 @@ impl Root {
 
     fn put_if_absent(&self, key: &str, bytes: &[u8], id: &str) -> Result<Put> {
         let path = self.inside(key)?;
+        // Looked at first, because those who lose a race need not pay for a sync.
+        if fs::symlink_metadata(&path).is_ok() {
+            return Ok(Put::Exists);
+        }
         let temporary = Temporary::write(self, &path, bytes, id, true)?;
         if !temporary.link(&path)? {
             return Ok(Put::Exists);

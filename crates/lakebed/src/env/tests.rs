@@ -1,1 +1,140 @@
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 
+use futures::executor::block_on;
+
+use super::*;
+
+/// What each of the three kinds of work gives back: a value, its own error, its panic as an error.
+#[test]
+fn results_errors_and_panics() {
+    let env = Env::tokio();
+    let bad = || Err::<u8, _>(Error::invalid("no"));
+    assert_eq!(block_on(env.spawn(async { Ok(1) })).unwrap(), 1);
+    assert_eq!(block_on(env.compute(|| Ok(2))).unwrap(), 2);
+    assert_eq!(block_on(env.block(|| Ok(3))).unwrap(), 3);
+    for failed in [
+        block_on(env.spawn(async move { bad() })),
+        block_on(env.compute(bad)),
+        block_on(env.block(bad)),
+    ] {
+        assert_eq!(failed.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let panicked = [
+        block_on(env.spawn(async { panic!("over {}", 1) })),
+        block_on(env.compute(|| panic!("over 1"))),
+        block_on(env.block(|| panic!("over 1"))),
+    ];
+    for result in panicked {
+        let err: Error = Result::<u8>::unwrap_err(result);
+        assert_eq!(format!("{err:?}"), "a task panicked: over 1 [internal]");
+    }
+    // And the threads are still there.
+    for _ in 0..100 {
+        assert_eq!(block_on(env.compute(|| Ok(2))).unwrap(), 2);
+    }
+}
+
+/// Work begins without being asked for, and a dropped handle does not stop a future.
+#[test]
+fn background_work_goes_on() {
+    let env = Env::tokio();
+    let (sender, receiver) = mpsc::channel();
+    let (in_block, in_spawn) = (sender.clone(), sender);
+    let sleep = env.clone();
+    drop(env.spawn(async move {
+        sleep.sleep(Duration::from_millis(1)).await;
+        in_spawn.send(1).map_err(|_| Error::internal("gone"))
+    }));
+    drop(env.block(move || in_block.send(2).map_err(|_| Error::internal("gone"))));
+    let seen: BTreeSet<i32> = receiver.iter().collect();
+    assert_eq!(seen, BTreeSet::from([1, 2]));
+}
+
+/// Queued work that nobody waits for any more is not done.
+#[test]
+fn dropped_compute_is_left_out() {
+    let env = Env::new(Arc::new(tokio::Tokio::start()));
+    let (release, wait) = (0..env.cores()).map(|_| mpsc::channel::<()>()).collect::<(Vec<_>, Vec<_>)>();
+    let busy: Vec<_> = wait.into_iter().map(|it| env.compute(move || Ok(it.recv().is_ok()))).collect();
+    let (sender, receiver) = mpsc::channel::<()>();
+    drop(env.compute(move || sender.send(()).map_err(|_| Error::internal("gone"))));
+    drop(release);
+    busy.into_iter().for_each(|it| assert!(!block_on(it).unwrap()));
+    assert!(receiver.recv().is_err());
+}
+
+/// Compute threads work side by side: as many jobs as cores can wait for one another.
+#[test]
+fn one_thread_per_core() {
+    let env = Env::tokio();
+    let barrier = Arc::new(std::sync::Barrier::new(env.cores()));
+    let jobs: Vec<_> = (0..env.cores())
+        .map(|_| {
+            let barrier = barrier.clone();
+            env.compute(move || Ok(barrier.wait().is_leader()))
+        })
+        .collect();
+    let leaders = jobs.into_iter().filter(|_| true).map(|it| block_on(it).unwrap());
+    assert_eq!(leaders.filter(|it| *it).count(), 1);
+}
+
+/// From inside a runtime of the caller's, even one without a timer.
+#[test]
+fn inside_another_runtime() {
+    let other = ::tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let env = Env::tokio();
+    let all = other.block_on(async {
+        env.sleep(Duration::from_millis(1)).await;
+        let spawned = env.spawn(async { Ok(1) }).await.unwrap();
+        let blocked = env.block(|| Ok(2)).await.unwrap();
+        spawned + blocked + env.compute(|| Ok(3)).await.unwrap()
+    });
+    assert_eq!(all, 6);
+}
+
+#[test]
+fn timeout() {
+    let env = Env::tokio();
+    let minute = Duration::from_secs(60);
+    assert_eq!(block_on(env.timeout(minute, "it", async { Ok(1) })).unwrap(), 1);
+    let never = std::future::pending::<Result<u8>>();
+    let err = block_on(env.timeout(Duration::from_millis(1), "it", never)).unwrap_err();
+    assert_eq!(format!("{err:?}"), "it: no answer within 1ms [unavailable]");
+}
+
+/// The time of a sleep begins with the call.
+#[test]
+fn clocks_move() {
+    let env = Env::tokio();
+    let (wall, mono) = (env.now(), env.elapsed());
+    let mut sleep = Box::pin(env.sleep(Duration::from_millis(5)));
+    assert_eq!(sleep.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+    block_on(sleep);
+    assert!(mono + Duration::from_millis(5) <= env.elapsed());
+    assert!(wall <= env.now());
+    assert!(Timestamp::from_millis(1_700_000_000_000) < wall);
+}
+
+/// Ids are of version 4 and differ, whatever thread or environment makes them.
+#[test]
+fn ids() {
+    let other = Env::new(Arc::new(tokio::Tokio::start()));
+    let envs = [Env::tokio(), Env::tokio(), other];
+    let ids: BTreeSet<Uuid> =
+        (0..3000).zip(envs.iter().cycle()).map(|(_, env)| env.id()).collect();
+    assert_eq!(ids.len(), 3000);
+    let id = ids.first().unwrap();
+    assert_eq!((id.get_version_num(), id.get_variant()), (4, uuid::Variant::RFC4122));
+}
+
+/// A changed copy leaves the original alone.
+#[test]
+fn derived_environments() {
+    let env = Env::tokio();
+    let small = env.with_budget(7);
+    assert_eq!((env.budget().total(), small.budget().total()), (BUDGET_BYTES, 7));
+    assert_eq!(env.with_option("a", "b").option_names().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(env.option_names().count(), 0);
+}
