@@ -12,7 +12,11 @@
 //! Encoding and decoding run on the compute threads; a panic of the Parquet library over hostile
 //! bytes ends there and becomes `corrupt-data`.
 
+mod ahead;
+mod logical;
 mod pages;
+mod reader;
+mod sparse;
 mod thrift;
 mod writer;
 
@@ -24,6 +28,8 @@ use futures::stream::BoxStream;
 use lakebed_log::error::Result;
 use lakebed_log::expr::Expr;
 use lakebed_log::schema::Schema;
+
+pub(crate) use ahead::Ahead;
 
 use crate::env::{BoxFuture, Env};
 use crate::op::Op;
@@ -132,7 +138,7 @@ impl Codec for Parquet {
         store: &Store,
         source: Source,
     ) -> BoxStream<'static, Result<RecordBatch>> {
-        todo!()
+        reader::read(env, op, store, source)
     }
 
     fn write(

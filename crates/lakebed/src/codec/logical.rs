@@ -1,1 +1,416 @@
-//! x
+//! From the columns of a file to the columns of the table.
+//!
+//! Files are older than the schema they are read with, and come from many writers. Columns are
+//! matched by name; what the table has and the file lacks is null; what the file has and the table
+//! lacks is not read. Types must be the table's, or turn into it without losing anything: a wider
+//! integer, a coarser or exact finer clock, a shorter decimal of the same scale. Everything else is
+//! an error, because the alternative is a wrong value.
+//!
+//! The choice of columns and the conversion of arrays go down the same two trees, the file's and
+//! the table's, by the same rule of names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+};
+use arrow_array::{
+    Array, ArrayRef, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray,
+    new_null_array,
+};
+use arrow_buffer::OffsetBuffer;
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use lakebed_log::error::{Code, Error, Result};
+use parquet::basic::{ConvertedType, Type as Physical};
+use parquet::schema::types::SchemaDescriptor;
+
+/// Which columns of a file to decode, and as what.
+#[derive(Debug)]
+pub(super) struct Choice {
+    /// Leaf columns of the file, ascending.
+    pub(super) leaves: Vec<usize>,
+    /// The file's schema with the types to decode to.
+    pub(super) schema: Schema,
+    /// For each column of the table, its place among the decoded ones.
+    pub(super) columns: Vec<Option<usize>>,
+}
+
+/// Chooses the columns of `file`, as the Parquet library sees it, that `table` needs.
+///
+/// # Errors
+///
+/// `corrupt-data` if a name fits two columns of the file, `type-mismatch` if a column is nested
+/// here and not there.
+pub(super) fn choose(
+    file: &Schema,
+    parquet: &SchemaDescriptor,
+    table: &SchemaRef,
+) -> Result<Choice> {
+    let mut walk = Walk { parquet, next: 0, leaves: Vec::new() };
+    let matched = matches(file.fields(), table.fields())?;
+    let mut fields = Vec::with_capacity(file.fields().len());
+    let mut decoded = Vec::new();
+    let targets = targets(file.fields(), table.fields(), &matched);
+    for (at, (field, target)) in file.fields().iter().zip(targets).enumerate() {
+        fields.push(walk.field(field, target, field.name())?);
+        if target.is_some() {
+            decoded.push(at);
+        }
+    }
+    let place = |(field, at): (&FieldRef, &Option<usize>)| {
+        let at = at.filter(|_| *field.data_type() != DataType::Null)?;
+        decoded.binary_search(&at).ok()
+    };
+    let columns = table.fields().iter().zip(&matched).map(place).collect();
+    Ok(Choice { leaves: walk.leaves, schema: Schema::new(fields), columns })
+}
+
+/// For each field of the table its place in the file: by exact name, else ignoring case.
+fn matches(file: &Fields, table: &Fields) -> Result<Vec<Option<usize>>> {
+    let mut exact: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, field) in file.iter().enumerate() {
+        exact.entry(field.name()).or_default().push(at);
+    }
+    let mut folded: Option<BTreeMap<String, Vec<usize>>> = None;
+    let mut find = |wanted: &FieldRef| {
+        let name = wanted.name();
+        let found = exact.get(name.as_str()).or_else(|| {
+            let folded = folded.get_or_insert_with(|| {
+                let mut folded: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+                for (at, field) in file.iter().enumerate() {
+                    folded.entry(field.name().to_lowercase()).or_default().push(at);
+                }
+                folded
+            });
+            folded.get(&name.to_lowercase())
+        });
+        match found.map(Vec::as_slice) {
+            None | Some([]) => Ok(None),
+            Some([at]) => Ok(Some(*at)),
+            Some(_) => {
+                let what = format!("two columns of the file are named `{name}`");
+                Err(Error::new(Code::CorruptData, what))
+            }
+        }
+    };
+    table.iter().map(|it| find(it)).collect()
+}
+
+/// The other way round: for each field of the file the field of the table that it fills.
+fn targets<'a>(
+    file: &Fields,
+    table: &'a Fields,
+    matched: &[Option<usize>],
+) -> Vec<Option<&'a Field>> {
+    let mut targets = vec![None; file.len()];
+    for (field, at) in table.iter().zip(matched) {
+        let void = *field.data_type() == DataType::Null;
+        if let Some(target) = at.and_then(|at| targets.get_mut(at)).filter(|_| !void) {
+            *target = Some(field.as_ref());
+        }
+    }
+    targets
+}
+
+struct Walk<'a> {
+    parquet: &'a SchemaDescriptor,
+    /// The leaf column that comes next.
+    next: usize,
+    leaves: Vec<usize>,
+}
+
+impl Walk<'_> {
+    /// Goes down a field of the file; without a target nothing below it is chosen.
+    fn field(&mut self, file: &Field, target: Option<&Field>, path: &str) -> Result<Field> {
+        let (first, before) = (self.next, self.leaves.len());
+        let data_type = match (file.data_type(), target.map(Field::data_type)) {
+            (DataType::Struct(fields), to) => {
+                let to = match to {
+                    None => None,
+                    Some(DataType::Struct(to)) => Some(to),
+                    Some(to) => return Err(mismatch(path, file.data_type(), to)),
+                };
+                let targets = match to {
+                    None => vec![None; fields.len()],
+                    Some(to) => targets(fields, to, &matches(fields, to)?),
+                };
+                let mut out = Vec::with_capacity(fields.len());
+                for (field, target) in fields.iter().zip(targets) {
+                    out.push(self.field(field, target, &format!("{path}.{}", field.name()))?);
+                }
+                DataType::Struct(out.into())
+            }
+            (DataType::List(element), to) => {
+                let to = match to {
+                    None => None,
+                    Some(DataType::List(to)) => Some(to.as_ref()),
+                    Some(to) => return Err(mismatch(path, file.data_type(), to)),
+                };
+                DataType::List(self.field(element, to, &format!("{path}.element"))?.into())
+            }
+            (DataType::Map(entries, sorted), to) => {
+                let to = match to {
+                    None => None,
+                    Some(DataType::Map(to, _)) => Some(to.as_ref()),
+                    Some(to) => return Err(mismatch(path, file.data_type(), to)),
+                };
+                DataType::Map(self.entries(entries, to, path)?.into(), *sorted)
+            }
+            (leaf, to) => {
+                let column = self.parquet.columns().get(self.next).ok_or_else(lost)?;
+                if to.is_some() {
+                    self.leaves.push(self.next);
+                }
+                self.next += 1;
+                let annotated = column.converted_type() == ConvertedType::UTF8;
+                match (leaf, column.physical_type()) {
+                    _ if to.is_none() => leaf.clone(),
+                    (DataType::Timestamp(TimeUnit::Nanosecond, None), Physical::INT96) => {
+                        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+                    }
+                    (DataType::Utf8, _) if annotated => DataType::Utf8View,
+                    (DataType::Binary, Physical::BYTE_ARRAY) => DataType::BinaryView,
+                    _ => leaf.clone(),
+                }
+            }
+        };
+        // What is null is written in the levels of any leaf.
+        if target.is_some() && self.leaves.len() == before && first < self.next {
+            self.leaves.push(first);
+        }
+        Ok(file.clone().with_data_type(data_type))
+    }
+
+    /// Keys and values are matched by place: writers name them as they like.
+    fn entries(&mut self, file: &Field, target: Option<&Field>, path: &str) -> Result<Field> {
+        let DataType::Struct(fields) = file.data_type() else {
+            return Err(lost());
+        };
+        let to = match target.map(Field::data_type) {
+            Some(DataType::Struct(to)) => Some(to),
+            _ => None,
+        };
+        let mut out = Vec::with_capacity(fields.len());
+        for (at, field) in fields.iter().enumerate() {
+            let target = to.and_then(|it| it.get(at)).map(AsRef::as_ref);
+            out.push(self.field(field, target, &format!("{path}.{}", field.name()))?);
+        }
+        Ok(file.clone().with_data_type(DataType::Struct(out.into())))
+    }
+}
+
+/// Turns a decoded batch into one of the table's shape.
+///
+/// # Errors
+///
+/// `type-mismatch` names the column and both types; `corrupt-data` for null in a column or field
+/// that is not null, for a column that is not null and not there, and for text that is not UTF-8.
+pub(super) fn convert(
+    batch: &RecordBatch,
+    columns: &[Option<usize>],
+    table: &SchemaRef,
+) -> Result<RecordBatch> {
+    let rows = batch.num_rows();
+    let column = |(at, field): (usize, &FieldRef)| {
+        let found = columns.get(at).copied().flatten().and_then(|it| batch.columns().get(it));
+        let array = child(found, field, rows, field.name())?;
+        if !field.is_nullable() && 0 < array.null_count() {
+            return Err(null_in(field.name()));
+        }
+        Ok(array)
+    };
+    let arrays = table.fields().iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(table), arrays, &options)
+        .map_err(|it| Error::internal("the rows do not have the table's shape").because(it))
+}
+
+/// One column or field, which the file may lack.
+fn child(found: Option<&ArrayRef>, to: &FieldRef, rows: usize, path: &str) -> Result<ArrayRef> {
+    match found {
+        Some(array) => array_to(array, to.data_type(), path),
+        None if to.is_nullable() || rows == 0 => Ok(new_null_array(to.data_type(), rows)),
+        None => {
+            let what = format!("column `{path}` is not null and the file does not have it");
+            Err(Error::new(Code::CorruptData, what))
+        }
+    }
+}
+
+fn array_to(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
+    if array.data_type() == to {
+        return match to {
+            // Text that is not annotated as UTF-8 was not checked by the decoder.
+            DataType::Utf8 => cast(&cast(array, &DataType::Binary, path)?, to, path),
+            _ => Ok(Arc::clone(array)),
+        };
+    }
+    match (array.data_type(), to) {
+        (DataType::Null, _) | (_, DataType::Null) => Ok(new_null_array(to, array.len())),
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            Ok(Arc::new(struct_to(array.as_struct(), fields, path)?))
+        }
+        (DataType::List(_), DataType::List(element)) => list_to(array.as_list(), element, path),
+        (DataType::Map(..), DataType::Map(entries, sorted)) => {
+            map_to(array.as_map(), entries, *sorted, path)
+        }
+        (from, to) if is_lossless(from, to) => cast(array, to, path),
+        (DataType::Int32, DataType::Int8 | DataType::Int16) => cast(array, to, path),
+        (DataType::Timestamp(unit, zone), DataType::Timestamp(_, to_zone))
+            if zone.is_some() == to_zone.is_some() =>
+        {
+            timestamp_to(array, *unit, to, path)
+        }
+        (DataType::Decimal128(from, scale), DataType::Decimal128(to, to_scale))
+            if scale == to_scale && from <= to =>
+        {
+            let array = array.as_primitive::<arrow_array::types::Decimal128Type>().clone();
+            let array = array.with_precision_and_scale(*to, *to_scale);
+            Ok(Arc::new(array.map_err(|it| damaged(path, &it))?))
+        }
+        (from, to) => Err(mismatch(path, from, to)),
+    }
+}
+
+/// Casts that keep every value, given that the values are what they say.
+fn is_lossless(from: &DataType, to: &DataType) -> bool {
+    use DataType::{
+        Binary, BinaryView, FixedSizeBinary, Float32, Float64, Int8, Int16, Int32, Int64, UInt8,
+        UInt16, UInt32, Utf8, Utf8View,
+    };
+    matches!(
+        (from, to),
+        (Utf8View | BinaryView | Utf8 | Binary, Utf8 | Binary)
+            | (FixedSizeBinary(_), Binary)
+            | (Int8, Int16 | Int32 | Int64)
+            | (Int16, Int32 | Int64)
+            | (Int32, Int64)
+            | (UInt8, Int16 | Int32 | Int64)
+            | (UInt16, Int32 | Int64)
+            | (UInt32, Int64)
+            | (Float32, Float64)
+    )
+}
+
+fn cast(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, to, &options).map_err(|it| match array.data_type() {
+        DataType::Int32 => mismatch(path, array.data_type(), to).because(it),
+        _ => damaged(path, &it),
+    })
+}
+
+/// To microseconds, if nothing is lost.
+fn timestamp_to(array: &ArrayRef, unit: TimeUnit, to: &DataType, path: &str) -> Result<ArrayRef> {
+    let DataType::Timestamp(TimeUnit::Microsecond, zone) = to else {
+        return Err(mismatch(path, array.data_type(), to));
+    };
+    let range = || mismatch(path, array.data_type(), to);
+    let micros = match unit {
+        TimeUnit::Microsecond => array.as_primitive::<TimestampMicrosecondType>().clone(),
+        TimeUnit::Millisecond => array
+            .as_primitive::<TimestampMillisecondType>()
+            .try_unary(|it: i64| it.checked_mul(1_000).ok_or_else(range))?,
+        TimeUnit::Nanosecond => array
+            .as_primitive::<TimestampNanosecondType>()
+            .try_unary(|it: i64| if it % 1_000 == 0 { Ok(it / 1_000) } else { Err(range()) })?,
+        TimeUnit::Second => return Err(range()),
+    };
+    Ok(Arc::new(micros.with_timezone_opt(zone.clone())))
+}
+
+fn struct_to(array: &StructArray, to: &Fields, path: &str) -> Result<StructArray> {
+    let nulls = array.nulls().cloned();
+    if to.is_empty() {
+        return Ok(StructArray::new_empty_fields(array.len(), nulls));
+    }
+    let matched = matches(array.fields(), to)?;
+    let field = |(field, at): (&FieldRef, Option<usize>)| {
+        let found = at.and_then(|it| array.columns().get(it));
+        child(found, field, array.len(), &format!("{path}.{}", field.name()))
+    };
+    let children = to.iter().zip(matched).map(field).collect::<Result<Vec<_>>>()?;
+    StructArray::try_new(to.clone(), children, nulls).map_err(|it| null_in(path).because(it))
+}
+
+fn list_to(list: &ListArray, element: &FieldRef, path: &str) -> Result<ArrayRef> {
+    let (offsets, values) = trim(list.offsets(), list.values());
+    let values = array_to(&values, element.data_type(), &format!("{path}.element"))?;
+    let list = ListArray::try_new(Arc::clone(element), offsets, values, list.nulls().cloned());
+    Ok(Arc::new(list.map_err(|it| null_in(path).because(it))?))
+}
+
+fn map_to(map: &MapArray, entries: &FieldRef, sorted: bool, path: &str) -> Result<ArrayRef> {
+    let DataType::Struct(fields) = entries.data_type() else { return Err(lost()) };
+    let (offsets, values) = trim(map.offsets(), &(Arc::new(map.entries().clone()) as ArrayRef));
+    let values = values.as_struct();
+    let part = |(array, field): (&ArrayRef, &FieldRef)| {
+        array_to(array, field.data_type(), &format!("{path}.{}", field.name()))
+    };
+    let parts = values.columns().iter().zip(fields).map(part).collect::<Result<Vec<_>>>()?;
+    let values = StructArray::try_new(fields.clone(), parts, values.nulls().cloned())
+        .map_err(|it| null_in(path).because(it))?;
+    let map = MapArray::try_new(Arc::clone(entries), offsets, values, map.nulls().cloned(), sorted);
+    Ok(Arc::new(map.map_err(|it| null_in(path).because(it))?))
+}
+
+/// Offsets from zero and the values that they reach.
+fn trim(offsets: &OffsetBuffer<i32>, values: &ArrayRef) -> (OffsetBuffer<i32>, ArrayRef) {
+    let (from, to) = reach(offsets);
+    if from == 0 && to == values.len() {
+        return (offsets.clone(), Arc::clone(values));
+    }
+    let lengths = offsets.lengths();
+    (OffsetBuffer::from_lengths(lengths), values.slice(from, to.saturating_sub(from)))
+}
+
+fn reach(offsets: &OffsetBuffer<i32>) -> (usize, usize) {
+    let at = |it: Option<&i32>| it.and_then(|it| usize::try_from(*it).ok()).unwrap_or_default();
+    (at(offsets.first()), at(offsets.last()))
+}
+
+/// Bytes that text and binary of a decoded batch take once each value has its own copy.
+///
+/// A dictionary of one long value makes a page of few bytes and rows of many, so this is known only
+/// after decoding, and decoding shares the bytes between rows.
+pub(super) fn text_bytes(array: &dyn Array) -> usize {
+    match array.data_type() {
+        DataType::Utf8View => array.as_string_view().lengths().map(size).sum(),
+        DataType::BinaryView => array.as_binary_view().lengths().map(size).sum(),
+        DataType::Struct(_) => array.as_struct().columns().iter().map(|it| text_bytes(it)).sum(),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            text_bytes(&trim(list.offsets(), list.values()).1)
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let entries = Arc::new(map.entries().clone()) as ArrayRef;
+            text_bytes(&trim(map.offsets(), &entries).1)
+        }
+        _ => 0,
+    }
+}
+
+fn size(len: u32) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+fn mismatch(path: &str, from: &DataType, to: &DataType) -> Error {
+    let what = format!("column `{path}` is {from} in the file and {to} in the table");
+    Error::new(Code::TypeMismatch, what)
+}
+
+fn null_in(path: &str) -> Error {
+    Error::new(Code::CorruptData, format!("column `{path}` is not null and the file has nulls"))
+}
+
+fn damaged(path: &str, err: &ArrowError) -> Error {
+    Error::new(Code::CorruptData, format!("column `{path}` does not decode: {err}"))
+}
+
+fn lost() -> Error {
+    Error::new(Code::CorruptData, "the file's schema does not describe its columns")
+}

@@ -6,9 +6,12 @@
 //! list cannot have more elements than there are bytes left, and nesting ends at a fixed depth.
 
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::limits;
 
 /// Deepest nesting of structures, lists and maps. Parquet's own metadata needs eight.
 const DEPTH_MAX: usize = 32;
+/// Deepest nesting of a file's schema. A list or map of the table is three levels in a file.
+const SCHEMA_DEPTH_MAX: usize = 3 * limits::SCHEMA_DEPTH_MAX;
 
 const BINARY: u8 = 8;
 const LIST: u8 = 9;
@@ -34,22 +37,34 @@ pub(super) struct PageHeader {
     pub(super) len: usize,
 }
 
-/// Checks one structure at the start of `bytes` and returns how many bytes it has.
+/// Checks the metadata of a file and returns how many bytes it has.
 ///
 /// # Errors
 ///
-/// `corrupt-data` if it is cut short, nests too deep, or counts more than there is room for.
-pub(super) fn check(bytes: &[u8]) -> Result<usize> {
+/// `corrupt-data` if it is cut short, nests too deep, or counts more than there is room for;
+/// `limit-exceeded` if the schema in it nests too deep: the library goes down it by recursion.
+pub(super) fn footer(bytes: &[u8]) -> Result<usize> {
     let mut walk = Walk { bytes, at: 0 };
-    walk.structure(0, &mut |_, _, _| ())?;
-    Ok(walk.at)
+    let mut id = 0i64;
+    loop {
+        let head = walk.byte()?;
+        if head == 0 {
+            return Ok(walk.at);
+        }
+        id = walk.id(id, head)?;
+        match (id, head & 0x0f) {
+            (2, LIST) => walk.schema()?,
+            (_, 1 | 2) => (),
+            (_, kind) => walk.value(kind, 1)?,
+        }
+    }
 }
 
 /// Reads the header of a page at the start of `bytes`.
 ///
 /// # Errors
 ///
-/// `corrupt-data` as for [`check`], and for sizes that are absent or negative.
+/// `corrupt-data` as for [`footer`], and for sizes that are absent or negative.
 pub(super) fn page_header(bytes: &[u8]) -> Result<PageHeader> {
     let mut walk = Walk { bytes, at: 0 };
     let mut header = PageHeader::default();
@@ -105,10 +120,7 @@ impl Walk<'_> {
             if head == 0 {
                 return Ok(());
             }
-            id = match head >> 4 {
-                0 => self.integer()?,
-                step => id.saturating_add(i64::from(step)),
-            };
+            id = self.id(id, head)?;
             match head & 0x0f {
                 1 | 2 => (),
                 3 => self.skip(1)?,
@@ -119,6 +131,47 @@ impl Walk<'_> {
                 kind => self.value(kind, depth + 1)?,
             }
         }
+    }
+
+    /// The id of the field that begins with `head`.
+    fn id(&mut self, before: i64, head: u8) -> Result<i64> {
+        match head >> 4 {
+            0 => self.integer(),
+            step => Ok(before.saturating_add(i64::from(step))),
+        }
+    }
+
+    /// The list of schema elements: a tree in order of its nodes, each with a count of children.
+    fn schema(&mut self) -> Result<()> {
+        let head = self.byte()?;
+        let len = self.list_len(head)?;
+        let mut open: Vec<i64> = Vec::new();
+        for _ in 0..len {
+            let mut children = 0;
+            match head & 0x0f {
+                STRUCT => self.structure(1, &mut |id, value, _| {
+                    if id == 5 {
+                        children = value;
+                    }
+                })?,
+                kind => self.value(kind, 1)?,
+            }
+            while let Some(rest) = open.last_mut() {
+                if 0 < *rest {
+                    *rest -= 1;
+                    break;
+                }
+                open.pop();
+            }
+            if 0 < children {
+                open.push(children);
+            }
+            if SCHEMA_DEPTH_MAX < open.len() {
+                let what = format!("the file's schema nests deeper than {SCHEMA_DEPTH_MAX}");
+                return Err(Error::new(Code::LimitExceeded, what));
+            }
+        }
+        Ok(())
     }
 
     fn value(&mut self, kind: u8, depth: usize) -> Result<()> {
@@ -143,12 +196,17 @@ impl Walk<'_> {
             return Err(corrupt("metadata nests too deep"));
         }
         let head = self.byte()?;
+        let len = self.list_len(head)?;
+        (0..len).try_for_each(|_| self.value(head & 0x0f, depth + 1))
+    }
+
+    fn list_len(&mut self, head: u8) -> Result<usize> {
         let len = match head >> 4 {
             15 => self.count()?,
             len => usize::from(len),
         };
         self.room(len)?;
-        (0..len).try_for_each(|_| self.value(head & 0x0f, depth + 1))
+        Ok(len)
     }
 
     fn map(&mut self, depth: usize) -> Result<()> {
@@ -235,15 +293,15 @@ mod tests {
             (&endless, None),
         ];
         for (bytes, expected) in table {
-            assert_eq!(check(bytes).ok(), *expected, "{:?}", &bytes[..bytes.len().min(12)]);
+            assert_eq!(footer(bytes).ok(), *expected, "{:?}", &bytes[..bytes.len().min(12)]);
         }
     }
 
     proptest! {
         /// Any bytes are measured or refused, and never more than there are.
         #[test]
-        fn check_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(len) = check(&bytes) {
+        fn footer_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(len) = footer(&bytes) {
                 prop_assert!(len <= bytes.len());
             }
             let _ = page_header(&bytes);
