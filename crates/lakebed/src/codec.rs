@@ -18,6 +18,7 @@ mod pages;
 mod reader;
 mod sparse;
 mod thrift;
+mod turn;
 mod writer;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use lakebed_log::expr::Expr;
 use lakebed_log::schema::Schema;
 
 pub(crate) use ahead::Ahead;
+pub use turn::Turn;
 
 use crate::env::{BoxFuture, Env};
 use crate::op::Op;
@@ -49,6 +51,8 @@ pub struct Source {
     pub filter: Option<Expr>,
     /// At most this many rows per batch.
     pub batch_rows: usize,
+    /// When it may take its memory.
+    pub turn: Turn,
 }
 
 /// How a data file is written.

@@ -34,7 +34,7 @@ use object_store::memory::InMemory;
 use uuid::Uuid;
 
 use crate::budget::Budget;
-use crate::codec::Codec;
+use crate::codec::{Codec, Parquet};
 
 #[cfg(feature = "tokio")]
 mod chance;
@@ -104,7 +104,7 @@ impl Env {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         Env(Arc::new(Inner {
             runtime,
-            codec: Arc::new(Later),
+            codec: Arc::new(Parquet),
             budget: Budget::new(BUDGET_BYTES),
             stores: vec![("memory://".to_string(), memory)],
             options: Vec::new(),
@@ -320,34 +320,6 @@ fn panicked(payload: &(dyn Any + Send)) -> Error {
 
 fn stopped() -> Error {
     Error::internal("the runtime stopped before the task was done")
-}
-
-/// Stands in until `Parquet` is a codec.
-struct Later;
-
-impl Codec for Later {
-    fn extension(&self, _: &crate::codec::FileOptions) -> String {
-        todo!()
-    }
-    fn read(
-        &self,
-        _: &Env,
-        _: &crate::op::Op,
-        _: &crate::store::Store,
-        _: crate::codec::Source,
-    ) -> futures::stream::BoxStream<'static, Result<arrow_array::RecordBatch>> {
-        todo!()
-    }
-    fn write(
-        &self,
-        _: &Env,
-        _: &crate::op::Op,
-        _: Box<dyn crate::store::Upload>,
-        _: arrow_schema::SchemaRef,
-        _: &crate::codec::FileOptions,
-    ) -> Result<Box<dyn crate::codec::FileWriter>> {
-        todo!()
-    }
 }
 
 #[cfg(all(test, feature = "tokio"))]

@@ -25,7 +25,7 @@ use lakebed_log::scan::{ScanPlan, ScanTask};
 use lakebed_log::schema::{self, Schema, StructField};
 use lakebed_log::value::Value;
 
-use crate::codec::{Ahead, Source};
+use crate::codec::{Ahead, Source, Turn};
 use crate::env::Env;
 use crate::op::Op;
 use crate::store::Store;
@@ -67,7 +67,8 @@ pub fn read(env: &Env, op: &Op, store: &Store, plan: Arc<ScanPlan>) -> Batches {
     let small = plan.limit().is_some_and(|it| it <= plan.batch_rows() as u64);
     let width = if small { 1 } else { (2 * env.cores()).max(FILES_MIN) };
     let budget = env.budget().clone();
-    let lanes = (0..plan.tasks().len()).map(move |it| reader.clone().task(it));
+    let tasks = (0..plan.tasks().len()).zip(Turn::line());
+    let lanes = tasks.map(move |(at, turn)| reader.clone().task(at, turn));
     let rows = Ahead::new(lanes, width, DEPTH, move || budget.used() < budget.total() / 2);
     let rows = Limited { rows, plan, op: op.clone(), out: 0, told: usize::MAX };
     Batches::new(schema, rows.boxed())
@@ -170,11 +171,12 @@ struct Reader {
 
 impl Reader {
     /// Rows of one file, in the shape of the result.
-    fn task(self, at: usize) -> BoxStream<'static, Result<RecordBatch>> {
+    fn task(self, at: usize, turn: Turn) -> BoxStream<'static, Result<RecordBatch>> {
         let Some(task) = self.plan.tasks().get(at) else {
             return futures::stream::empty().boxed();
         };
         if task.deletion_vector.is_some() {
+            turn.pass();
             let what = "the file has a deletion vector, which this build does not apply";
             let err = Error::new(Code::UnsupportedProtocol, what).at(self.place(task));
             return futures::stream::iter([Err(err)]).boxed();
@@ -185,6 +187,7 @@ impl Reader {
             schema: Arc::clone(&self.shape.file),
             filter: self.shape.file_filter.clone(),
             batch_rows: self.plan.batch_rows(),
+            turn,
         };
         let place = self.place(task);
         let rows = self.env.codec().read(&self.env, &self.op, &self.store, source);

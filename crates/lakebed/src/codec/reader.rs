@@ -41,7 +41,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMe
 use super::ahead::Ahead;
 use super::logical::{self, Choice};
 use super::sparse::Sparse;
-use super::{Source, thrift};
+use super::{Source, Turn, thrift};
 use crate::budget::Permit;
 use crate::env::Env;
 use crate::op::Op;
@@ -75,8 +75,18 @@ pub(super) fn read(
     store: &Store,
     source: Source,
 ) -> BoxStream<'static, Result<RecordBatch>> {
+    let pass = Pass(source.turn.clone());
     let job = Arc::new(Job { env: env.clone(), op: op.clone(), store: store.clone(), source });
-    stream::once(open(job)).try_flatten().boxed()
+    stream::once(open(job, pass)).try_flatten().boxed()
+}
+
+/// Lets the next file come, at the latest when this one is given up.
+struct Pass(Turn);
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.0.pass();
+    }
 }
 
 /// What to read, and what with.
@@ -118,7 +128,7 @@ struct Plan {
     group_bytes: u64,
 }
 
-async fn open(job: Arc<Job>) -> Result<Ahead<RecordBatch>> {
+async fn open(job: Arc<Job>, pass: Pass) -> Result<Ahead<RecordBatch>> {
     let (metadata, tail) = job.metadata().await?;
     let source = job.source.clone();
     let plan = decode(&job.env, move || Plan::new(metadata, &source)).await?;
@@ -127,7 +137,9 @@ async fn open(job: Arc<Job>) -> Result<Ahead<RecordBatch>> {
     let cores = job.env.cores() as u64;
     let affordable = (total / 4).checked_div(plan.group_bytes).unwrap_or(cores);
     let width = affordable.min(cores).min(plan.groups.len() as u64).max(1);
+    pass.0.come().await;
     let permit = job.env.budget().acquire(plan.group_bytes.saturating_mul(width)).await?;
+    drop(pass);
     let file = Arc::new(File {
         job,
         metadata: plan.metadata,
