@@ -21,7 +21,7 @@ mod thrift;
 mod turn;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -124,6 +124,20 @@ pub trait FileWriter: Send {
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Written>>;
     /// Removes what is there.
     fn abort(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+impl Env {
+    /// The data file codec: [`Parquet`] unless told otherwise.
+    pub fn codec(&self) -> &Arc<dyn Codec> {
+        static PARQUET: LazyLock<Arc<dyn Codec>> = LazyLock::new(|| Arc::new(Parquet));
+        self.format().unwrap_or(&PARQUET)
+    }
+
+    /// Another data file codec.
+    #[must_use]
+    pub fn with_codec(&self, codec: Arc<dyn Codec>) -> Env {
+        self.with_format(codec)
+    }
 }
 
 /// Data files as Parquet.

@@ -34,7 +34,6 @@ use object_store::memory::InMemory;
 use uuid::Uuid;
 
 use crate::budget::Budget;
-use crate::codec::{Codec, Parquet};
 
 #[cfg(feature = "tokio")]
 mod chance;
@@ -92,19 +91,19 @@ pub struct Env(Arc<Inner>);
 #[derive(Clone)]
 struct Inner {
     runtime: Arc<dyn Runtime>,
-    codec: Arc<dyn Codec>,
+    format: Option<Arc<dyn Any + Send + Sync>>,
     budget: Budget,
     stores: Vec<(String, Arc<dyn ObjectStore>)>,
     options: Vec<(String, String)>,
 }
 
 impl Env {
-    /// With a runtime of the caller's, Parquet, and a budget of [`BUDGET_BYTES`].
+    /// With a runtime of the caller's, data files as Parquet, and a budget of [`BUDGET_BYTES`].
     pub fn new(runtime: Arc<dyn Runtime>) -> Env {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         Env(Arc::new(Inner {
             runtime,
-            codec: Arc::new(Parquet),
+            format: None,
             budget: Budget::new(BUDGET_BYTES),
             stores: vec![("memory://".to_string(), memory)],
             options: Vec::new(),
@@ -131,12 +130,6 @@ impl Env {
     #[must_use]
     pub fn with_store(&self, prefix: impl Into<String>, store: Arc<dyn ObjectStore>) -> Env {
         self.with(|it| it.stores.push((prefix.into(), store)))
-    }
-
-    /// Another data file codec.
-    #[must_use]
-    pub fn with_codec(&self, codec: Arc<dyn Codec>) -> Env {
-        self.with(|it| it.codec = codec)
     }
 
     /// Another memory budget, in bytes, not shared with the one before.
@@ -269,9 +262,15 @@ impl Env {
         &self.0.budget
     }
 
-    /// The data file codec.
-    pub fn codec(&self) -> &Arc<dyn Codec> {
-        &self.0.codec
+    /// What [`Env::with_format`] hung on, if it is a `T`.
+    pub(crate) fn format<T: Any>(&self) -> Option<&T> {
+        self.0.format.as_deref().and_then(|it| it.downcast_ref())
+    }
+
+    /// Carries the data file format for the module that knows what that is, which stands above and
+    /// is not named here.
+    pub(crate) fn with_format<T: Any + Send + Sync>(&self, format: T) -> Env {
+        self.with(|it| it.format = Some(Arc::new(format)))
     }
 
     /// Runs `future` unless `limit` passes first.

@@ -106,7 +106,7 @@ impl Objects {
 
     /// Full jitter: clients that failed together must not come back together.
     fn pause(&self, attempt: u32) -> Duration {
-        let most = PAUSE.saturating_mul(1 << attempt.min(16));
+        let most = PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(16));
         let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
         Duration::from_micros(self.env.random() % micros)
     }
@@ -497,3 +497,6 @@ fn is_full(err: &object_store::Error) -> bool {
     }
     false
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -56,8 +56,10 @@ fn background_work_goes_on() {
 #[test]
 fn dropped_compute_is_left_out() {
     let env = Env::new(Arc::new(tokio::Tokio::start()));
-    let (release, wait) = (0..env.cores()).map(|_| mpsc::channel::<()>()).collect::<(Vec<_>, Vec<_>)>();
-    let busy: Vec<_> = wait.into_iter().map(|it| env.compute(move || Ok(it.recv().is_ok()))).collect();
+    let (release, wait) =
+        (0..env.cores()).map(|_| mpsc::channel::<()>()).collect::<(Vec<_>, Vec<_>)>();
+    let busy: Vec<_> =
+        wait.into_iter().map(|it| env.compute(move || Ok(it.recv().is_ok()))).collect();
     let (sender, receiver) = mpsc::channel::<()>();
     drop(env.compute(move || sender.send(()).map_err(|_| Error::internal("gone"))));
     drop(release);
@@ -122,8 +124,7 @@ fn clocks_move() {
 fn ids() {
     let other = Env::new(Arc::new(tokio::Tokio::start()));
     let envs = [Env::tokio(), Env::tokio(), other];
-    let ids: BTreeSet<Uuid> =
-        (0..3000).zip(envs.iter().cycle()).map(|(_, env)| env.id()).collect();
+    let ids: BTreeSet<Uuid> = (0..3000).zip(envs.iter().cycle()).map(|(_, env)| env.id()).collect();
     assert_eq!(ids.len(), 3000);
     let id = ids.first().unwrap();
     assert_eq!((id.get_version_num(), id.get_variant()), (4, uuid::Variant::RFC4122));

@@ -1,0 +1,279 @@
+//! What only a disk has: links, pipes, folders, limits, what a crash or a kill leaves behind.
+
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+
+use futures::executor::block_on;
+use tempfile::TempDir;
+
+use super::*;
+
+struct Disk {
+    folder: TempDir,
+    store: Store,
+}
+
+impl Disk {
+    /// A table's folder `t` beside a file `outside/secret`.
+    fn new() -> Disk {
+        let folder = TempDir::new().unwrap();
+        fs::create_dir_all(folder.path().join("outside")).unwrap();
+        fs::write(folder.path().join("outside/secret"), "secret").unwrap();
+        let root = folder.path().join("t");
+        fs::create_dir_all(root.join("day=1")).unwrap();
+        fs::write(root.join("day=1/data"), "data").unwrap();
+        let store = Store::local(&Env::tokio(), &root, "t");
+        Disk { folder, store }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.folder.path().join("t").join(key)
+    }
+
+    fn get(&self, key: &str) -> String {
+        match block_on(self.store.get(&Op::default(), key, 100)) {
+            Ok(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Err(err) => err.code().as_str().to_string(),
+        }
+    }
+
+    fn names(&self, key: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(key)).unwrap();
+        entries.map(|it| it.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+fn code<T>(result: Result<T>) -> &'static str {
+    result.map_or_else(|it| it.code().as_str(), |_| "ok")
+}
+
+/// A link may lead about inside the table. One that leads out of it is neither read, written, listed
+/// nor deleted through, whether it is the file or a folder above.
+#[test]
+fn links_stay_inside() {
+    let disk = Disk::new();
+    let link = |target: &str, key: &str| symlink(target, disk.path(key)).unwrap();
+    link("data", "day=1/inside");
+    link("day=1", "day=2");
+    link("../outside", "day=3");
+    link("../../outside/secret", "day=1/out");
+    link("nowhere", "day=1/dangling");
+    link("circle", "day=1/circle");
+    link("../t2", "day=4");
+    let absolute = disk.folder.path().join("outside");
+    symlink(absolute, disk.path("day=5")).unwrap();
+    // Begins like the table's folder, but is another.
+    fs::create_dir_all(disk.folder.path().join("t2")).unwrap();
+    fs::write(disk.folder.path().join("t2/secret"), "secret").unwrap();
+
+    let rows = [
+        ("day=1/inside", "data"),
+        ("day=2/data", "data"),
+        ("day=2/inside", "data"),
+        ("day=1/out", "path-escape"),
+        ("day=2/out", "path-escape"),
+        ("day=3/secret", "path-escape"),
+        ("day=4/secret", "path-escape"),
+        ("day=5/secret", "path-escape"),
+        ("day=1/dangling", "file-not-found"),
+        ("day=1/circle", "file-not-found"),
+    ];
+    for _ in 0..2 {
+        for (key, expected) in rows {
+            assert_eq!(disk.get(key), expected, "{key}");
+        }
+    }
+    let op = Op::default();
+    let store = &disk.store;
+    for folder in ["day=3", "day=4", "day=5"] {
+        let key = format!("{folder}/secret");
+        let codes = [
+            code(block_on(store.get_range(&op, &key, 0..1))),
+            code(block_on(store.head(&op, &key))),
+            code(block_on(store.delete(&op, &key))),
+            code(block_on(store.put(&op, &key, "x".into()))),
+            code(block_on(store.put_new(&op, &key, "x".into()))),
+            code(block_on(store.put_if_absent(&op, &key, "x".into()))),
+            code(block_on(store.list(&op, &format!("{folder}/"), None))),
+            code(block_on(async { store.create(&op, &key).await?.finish().await })),
+        ];
+        assert_eq!(codes, ["path-escape"; 8], "{folder}");
+    }
+    assert_eq!(code(block_on(store.head(&op, "day=1/out"))), "path-escape");
+    // The link is ours to delete, what it leads to is not.
+    assert_eq!(code(block_on(store.delete(&op, "day=1/out"))), "ok");
+    let secret = disk.folder.path().join("outside/secret");
+    assert_eq!(fs::read_to_string(secret).unwrap(), "secret");
+}
+
+/// A table that is itself reached through a link is as good as any.
+#[test]
+fn the_table_may_be_a_link() {
+    let disk = Disk::new();
+    let link = disk.folder.path().join("link");
+    symlink(disk.path(""), &link).unwrap();
+    symlink("data", disk.path("day=1/inside")).unwrap();
+    let store = Store::local(&Env::tokio(), &link, "link");
+    let got = block_on(store.get(&Op::default(), "day=1/inside", 10)).unwrap();
+    assert_eq!(got, "data");
+}
+
+/// Folders and pipes are no files, and nobody waits for a pipe.
+#[test]
+fn only_regular_files() {
+    let disk = Disk::new();
+    let pipe = disk.path("day=1/pipe");
+    assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    for key in ["day=1", "day=1/pipe", "day=1/data/x"] {
+        assert_eq!(disk.get(key), "file-not-found", "{key}");
+        let head = block_on(disk.store.head(&Op::default(), key));
+        assert_eq!(code(head), "file-not-found", "{key}");
+    }
+    let listed = block_on(disk.store.list(&Op::default(), "day=1/", None)).unwrap();
+    assert_eq!(listed.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(), ["day=1/data"]);
+}
+
+/// Listings leave out temporary files, other people's names that are no text, and folders; dangling
+/// links are not there.
+#[test]
+fn listings_leave_out() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let disk = Disk::new();
+    fs::write(disk.path("day=1/.x.json.abc.tmp"), "").unwrap();
+    fs::write(disk.path("day=1").join(OsStr::from_bytes(b"\xff")), "").unwrap();
+    symlink("nowhere", disk.path("day=1/dangling")).unwrap();
+    fs::create_dir(disk.path("day=1/sub")).unwrap();
+    let listed = block_on(disk.store.list(&Op::default(), "day=1/", None)).unwrap();
+    assert_eq!(listed.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(), ["day=1/data"]);
+}
+
+/// A name that the file system cannot have is not there, and cannot be made.
+#[test]
+fn long_names() {
+    let disk = Disk::new();
+    let name = "x".repeat(300);
+    assert_eq!(disk.get(&name), "file-not-found");
+    let put = block_on(disk.store.put_if_absent(&Op::default(), &name, Bytes::new()));
+    assert_eq!(code(put), "invalid-argument");
+    assert_eq!(code(block_on(disk.store.delete(&Op::default(), &name))), "ok");
+}
+
+/// The errors of the operating system that callers act on.
+#[test]
+fn errors_of_the_system() {
+    use std::io::ErrorKind as E;
+    let rows = [
+        (E::NotFound, "file-not-found", "unavailable"),
+        (E::NotADirectory, "file-not-found", "unavailable"),
+        (E::InvalidFilename, "file-not-found", "invalid-argument"),
+        (E::PermissionDenied, "permission", "permission"),
+        (E::ReadOnlyFilesystem, "permission", "permission"),
+        (E::StorageFull, "no-space", "no-space"),
+        (E::QuotaExceeded, "no-space", "no-space"),
+        (E::FileTooLarge, "no-space", "no-space"),
+        (E::TimedOut, "unavailable", "unavailable"),
+        (E::Other, "unavailable", "unavailable"),
+    ];
+    for (kind, read, write) in rows {
+        assert_eq!(reading(kind.into()).code().as_str(), read, "{kind}");
+        assert_eq!(writing(kind.into()).code().as_str(), write, "{kind}");
+    }
+}
+
+/// A write that fails halfway leaves nothing, under whatever name.
+#[test]
+fn failed_writes_leave_nothing() {
+    let disk = Disk::new();
+    let op = Op::default();
+    // A folder stands where the object should be: the last step fails, whichever it is.
+    fs::create_dir_all(disk.path("_delta_log/x")).unwrap();
+    assert_eq!(code(block_on(disk.store.put(&op, "_delta_log/x", "y".into()))), "unavailable");
+    assert_eq!(disk.names("_delta_log"), ["x"]);
+    assert!(!block_on(disk.store.put_new(&op, "_delta_log/x", "y".into())).unwrap());
+    let put = block_on(disk.store.put_if_absent(&op, "_delta_log/x", "y".into())).unwrap();
+    assert!(matches!(put, Put::Exists));
+    assert_eq!(disk.names("_delta_log"), ["x"]);
+    // A file stands where a folder should be.
+    let put = block_on(disk.store.put_if_absent(&op, "day=1/data/x", "y".into()));
+    assert_eq!(code(put), "unavailable");
+    assert_eq!(disk.names("day=1"), ["data"]);
+}
+
+/// Names in the log are shared: an upload shows its file whole, and the second loses.
+#[test]
+fn uploads_to_the_log() {
+    let disk = Disk::new();
+    let (op, key) = (Op::default(), "_delta_log/1.checkpoint.parquet");
+    let start = || async {
+        let mut upload = disk.store.create(&op, key).await?;
+        upload.write(vec![b'x'; 2 << 20].into()).await?;
+        Ok::<_, Error>(upload)
+    };
+    let (first, second) = (block_on(start()).unwrap(), block_on(start()).unwrap());
+    assert_eq!(disk.get(key), "file-not-found");
+    assert_eq!(block_on(first.finish()).unwrap(), 2 << 20);
+    assert_eq!(code(block_on(second.finish())), "conflict");
+    assert_eq!(block_on(disk.store.head(&op, key)).unwrap().size, 2 << 20);
+    block_on(Env::tokio().sleep(std::time::Duration::from_millis(100)));
+    assert_eq!(disk.names("_delta_log"), ["1.checkpoint.parquet"]);
+}
+
+/// A data file never replaces one that is there, nor removes it when it fails.
+#[test]
+fn uploads_do_not_replace() {
+    let disk = Disk::new();
+    let mut upload = block_on(disk.store.create(&Op::default(), "day=1/data")).unwrap();
+    block_on(upload.write("other".into())).unwrap();
+    assert_eq!(code(block_on(upload.finish())), "conflict");
+    block_on(Env::tokio().sleep(std::time::Duration::from_millis(100)));
+    assert_eq!(disk.get("day=1/data"), "data");
+}
+
+/// Folders that we made are noted until they are synced into their parent, and no longer.
+#[test]
+fn new_folders_are_synced_once() {
+    let folder = TempDir::new().unwrap();
+    let root = Root { path: folder.path().join("a/b"), folders: Mutex::default() };
+    let put = |key: &str| root.put_if_absent(key, b"x", "id").unwrap();
+    let unsynced = || root.folders().unsynced.clone();
+
+    root.put("c/hint", b"x", "id").unwrap();
+    let made = ["a", "a/b", "a/b/c"].map(|it| folder.path().join(it));
+    assert_eq!(unsynced(), BTreeSet::from(made));
+    assert!(matches!(put("c/1"), Put::Created));
+    assert_eq!(unsynced(), BTreeSet::new());
+    assert!(matches!(put("c/2"), Put::Created));
+    assert!(matches!(put("d/e/f/1"), Put::Created));
+    assert_eq!(unsynced(), BTreeSet::new());
+}
+
+/// Many threads that make the same folders at once get in nobody's way.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test wants real threads")]
+fn folders_are_made_together() {
+    let folder = TempDir::new().unwrap();
+    for round in 0..20 {
+        let path = folder.path().join(round.to_string());
+        let root = Arc::new(Root { path, folders: Mutex::default() });
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let root = &root;
+                scope.spawn(move || {
+                    let key = format!("a/b/{}/{thread}", thread % 2);
+                    let put = root.put_if_absent(&key, b"x", &thread.to_string()).unwrap();
+                    assert!(matches!(put, Put::Created));
+                });
+            }
+        });
+        assert_eq!(root.folders().unsynced, BTreeSet::new());
+    }
+}
+
+#[test]
+fn times_before_the_epoch() {
+    use std::time::Duration;
+    let millis = |it: SystemTime| timestamp(it).as_millis();
+    assert_eq!(millis(UNIX_EPOCH + Duration::from_micros(1999)), 1);
+    assert_eq!(millis(UNIX_EPOCH - Duration::from_micros(1999)), -2);
+}
