@@ -1,1 +1,186 @@
-//! The same methods for callers without a runtime.
+//! The same methods for callers without a runtime: command line, Python, C.
+//!
+//! Each call waits on the calling thread; the work runs where the environment runs it. Do not call
+//! these from inside an async task: it would stand still.
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use futures::StreamExt;
+use futures::executor::block_on;
+use futures::stream::BoxStream;
+use lakebed_log::error::Result;
+use lakebed_log::history::HistoryEntry;
+use lakebed_log::scan::{Scan, ScanPlan};
+
+use crate::append::Append;
+use crate::create::Create;
+use crate::env::Env;
+use crate::op::Op;
+use crate::overwrite::Overwrite;
+use crate::read;
+use crate::snapshot::{self, When};
+use crate::table::{self, Resolved};
+use crate::txn::Committed;
+use crate::write::Data;
+
+/// [`crate::Table`], waiting.
+///
+/// ```
+/// use lakebed::blocking::Table;
+/// use lakebed::{Create, Schema};
+///
+/// let schema = Schema::parse_ddl("id long not null")?;
+/// let table = Table::create("memory://doc/blocking", Create::new(schema))?;
+/// assert_eq!(table.snapshot()?.inner().version().get(), 0);
+/// # lakebed::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Table(table::Table);
+
+/// [`crate::Snapshot`], waiting.
+#[derive(Clone)]
+pub struct Snapshot(snapshot::Snapshot);
+
+/// [`crate::read::Batches`] as an iterator.
+pub struct Batches(read::Batches);
+
+/// The history as an iterator.
+pub struct History(BoxStream<'static, Result<HistoryEntry>>);
+
+#[allow(clippy::missing_errors_doc, reason = "each is that of the async method of the same name")]
+impl Table {
+    /// See [`crate::Table::open`].
+    #[cfg(feature = "tokio")]
+    pub fn open(location: &str) -> Result<Table> {
+        Table::open_with(&Env::tokio(), location)
+    }
+
+    /// See [`crate::Table::open_with`].
+    pub fn open_with(env: &Env, location: &str) -> Result<Table> {
+        table::Table::open_with(env, location).map(Table)
+    }
+
+    /// See [`crate::Table::with_op`].
+    #[must_use]
+    pub fn with_op(&self, op: Op) -> Table {
+        Table(self.0.with_op(op))
+    }
+
+    /// See [`crate::Table::create`].
+    #[cfg(feature = "tokio")]
+    pub fn create(location: &str, options: Create) -> Result<Table> {
+        block_on(table::Table::create(location, options)).map(Table)
+    }
+
+    /// See [`crate::Table::create_here`].
+    pub fn create_here(&self, options: Create) -> Result<Committed> {
+        block_on(self.0.create_here(options))
+    }
+
+    /// See [`crate::Table::exists`].
+    pub fn exists(&self) -> Result<bool> {
+        block_on(self.0.exists())
+    }
+
+    /// See [`crate::Table::snapshot`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        block_on(self.0.snapshot()).map(Snapshot)
+    }
+
+    /// See [`crate::Table::snapshot_at`].
+    pub fn snapshot_at(&self, when: impl Into<When>) -> Result<Snapshot> {
+        block_on(self.0.snapshot_at(when)).map(Snapshot)
+    }
+
+    /// See [`crate::Table::append`].
+    pub fn append(&self, data: impl Into<Data>, options: Append) -> Result<Committed> {
+        block_on(self.0.append(data, options))
+    }
+
+    /// See [`crate::Table::overwrite`].
+    pub fn overwrite(&self, data: impl Into<Data>, options: Overwrite) -> Result<Committed> {
+        block_on(self.0.overwrite(data, options))
+    }
+
+    /// See [`crate::Table::history`].
+    pub fn history(&self) -> Result<History> {
+        block_on(self.0.history()).map(History)
+    }
+
+    /// See [`crate::Table::resolve`].
+    pub fn resolve(&self, id: &str) -> Result<Resolved> {
+        block_on(self.0.resolve(id))
+    }
+
+    /// See [`crate::Table::location`].
+    pub fn location(&self) -> &str {
+        self.0.location()
+    }
+
+    /// The handle for async callers.
+    pub fn inner(&self) -> &table::Table {
+        &self.0
+    }
+}
+
+#[allow(clippy::missing_errors_doc, reason = "each is that of the async method of the same name")]
+impl Snapshot {
+    /// See [`crate::Snapshot::plan`].
+    pub fn plan(&self, scan: &Scan) -> Result<ScanPlan> {
+        block_on(self.0.plan(scan))
+    }
+
+    /// See [`crate::Snapshot::read`].
+    pub fn read(&self, scan: &Scan) -> Result<Batches> {
+        block_on(self.0.read(scan)).map(Batches)
+    }
+
+    /// See [`crate::Snapshot::append`].
+    pub fn append(&self, data: impl Into<Data>, options: Append) -> Result<Committed> {
+        block_on(self.0.append(data, options))
+    }
+
+    /// See [`crate::Snapshot::overwrite`].
+    pub fn overwrite(&self, data: impl Into<Data>, options: Overwrite) -> Result<Committed> {
+        block_on(self.0.overwrite(data, options))
+    }
+
+    /// See [`crate::Snapshot::checkpoint`].
+    pub fn checkpoint(&self) -> Result<()> {
+        block_on(self.0.checkpoint())
+    }
+
+    /// The handle for async callers, with everything that needs no waiting.
+    pub fn inner(&self) -> &snapshot::Snapshot {
+        &self.0
+    }
+}
+
+impl From<snapshot::Snapshot> for Snapshot {
+    fn from(it: snapshot::Snapshot) -> Snapshot {
+        Snapshot(it)
+    }
+}
+
+impl Batches {
+    /// Shape of the batches.
+    pub fn schema(&self) -> &SchemaRef {
+        self.0.schema()
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        block_on(self.0.next())
+    }
+}
+
+impl Iterator for History {
+    type Item = Result<HistoryEntry>;
+
+    fn next(&mut self) -> Option<Result<HistoryEntry>> {
+        block_on(self.0.next())
+    }
+}

@@ -34,7 +34,7 @@ pub use op::{Op, Usage};
 pub use overwrite::Overwrite;
 pub use snapshot::{Snapshot, When};
 pub use table::{Resolved, Table};
-pub use txn::{Committed, Transaction};
+pub use txn::{Committed, Unresolved};
 
 pub use lakebed_log::action::{Add, Metadata, Protocol};
 pub use lakebed_log::batch::Width;

@@ -1,14 +1,107 @@
-//! Writes checkpoint, hint and checksum. Their failure never fails the commit.
+//! Writes checkpoint, hint and checksum.
+//!
+//! None of them is the truth: the commits are. They only spare readers work, so whoever calls this
+//! may ignore a failure, and what is written here is verified before anything points at it: a
+//! checkpoint that is wrong would be believed long after the commits that prove it wrong are gone.
 
-use lakebed_log::error::Result;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use lakebed_log::batch::{LogBatch, Width};
+use lakebed_log::checkpoint;
+use lakebed_log::checksum::Checksum;
+use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::limits::HINT_BYTES_MAX;
+use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
+use lakebed_log::segment::{Hint, LogFile};
 use lakebed_log::state::TableState;
 
 use crate::env::Env;
 use crate::op::Op;
-use crate::store::Store;
+use crate::store::{Put, Store};
 
-/// Writes a classic checkpoint of a wide state, reads it back and counts, then the hint (never back to an older version).
-pub async fn checkpoint(_env: &Env, _op: &Op, _store: &Store, _state: &TableState) -> Result<()> { todo!() }
+/// Writes a classic checkpoint of a wide state, reads it back and compares, then the hint (never back
+/// to an older version). Gives the file, as a listing would.
+///
+/// One that is there already is left as it is, because two writers of one version write the same; it
+/// is compared all the same.
+///
+/// # Errors
+///
+/// What writing and reading give; `corrupt-checkpoint` if what is there does not hold the files of the
+/// state. Then the hint is not written.
+pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -> Result<LogFile> {
+    let version = state.head.version;
+    let path = LogPath::Checkpoint(version, CheckpointName::Classic);
+    let key = path.to_path();
+    let (now, rendered) = (env.now(), state.clone());
+    let written = env.compute(move || checkpoint::render(&rendered, now)).await?;
+    if let Put::Unknown(cause) = store.put_if_absent(op, &key, written.bytes.clone()).await? {
+        tracing::debug!(error = ?cause, "whether the checkpoint was written is not known yet");
+    }
 
-/// Writes the checksum of a version if absent. One PUT.
-pub async fn checksum(_op: &Op, _store: &Store, _checksum: &lakebed_log::checksum::Checksum) -> Result<()> { todo!() }
+    // Another writer's may keep other tombstones, by its own clock, so it may be larger than ours.
+    let size_max = u64::try_from(written.bytes.len()).unwrap_or(u64::MAX).saturating_mul(2);
+    let stored = store.get(op, &key, size_max.max(1 << 20)).await?;
+    let size = u64::try_from(stored.len()).unwrap_or(u64::MAX);
+    let ours = stored == written.bytes;
+    let expected = digest_of_state(state);
+    let compare = move || {
+        let batch = LogBatch::from_parquet(stored, Width::Narrow)?;
+        let found = digest_of_batch(&batch);
+        if found != expected || (ours && batch.actions != written.actions) {
+            let what = format!(
+                "the checkpoint holds {} files, the version has {}, or other ones",
+                found.0, expected.0
+            );
+            return Err(Error::new(Code::CorruptCheckpoint, what));
+        }
+        Ok((batch.actions, written.hint))
+    };
+    let compared = env.compute(compare).await;
+    let (actions, hint) = compared.map_err(|it| it.at(format!("{}/{key}", store.location())))?;
+
+    let hint = Hint { size: i64::try_from(actions).ok(), size_in_bytes: Some(size), ..hint };
+    write_hint(op, store, &hint).await?;
+    Ok(LogFile { path, size, modified: now, etag: None })
+}
+
+/// Points readers at a checkpoint unless they are pointed at a newer one already.
+async fn write_hint(op: &Op, store: &Store, hint: &Hint) -> Result<()> {
+    let key = format!("{LOG_DIR}/{HINT}");
+    let there = store.get(op, &key, HINT_BYTES_MAX).await.ok().and_then(|it| Hint::parse(&it));
+    if there.is_some_and(|it| hint.version <= it.version) {
+        return Ok(());
+    }
+    store.put(op, &key, hint.to_json().into()).await
+}
+
+/// Count of the live files and a sum over their keys, which does not depend on their order.
+fn digest_of_state(state: &TableState) -> (u64, u64) {
+    let keys = state.files.iter().filter_map(|at| {
+        let (adds, row) = state.files.row(at)?;
+        Some(digest(adds.path().value(row), adds.dv_id(row)))
+    });
+    keys.fold((0, 0), |(count, sum), it| (count + 1, it.wrapping_add(sum)))
+}
+
+fn digest_of_batch(batch: &LogBatch) -> (u64, u64) {
+    let Some(adds) = &batch.adds else { return (0, 0) };
+    let keys = (0..adds.len()).map(|row| digest(adds.path().value(row), adds.dv_id(row)));
+    keys.fold((0, 0), |(count, sum), it| (count + 1, it.wrapping_add(sum)))
+}
+
+fn digest(path: &str, vector: Option<String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (path, vector).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Writes the checksum of a version if it has none. One PUT.
+///
+/// # Errors
+///
+/// What writing gives.
+pub async fn checksum(op: &Op, store: &Store, checksum: &Checksum) -> Result<()> {
+    let key = LogPath::Checksum(checksum.head.version).to_path();
+    store.put_new(op, &key, checksum.to_json().into()).await.map(|_| ())
+}

@@ -1,35 +1,57 @@
 //! `Snapshot`: a version, its small state, its files when asked, a way to read it.
+//!
+//! A snapshot never changes, so it can be held, cloned and shared without thought. Its file list is
+//! the one thing that may be large: it is loaded on first use, then kept, and a newer snapshot of the
+//! same table starts from it, so that the next version costs its own actions and not the table.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::StreamExt;
+use lakebed_log::action::CommitInfo;
 use lakebed_log::batch::Width;
-use lakebed_log::error::Result;
-use lakebed_log::scan::{Scan, ScanPlan};
+use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::history::CommitTime;
+use lakebed_log::log_path::LogPath;
+use lakebed_log::scan::{self, Scan, ScanPlan};
 use lakebed_log::schema::Schema;
+use lakebed_log::segment::LogFile;
 use lakebed_log::state::{Head, TableState};
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
-use crate::append::Append;
 use crate::env::Env;
-use crate::load::Loaded;
+use crate::load::{self, Loaded};
 use crate::op::Op;
-use crate::overwrite::Overwrite;
-use crate::read::Batches;
+use crate::read::{self, Batches};
+use crate::save;
 use crate::store::Store;
-use crate::txn::Committed;
-use crate::write::Data;
 
 /// One version of a table. Immutable, cheap to clone. Files are loaded on first use, then kept.
 #[derive(Clone)]
 pub struct Snapshot(Arc<Inner>);
 
-#[allow(dead_code)]
 struct Inner {
     env: Env,
     store: Store,
+    op: Option<Op>,
     loaded: Loaded,
-    // lazily: narrow state, wide state
+    /// Live files and their bytes, where they are known without the file list.
+    counts: Option<Counts>,
+    files: Files,
+}
+
+/// How many live files, and their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) files: i64,
+    pub(crate) bytes: i64,
+}
+
+struct Files {
+    /// The widest state so far: of this version, or of an older one to advance from.
+    ready: Mutex<Option<Arc<TableState>>>,
+    /// Held by whoever loads, so that two who ask at once load once.
+    loading: futures::lock::Mutex<()>,
 }
 
 /// Which version.
@@ -41,39 +63,300 @@ pub enum When {
     Timestamp(Timestamp),
 }
 
-impl From<Version> for When { fn from(it: Version) -> When { When::Version(it) } }
-impl From<Timestamp> for When { fn from(it: Timestamp) -> When { When::Timestamp(it) } }
+impl From<Version> for When {
+    fn from(it: Version) -> When {
+        When::Version(it)
+    }
+}
 
-#[allow(dead_code)]
+impl From<Timestamp> for When {
+    fn from(it: Timestamp) -> When {
+        When::Timestamp(it)
+    }
+}
+
 impl Snapshot {
-    pub(crate) fn new(_env: Env, _store: Store, _loaded: Loaded, _base: Option<&Snapshot>) -> Snapshot { todo!() }
-    pub(crate) fn loaded(&self) -> &Loaded { &self.0.loaded }
-    pub(crate) fn env(&self) -> &Env { &self.0.env }
-    pub(crate) fn store(&self) -> &Store { &self.0.store }
+    /// `base` is an older snapshot to advance the files from; one of another table is no help.
+    pub(crate) fn new(
+        env: &Env,
+        store: &Store,
+        op: Option<Op>,
+        loaded: Loaded,
+        base: Option<&Snapshot>,
+    ) -> Snapshot {
+        let base = base.filter(|it| it.0.loaded.same_table(&loaded));
+        let ready = base.and_then(|it| it.0.files.peek());
+        let ready = ready.filter(|it| it.head.version <= loaded.head.version);
+        let counts = base.filter(|it| it.version() == loaded.head.version);
+        let counts = counts.and_then(Snapshot::counts);
+        Snapshot::with(env, store, op, loaded, ready, counts)
+    }
+
+    fn with(
+        env: &Env,
+        store: &Store,
+        op: Option<Op>,
+        loaded: Loaded,
+        ready: Option<Arc<TableState>>,
+        counts: Option<Counts>,
+    ) -> Snapshot {
+        let files = Files { ready: Mutex::new(ready), loading: futures::lock::Mutex::new(()) };
+        let (env, store) = (env.clone(), store.clone());
+        Snapshot(Arc::new(Inner { env, store, op, loaded, counts, files }))
+    }
+
+    /// The same version with what a commit knows about its size.
+    pub(crate) fn with_counts(&self, counts: Option<Counts>) -> Snapshot {
+        let it = &self.0;
+        Snapshot::with(
+            &it.env,
+            &it.store,
+            it.op.clone(),
+            it.loaded.clone(),
+            it.files.peek(),
+            counts,
+        )
+    }
+
+    /// The same version, whose verbs count in `op`.
+    pub(crate) fn with_op(&self, op: Option<Op>) -> Snapshot {
+        let it = &self.0;
+        Snapshot::with(&it.env, &it.store, op, it.loaded.clone(), it.files.peek(), it.counts)
+    }
+
+    /// The same version, resting on a checkpoint that was just written.
+    pub(crate) fn rebased(&self, checkpoint: LogFile) -> Snapshot {
+        let it = &self.0;
+        let loaded = it.loaded.rebased(checkpoint);
+        Snapshot::with(&it.env, &it.store, it.op.clone(), loaded, it.files.peek(), it.counts)
+    }
+
+    pub(crate) fn loaded(&self) -> &Loaded {
+        &self.0.loaded
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.0.env
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The context of a verb: the handle's, or a new one with the default deadline.
+    pub(crate) fn op(&self) -> Op {
+        self.0.op.clone().unwrap_or_default()
+    }
+
+    pub(crate) fn handle_op(&self) -> Option<Op> {
+        self.0.op.clone()
+    }
+
+    /// What is known of the number of files without a request.
+    pub(crate) fn counts(&self) -> Option<Counts> {
+        let state = self.0.files.peek().filter(|it| it.head.version == self.version());
+        match state {
+            Some(state) => Some(Counts {
+                files: i64::try_from(state.files.len()).ok()?,
+                bytes: i64::try_from(state.files.total_bytes()).ok()?,
+            }),
+            None => self.0.counts,
+        }
+    }
+
     /// Which version.
-    pub fn version(&self) -> Version { todo!() }
+    pub fn version(&self) -> Version {
+        self.head().version
+    }
+
     /// The table's schema.
-    pub fn schema(&self) -> &Arc<Schema> { todo!() }
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.head().schema
+    }
+
     /// Protocol, metadata, properties, transactions, domains.
-    pub fn head(&self) -> &Head { todo!() }
-    /// When it was committed: one GET of nothing more than the commit, or none.
-    pub async fn timestamp(&self) -> Result<Timestamp> { todo!() }
-    /// The live files; loaded once.
-    pub async fn files(&self) -> Result<Arc<TableState>> { todo!() }
+    pub fn head(&self) -> &Head {
+        &self.0.loaded.head
+    }
+
+    /// When it was committed.
+    ///
+    /// By the table's own clock where it keeps in-commit timestamps; that needs no request. Else by
+    /// the times of the commit files, made strictly increasing: one LIST if a checkpoint hides the
+    /// older ones or the commit is our own.
+    ///
+    /// # Errors
+    ///
+    /// `version-not-found` if the log no longer holds the commit.
+    pub async fn timestamp(&self) -> Result<Timestamp> {
+        let head = self.head();
+        let in_commit = head.commit_info.as_ref().and_then(CommitInfo::in_commit_timestamp);
+        if let (true, Some(at)) = (head.properties.enable_in_commit_timestamps, in_commit) {
+            return Ok(Timestamp::from_millis(at));
+        }
+        let segment = &self.0.loaded.segment;
+        let listed = self.0.loaded.modified().is_some() && segment.checkpoint.is_empty();
+        let files = match listed {
+            true => segment.commits.clone(),
+            false => load::list(&self.op(), &self.0.store, None).await?,
+        };
+        let commits: Vec<_> = files
+            .iter()
+            .filter_map(|it| match it.path {
+                LogPath::Commit(version) if version <= head.version => {
+                    Some(CommitTime { version, modified: it.modified, in_commit: None })
+                }
+                _ => None,
+            })
+            .collect();
+        let times = lakebed_log::history::effective_times(&commits, None)?;
+        let found = times.iter().find(|(version, _)| *version == head.version);
+        found.map(|(_, at)| *at).ok_or_else(|| {
+            let what = format!("the log no longer holds the commit of version {}", head.version);
+            Error::new(Code::VersionNotFound, what).at(self.0.store.location())
+        })
+    }
+
+    /// The live files; loaded once. Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// What reading and decoding the log gives, placed at the file.
+    pub async fn files(&self) -> Result<Arc<TableState>> {
+        self.state(&self.op(), Width::Narrow).await
+    }
+
     /// The same, counted in `op`, at least at a width.
-    pub async fn state(&self, _op: &Op, _width: Width) -> Result<Arc<TableState>> { todo!() }
-    /// Which files a scan would read.
-    pub async fn plan(&self, _scan: &Scan) -> Result<ScanPlan> { todo!() }
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::files`].
+    pub async fn state(&self, op: &Op, width: Width) -> Result<Arc<TableState>> {
+        let Inner { env, store, loaded, files, .. } = &*self.0;
+        if let Some(it) = files.ready(self.version(), width) {
+            return Ok(it);
+        }
+        let _loading = files.loading.lock().await;
+        if let Some(it) = files.ready(self.version(), width) {
+            return Ok(it);
+        }
+        let base = files.peek();
+        let state = load::files(env, op, store, loaded, width, base.as_deref()).await?;
+        files.set(Arc::clone(&state));
+        Ok(state)
+    }
+
+    /// Which files a scan would read. No request once the files are loaded.
+    ///
+    /// # Errors
+    ///
+    /// `unknown-column`, `invalid-expression`, and as [`Snapshot::files`].
+    pub async fn plan(&self, scan: &Scan) -> Result<ScanPlan> {
+        self.plan_with(&self.op(), scan).await
+    }
+
     /// The same, counted in `op`.
-    pub async fn plan_with(&self, _op: &Op, _scan: &Scan) -> Result<ScanPlan> { todo!() }
-    /// Rows.
-    pub async fn read(&self, _scan: &Scan) -> Result<Batches> { todo!() }
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::plan`].
+    pub async fn plan_with(&self, op: &Op, scan: &Scan) -> Result<ScanPlan> {
+        let width = match scan::needs_stats(self.head(), scan)? {
+            true => Width::Wide,
+            false => Width::Narrow,
+        };
+        let state = self.state(op, width).await?;
+        let (permit, scan) = (self.head().read, scan.clone());
+        let plan = self.0.env.compute(move || scan::plan(&state, permit, &scan)).await?;
+        let read = u64::try_from(plan.tasks().len()).unwrap_or(u64::MAX);
+        op.planned(plan.considered(), read, plan.partitions());
+        Ok(plan)
+    }
+
+    /// Rows. Dropping the stream stops the reading and leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::plan`]; the stream yields what reading the data files gives. A file that is
+    /// gone is `expired-snapshot` if a newer version no longer needs it, else `missing-file`.
+    pub async fn read(&self, scan: &Scan) -> Result<Batches> {
+        self.read_with(&self.op(), scan).await
+    }
+
     /// The same, counted in `op`.
-    pub async fn read_with(&self, _op: &Op, _scan: &Scan) -> Result<Batches> { todo!() }
-    /// Appends on top of this version, without a LIST: see [`crate::Table::append`].
-    pub async fn append(&self, _data: impl Into<Data>, _options: Append) -> Result<Committed> { todo!() }
-    /// Overwrites what this version holds: see [`crate::Table::overwrite`].
-    pub async fn overwrite(&self, _data: impl Into<Data>, _options: Overwrite) -> Result<Committed> { todo!() }
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::read`].
+    pub async fn read_with(&self, op: &Op, scan: &Scan) -> Result<Batches> {
+        let plan = Arc::new(self.plan_with(op, scan).await?);
+        let batches = read::read(&self.0.env, op, &self.0.store, Arc::clone(&plan));
+        let schema = Arc::clone(batches.schema());
+        let (snapshot, op) = (self.clone(), op.clone());
+        let stream = batches.then(move |it| {
+            let (snapshot, op, plan) = (snapshot.clone(), op.clone(), Arc::clone(&plan));
+            async move {
+                match it {
+                    Err(it) if it.code() == Code::MissingFile => {
+                        Err(snapshot.missing(&op, &plan, it).await)
+                    }
+                    it => it,
+                }
+            }
+        });
+        Ok(Batches::new(schema, stream.boxed()))
+    }
+
+    /// A file of the plan is gone: was it removed from the table since, and vacuumed?
+    async fn missing(&self, op: &Op, plan: &ScanPlan, cause: Error) -> Error {
+        let Inner { env, store, loaded, .. } = &*self.0;
+        let newer = match load::refresh(env, op, store, loaded).await {
+            Ok(Some(it)) => Snapshot::new(env, store, None, it, Some(self)),
+            Ok(None) | Err(_) => return cause,
+        };
+        let Ok(state) = newer.state(op, Width::Narrow).await else { return cause };
+        let live = |path: &str, vector: Option<&str>| state.files.find(path, vector).is_some();
+        let gone = plan.tasks().iter().any(|it| {
+            let vector = it.deletion_vector.as_ref().map(|it| it.unique_id());
+            !live(&it.path, vector.as_deref())
+        });
+        if !gone {
+            return cause;
+        }
+        let what = format!(
+            "files of version {} are deleted and version {} no longer needs them; \
+             read the newest version",
+            self.version(),
+            newer.version()
+        );
+        Error::new(Code::ExpiredSnapshot, what).at(store.location()).because(cause)
+    }
+
     /// Writes a checkpoint of this version.
-    pub async fn checkpoint(&self) -> Result<()> { todo!() }
+    ///
+    /// Dropping the future may leave a whole checkpoint that nothing points at yet; it is found by
+    /// its name and does no harm.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::files`], and what writing gives.
+    pub async fn checkpoint(&self) -> Result<()> {
+        let op = self.op();
+        let state = self.state(&op, Width::Wide).await?;
+        save::checkpoint(&self.0.env, &op, &self.0.store, &state).await.map(|_| ())
+    }
+}
+
+impl Files {
+    fn peek(&self) -> Option<Arc<TableState>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ready(&self, version: Version, width: Width) -> Option<Arc<TableState>> {
+        self.peek().filter(|it| it.head.version == version && it.files.width() >= width)
+    }
+
+    fn set(&self, state: Arc<TableState>) {
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+    }
 }

@@ -1,70 +1,292 @@
 //! `Table`: opens, hands out snapshots, calls verbs. No logic.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::BoxStream;
-use lakebed_log::error::Result;
+use lakebed_log::error::{Code, Result};
 use lakebed_log::history::HistoryEntry;
-use lakebed_log::version::Version;
+use lakebed_log::segment::LogSegment;
 
-use crate::append::Append;
-use crate::create::Create;
+use crate::append::{self, Append};
+use crate::create::{self, Create};
 use crate::env::Env;
+use crate::history;
+use crate::load;
 use crate::op::Op;
-use crate::overwrite::Overwrite;
+use crate::overwrite::{self, Overwrite};
 use crate::snapshot::{Snapshot, When};
-use crate::txn::Committed;
+use crate::store::Store;
+use crate::txn::{Committed, Context};
 use crate::write::Data;
 
+pub use crate::history::Resolved;
+
 /// A table at a location. Cheap to clone; clones share the last state seen.
+///
+/// There is no "current version" that could be stale: every verb takes the newest version by itself,
+/// with one LIST, and uses the last state seen only to load less. Hold a [`Snapshot`] to save the LIST
+/// too.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use arrow_array::{Int64Array, RecordBatch};
+/// use lakebed::{Append, Scan, Table};
+///
+/// # futures::executor::block_on(async {
+/// let ids = Arc::new(Int64Array::from(vec![1, 2, 3]));
+/// let rows = RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+///
+/// let table = Table::open("memory://doc/table").await?;
+/// let done = table.append(rows, Append::new()).await?;
+/// let batches = done.snapshot().read(&Scan::new()).await?.collect().await?;
+/// assert_eq!(batches.iter().map(|it| it.num_rows()).sum::<usize>(), 3);
+/// # lakebed::Result::Ok(()) }).unwrap();
+/// ```
 #[derive(Clone)]
-pub struct Table(Arc<Inner>);
-
-#[allow(dead_code)]
-struct Inner {
+pub struct Table {
     env: Env,
-    op: Op,
+    store: Store,
+    op: Option<Op>,
+    last: Arc<Mutex<Option<Snapshot>>>,
 }
 
-/// What became of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolved {
-    /// It stands at this version.
-    Committed(Version),
-    /// It is in no version and never will be.
-    NotCommitted,
-    /// Still unknown: ask again.
-    Unknown,
-}
-
-#[allow(dead_code)]
 impl Table {
-    /// Parses the location and builds the store; makes no request.
+    /// Parses the location and builds the store; makes no request, so that a table that is not there
+    /// can be made by the first append.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-argument` for a location that makes no sense, `unsupported-path` for a scheme that
+    /// this release does not know.
     #[cfg(feature = "tokio")]
-    pub async fn open(_location: &str) -> Result<Table> { todo!() }
-    /// The constructor behind the others.
-    pub fn open_with(_env: &Env, _location: &str) -> Result<Table> { todo!() }
-    /// The same table, whose verbs count in `op` and obey its deadline.
+    pub async fn open(location: &str) -> Result<Table> {
+        Table::open_with(&Env::tokio(), location)
+    }
+
+    /// The constructor behind the others, for an environment of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::open`].
+    pub fn open_with(env: &Env, location: &str) -> Result<Table> {
+        let store = env.open(location)?;
+        Ok(Table { env: env.clone(), store, op: None, last: Arc::default() })
+    }
+
+    /// The same table, whose verbs count in `op` and obey its deadline. Without one, every verb
+    /// counts for itself and has ten minutes.
     #[must_use]
-    pub fn with_op(&self, _op: Op) -> Table { todo!() }
-    /// Makes a table; `table-exists` if there is one.
-    pub async fn create(_location: &str, _options: Create) -> Result<Table> { todo!() }
+    pub fn with_op(&self, op: Op) -> Table {
+        Table { op: Some(op), ..self.clone() }
+    }
+
+    /// Makes a table. One LIST and one PUT.
+    ///
+    /// Dropping the future before the commit began leaves nothing behind; afterwards the commit goes
+    /// on to its end.
+    ///
+    /// # Errors
+    ///
+    /// `table-exists`; `unknown-column` and `invalid-argument` for partition columns and properties
+    /// that make no sense; `unsupported-protocol` for what this build could not write to.
+    ///
+    /// ```
+    /// # use lakebed::{Code, Create, Schema, Table};
+    /// # futures::executor::block_on(async {
+    /// let create = Create::new(Schema::parse_ddl("id long, day date")?).partition_by(["day"]);
+    /// Table::create("memory://doc/new", create.clone()).await?;
+    /// let again = Table::create("memory://doc/new", create).await.err().unwrap();
+    /// assert_eq!(again.code(), Code::TableExists);
+    /// # lakebed::Result::Ok(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub async fn create(location: &str, options: Create) -> Result<Table> {
+        let table = Table::open(location).await?;
+        table.create_here(options).await?;
+        Ok(table)
+    }
+
     /// The same through this handle.
-    pub async fn create_here(&self, _options: Create) -> Result<Committed> { todo!() }
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::create`].
+    pub async fn create_here(&self, options: Create) -> Result<Committed> {
+        let done = create::create(&self.context(), &options).await?;
+        Ok(self.seen(done))
+    }
+
     /// Is there a table? One LIST.
-    pub async fn exists(&self) -> Result<bool> { todo!() }
-    /// The newest version. A missing table is `not-a-table`.
-    pub async fn snapshot(&self) -> Result<Snapshot> { todo!() }
-    /// Another version.
-    pub async fn snapshot_at(&self, _when: impl Into<When>) -> Result<Snapshot> { todo!() }
+    ///
+    /// # Errors
+    ///
+    /// What listing gives.
+    pub async fn exists(&self) -> Result<bool> {
+        let context = self.context();
+        let listed = load::list(&context.op, &context.store, None);
+        let files = context.bounded("listing the log", listed).await?;
+        let table = LogSegment::new(files, None, &[]);
+        Ok(!matches!(table, Err(it) if it.code() == Code::NotATable))
+    }
+
+    /// The newest version. One LIST if this handle has seen the table before.
+    ///
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// `not-a-table` if there is none; what reading and decoding the log gives, placed at the file.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        self.newest(&self.context()).await
+    }
+
+    /// Another version: by number, or the newest one not after a time.
+    ///
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// `version-not-found` with the range that is there, for a number; for a time before the first
+    /// version that is left. A time after the last gives the newest. Else as [`Table::snapshot`].
+    pub async fn snapshot_at(&self, when: impl Into<When>) -> Result<Snapshot> {
+        let context = self.context();
+        let version = match when.into() {
+            When::Version(it) => it,
+            When::Timestamp(at) => {
+                let newest = self.newest(&context).await?;
+                let version = history::version_at_time(&context, newest.head(), at).await?;
+                if version == newest.version() {
+                    return Ok(newest);
+                }
+                version
+            }
+        };
+        let opened = load::open(&context.env, &context.op, &context.store, Some(version));
+        let loaded = context.bounded("opening the table", opened).await?;
+        Ok(Snapshot::new(&self.env, &self.store, self.op.clone(), loaded, None))
+    }
+
     /// Adds rows; makes the table if there is none.
-    pub async fn append(&self, _data: impl Into<Data>, _options: Append) -> Result<Committed> { todo!() }
+    ///
+    /// Dropping the future before the commit began leaves data files that no version names, for
+    /// vacuum; afterwards the commit goes on to its end. "At most once" is promised after an unknown
+    /// outcome only with [`Append::once`].
+    ///
+    /// # Errors
+    ///
+    /// `schema-mismatch` and `invalid-data` for rows that do not fit, `unsupported-protocol` for a
+    /// table that this build cannot write, `conflict` if others changed the schema meanwhile,
+    /// `outcome-unknown` if the store did not say whether it landed: see [`Table::resolve`].
+    pub async fn append(&self, data: impl Into<Data>, options: Append) -> Result<Committed> {
+        let context = self.context();
+        let base = self.base(&context).await?;
+        let done = append::append(&context, base.as_ref(), data.into(), &options).await?;
+        Ok(self.seen(done))
+    }
+
     /// Replaces rows; makes the table if there is none.
-    pub async fn overwrite(&self, _data: impl Into<Data>, _options: Overwrite) -> Result<Committed> { todo!() }
-    /// Commits, newest first.
-    pub async fn history(&self) -> Result<BoxStream<'static, Result<HistoryEntry>>> { todo!() }
-    /// What became of the commit with this id (see [`crate::txn::Unresolved`]). One LIST and a GET per commit looked at.
-    pub async fn resolve(&self, _id: &str) -> Result<Resolved> { todo!() }
+    ///
+    /// Dropping the future: as for [`Table::append`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::append`]; `invalid-argument` for a filter on other than partition columns and for
+    /// an append-only table; `invalid-data` for a new row that the filter does not match; `conflict`
+    /// if others added or removed rows meanwhile where this one replaces them.
+    pub async fn overwrite(&self, data: impl Into<Data>, options: Overwrite) -> Result<Committed> {
+        let context = self.context();
+        let base = self.base(&context).await?;
+        let done = overwrite::overwrite(&context, base.as_ref(), data.into(), &options).await?;
+        Ok(self.seen(done))
+    }
+
+    /// The commits that the log still holds, newest first. One LIST, and a GET per commit looked at
+    /// and a few ahead.
+    ///
+    /// # Errors
+    ///
+    /// `not-a-table`; the stream yields what decoding gives, placed at the file.
+    pub async fn history(&self) -> Result<BoxStream<'static, Result<HistoryEntry>>> {
+        history::history(&self.context()).await
+    }
+
+    /// What became of the commit with this id, of [`crate::txn::Unresolved`] or of the history. One
+    /// GET; for an id without a version one LIST, and a GET per commit looked at.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-argument` for what is no id.
+    pub async fn resolve(&self, id: &str) -> Result<Resolved> {
+        history::resolve(&self.context(), id).await
+    }
+
     /// The location, without secrets.
-    pub fn location(&self) -> &str { todo!() }
+    pub fn location(&self) -> &str {
+        self.store.location()
+    }
+
+    fn context(&self) -> Context {
+        Context::new(&self.env, &self.op.clone().unwrap_or_default(), &self.store)
+    }
+
+    fn held(&self) -> Option<Snapshot> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn newest(&self, context: &Context) -> Result<Snapshot> {
+        let Context { env, op, store, .. } = context;
+        let held = self.held();
+        let loaded = match &held {
+            Some(held) => {
+                let refreshed = load::refresh(env, op, store, held.loaded());
+                match context.bounded("refreshing the table", refreshed).await {
+                    Ok(None) => return Ok(held.with_op(self.op.clone())),
+                    Ok(Some(it)) => it,
+                    Err(it) => {
+                        if it.code() == Code::NotATable {
+                            self.forget();
+                        }
+                        return Err(it);
+                    }
+                }
+            }
+            None => {
+                let opened = load::open(env, op, store, None);
+                context.bounded("opening the table", opened).await?
+            }
+        };
+        let snapshot = Snapshot::new(env, store, self.op.clone(), loaded, held.as_ref());
+        self.keep_newer(&snapshot);
+        Ok(snapshot)
+    }
+
+    /// The newest version to write on, or `None` for a table that is not there.
+    async fn base(&self, context: &Context) -> Result<Option<Snapshot>> {
+        match self.newest(context).await {
+            Ok(it) => Ok(Some(it)),
+            Err(it) if it.code() == Code::NotATable => Ok(None),
+            Err(it) => Err(it),
+        }
+    }
+
+    fn seen(&self, done: Committed) -> Committed {
+        self.keep_newer(&done.snapshot());
+        done
+    }
+
+    /// Clones run at once: the one that saw less must not take back what another saw.
+    fn keep_newer(&self, snapshot: &Snapshot) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let older = last.as_ref().is_none_or(|it| {
+            !it.loaded().same_table(snapshot.loaded()) || it.version() <= snapshot.version()
+        });
+        if older {
+            *last = Some(snapshot.clone());
+        }
+    }
 }
