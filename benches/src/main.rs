@@ -1,0 +1,233 @@
+//! One operation in this fresh process, timed from the inside; prints one line of JSON.
+//!
+//! `lakebed-bench OPERATION TABLE [--KEY VALUE ..]`, for drivers that put engines side by side: see
+//! `peers/lakebed_adapter.py`. Times end in `_s`; everything else is an answer to compare.
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a harness prints and measures")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs::File;
+use std::io::BufRead;
+use std::time::Instant;
+
+use arrow_array::{Array, RecordBatch};
+use futures::TryStreamExt;
+use futures::executor::block_on;
+use lakebed::write::Layout;
+use lakebed::{Append, Scan, Snapshot, Table, Width};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Map, Value, json};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+type Figures = Map<String, Value>;
+
+fn main() -> Outcome<()> {
+    let mut words = std::env::args().skip(1);
+    let (Some(operation), Some(table)) = (words.next(), words.next()) else {
+        return Err("usage: lakebed-bench OPERATION TABLE [--KEY VALUE ..]".into());
+    };
+    let mut options = BTreeMap::new();
+    while let Some(key) = words.next() {
+        let value = words.next().ok_or_else(|| format!("{key} has no value"))?;
+        options.insert(key.trim_start_matches('-').to_string(), value);
+    }
+    let mut figures = block_on(run(&operation, &table, &options))?;
+    figures.insert("rss_mb".to_string(), json!(peak_mb()));
+    println!("{}", Value::Object(figures));
+    Ok(())
+}
+
+async fn run(operation: &str, table: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
+    match operation {
+        "open" => open(table).await,
+        "files" => files(table).await,
+        "plan" => plan(table, options).await,
+        "refresh" => refresh(table).await,
+        "write" => write(table, options).await,
+        "appends" => appends(table, options).await,
+        "scan" => scan(table, options).await,
+        "count" => count(table).await,
+        other => Err(format!("no operation `{other}`").into()),
+    }
+}
+
+/// Version, schema, protocol.
+async fn open(location: &str) -> Outcome<Figures> {
+    let start = Instant::now();
+    let snapshot = Table::open(location).await?.snapshot().await?;
+    let fields = snapshot.schema().fields().len();
+    let open_s = start.elapsed().as_secs_f64();
+    figures(json!({"open_s": open_s, "version": snapshot.version().get(), "n_fields": fields}))
+}
+
+/// Path length and size of every live file are touched.
+async fn files(location: &str) -> Outcome<Figures> {
+    let start = Instant::now();
+    let snapshot = Table::open(location).await?.snapshot().await?;
+    let (files, bytes, length) = touch(&snapshot).await?;
+    figures(json!({
+        "total_s": start.elapsed().as_secs_f64(),
+        "n_files": files,
+        "bytes": bytes,
+        "path_bytes": length,
+        "version": snapshot.version().get(),
+    }))
+}
+
+async fn touch(snapshot: &Snapshot) -> Outcome<(u64, u64, u64)> {
+    let state = snapshot.files().await?;
+    let (mut files, mut bytes, mut length) = (0u64, 0u64, 0u64);
+    for chunk in state.files.chunks() {
+        let (paths, sizes) = (chunk.rows.path(), chunk.rows.size());
+        for row in chunk.live.iter().filter_map(|it| usize::try_from(it).ok()) {
+            files += 1;
+            bytes += u64::try_from(sizes.value(row))?;
+            length += paths.value(row).len() as u64;
+        }
+    }
+    Ok((files, bytes, length))
+}
+
+async fn plan(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
+    let filter = options.get("where").ok_or("--where is missing")?;
+    let start = Instant::now();
+    let snapshot = Table::open(location).await?.snapshot().await?;
+    let scan = Scan::new().filter(filter.parse()?);
+    let tasks = snapshot.plan(&scan).await?.tasks().len();
+    let total_s = start.elapsed().as_secs_f64();
+    let again = Instant::now();
+    snapshot.plan(&scan).await?;
+    let warm_plan_s = again.elapsed().as_secs_f64();
+    figures(json!({"total_s": total_s, "warm_plan_s": warm_plan_s, "n_files": tasks}))
+}
+
+/// Loads and lists, waits for a line on standard input, then refreshes and lists again.
+async fn refresh(location: &str) -> Outcome<Figures> {
+    let table = Table::open(location).await?;
+    touch(&table.snapshot().await?).await?;
+    println!("ready");
+    std::io::stdin().lock().lines().next().transpose()?;
+    let start = Instant::now();
+    let snapshot = table.snapshot().await?;
+    let snapshot_s = start.elapsed().as_secs_f64();
+    let (files, ..) = touch(&snapshot).await?;
+    figures(json!({
+        "snapshot_s": snapshot_s,
+        "refresh_s": start.elapsed().as_secs_f64(),
+        "version": snapshot.version().get(),
+        "n_files": files,
+    }))
+}
+
+fn source(options: &BTreeMap<String, String>) -> Outcome<Vec<RecordBatch>> {
+    let path = options.get("src").ok_or("--src is missing")?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
+    Ok(reader.with_batch_size(64 << 10).build()?.collect::<Result<_, _>>()?)
+}
+
+fn layout(options: &BTreeMap<String, String>) -> Outcome<Layout> {
+    let mut layout = Layout::default();
+    if let Some(codec) = options.get("codec") {
+        let level = options.get("level").map(|it| it.parse()).transpose()?;
+        layout.compression = (codec.clone(), level);
+    }
+    if let Some(bytes) = options.get("target-bytes") {
+        layout.target_file_bytes = bytes.parse()?;
+    }
+    Ok(layout)
+}
+
+/// One commit of rows that are decoded beforehand.
+async fn write(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
+    let rows = source(options)?;
+    let layout = layout(options)?;
+    let start = Instant::now();
+    let table = Table::open(location).await?;
+    table.append(rows, Append::new().layout(layout)).await?;
+    let write_s = start.elapsed().as_secs_f64();
+    let mut figures = count(location).await?;
+    figures.insert("write_s".to_string(), json!(write_s));
+    Ok(figures)
+}
+
+/// Many commits of the same rows by one writer.
+async fn appends(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
+    let rows = source(options)?;
+    let append = Append::new().layout(layout(options)?);
+    let commits: u64 = options.get("n").map_or(Ok(1), |it| it.parse())?;
+    let table = Table::open(location).await?;
+    let (mut latencies, mut errors) = (Vec::new(), BTreeMap::<String, u64>::new());
+    let start = Instant::now();
+    for _ in 0..commits {
+        let begin = Instant::now();
+        if let Err(error) = table.append(rows.clone(), append.clone()).await {
+            *errors.entry(error.to_string()).or_default() += 1;
+        }
+        latencies.push(begin.elapsed().as_secs_f64());
+    }
+    let total_s = start.elapsed().as_secs_f64();
+    let version = table.snapshot().await?.version().get();
+    figures(json!({
+        "total_s": total_s,
+        "latencies": latencies,
+        "failed": errors.values().sum::<u64>(),
+        "errors": errors,
+        "version": version,
+    }))
+}
+
+async fn scan(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
+    let start = Instant::now();
+    let snapshot = Table::open(location).await?.snapshot().await?;
+    let mut scan = Scan::new().batch_rows(64 << 10);
+    if let Some(columns) = options.get("columns") {
+        scan = scan.columns(columns.split(','));
+    }
+    if let Some(filter) = options.get("where") {
+        scan = scan.filter(filter.parse()?);
+    }
+    let (mut rows, mut sum) = (0u64, 0.0f64);
+    let mut batches = snapshot.read(&scan).await?;
+    while let Some(batch) = batches.try_next().await? {
+        rows += batch.num_rows() as u64;
+        if let Some(column) = options.get("sum").and_then(|it| batch.column_by_name(it)) {
+            let doubles = arrow_cast::cast(column, &arrow_schema::DataType::Float64)?;
+            let doubles = doubles.as_any().downcast_ref::<arrow_array::Float64Array>();
+            sum += doubles.into_iter().flat_map(|it| it.iter().flatten()).sum::<f64>();
+        }
+    }
+    let sum = options.get("sum").map(|_| sum);
+    figures(json!({"total_s": start.elapsed().as_secs_f64(), "rows": rows, "sum": sum}))
+}
+
+async fn count(location: &str) -> Outcome<Figures> {
+    let snapshot = Table::open(location).await?.snapshot().await?;
+    let state = snapshot.state(&lakebed::Op::default(), Width::Wide).await?;
+    let plan = snapshot.plan(&Scan::new()).await?;
+    let rows: u64 = plan.tasks().iter().filter_map(|it| it.num_records).sum();
+    figures(json!({
+        "rows": rows,
+        "bytes": state.files.total_bytes(),
+        "files": state.files.len(),
+        "n_files": state.files.len(),
+        "version": snapshot.version().get(),
+    }))
+}
+
+fn figures(value: Value) -> Outcome<Figures> {
+    match value {
+        Value::Object(figures) => Ok(figures),
+        _ => Err("figures are an object".into()),
+    }
+}
+
+/// Peak resident memory of this process in MiB, where the system tells.
+fn peak_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024.0)
+}
