@@ -219,7 +219,7 @@ impl StructType {
     ///
     /// Type names are the protocol's and SQL's: `int`, `bigint`, `text`, `real`, `numeric` and
     /// their like. Names with spaces or other signs go in double quotes or backquotes, doubled
-    /// inside. `comment 'text'` may follow a field.
+    /// inside. `not null` may follow a field, an element and a map's value; `comment 'text'` a field.
     ///
     /// # Errors
     ///
@@ -311,23 +311,28 @@ impl fmt::Display for DataType {
         match self {
             DataType::Primitive(it) => it.fmt(f),
             DataType::Struct(it) => write!(f, "struct<{it}>"),
-            DataType::Array(it) => write!(f, "array<{}>", it.element),
-            DataType::Map(it) => write!(f, "map<{}, {}>", it.key, it.value),
+            DataType::Array(it) => write!(f, "array<{}{}>", it.element, not_null(it.contains_null)),
+            DataType::Map(it) => {
+                write!(f, "map<{}, {}{}>", it.key, it.value, not_null(it.value_contains_null))
+            }
         }
     }
 }
 
-/// As [`StructType::parse_ddl`] reads it, but for comments and for nulls inside arrays and maps,
-/// which SQL has no words for.
+/// As [`StructType::parse_ddl`] reads it, without metadata.
 impl fmt::Display for StructType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, field) in self.fields.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
-            let not_null = if field.nullable { "" } else { " not null" };
-            write!(f, "{comma}{} {}{not_null}", ddl::quoted(&field.name), field.data_type)?;
+            let name = ddl::quoted(&field.name);
+            write!(f, "{comma}{name} {}{}", field.data_type, not_null(field.nullable))?;
         }
         Ok(())
     }
+}
+
+fn not_null(nullable: bool) -> &'static str {
+    if nullable { "" } else { " not null" }
 }
 
 /// Do two names name the same column? Names compare ignoring case, and case does not depend on the
