@@ -67,11 +67,11 @@ fn type_names() {
         check_json(&one(&format!("\"{name}\"")), "invalid-schema");
     }
     let array = r#"{"type":"array","elementType":"long","containsNull":false}"#;
-    check_json(&one(array), "a array<long>");
+    check_json(&one(array), "a array<long not null>");
     let map = format!(
         r#"{{"type":"map","keyType":"string","valueType":{array},"valueContainsNull":true}}"#
     );
-    check_json(&one(&map), "a map<string, array<long>>");
+    check_json(&one(&map), "a map<string, array<long not null>>");
     check_json(&one(&one("\"date\"")), "a struct<a date>");
 }
 
@@ -184,7 +184,9 @@ fn check_ddl(text: &str, expected: &str) {
     let seen = match StructType::parse_ddl(text) {
         Ok(schema) => {
             let printed = schema.to_string();
-            assert_eq!(StructType::parse_ddl(&printed).unwrap().to_string(), printed);
+            if !printed.is_empty() {
+                assert_eq!(StructType::parse_ddl(&printed).unwrap().to_string(), printed);
+            }
             printed
         }
         Err(error) => {
