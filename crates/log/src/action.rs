@@ -22,7 +22,7 @@ use crate::feature::{FeatureKind, TableFeature};
 use crate::schema::{DataType, Schema};
 
 pub(crate) use decode::{AddRow, Entries, RemoveRow, Row, VectorRow, Wanted};
-pub(crate) use decode::{invalid, line, not_null, owned, recode, required};
+pub(crate) use decode::{invalid, line};
 pub(crate) use json::{Parser, short};
 
 /// A map of strings whose values may be null.

@@ -25,6 +25,7 @@ mod footer;
 mod json;
 mod parquet;
 mod rules;
+mod section;
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use arrow_array::Int32Array;
 use bytes::Bytes;
 
 pub use columns::{Adds, Removes};
-pub use footer::{Footer, parquet_footer};
+pub use footer::{Footer, SparseFile, parquet_footer};
 pub use parquet::{decode_parquet, parquet_ranges};
 
 use crate::action::{

@@ -407,7 +407,11 @@ impl<'a> Keys<'a> {
     }
 
     fn insert(&mut self, key: Cow<'a, str>) {
-        if self.few.len() < FEW_KEYS { self.few.push(key) } else { drop(self.many.insert(key)) }
+        if self.few.len() < FEW_KEYS {
+            self.few.push(key);
+        } else {
+            self.many.insert(key);
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Rows that borrow from a line of the log, appended to columns.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::builder::{

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::action::{
     Action, Add, AddRow, DeletionVector, Entries, NullableMap, Parser, Remove, RemoveRow, Row,
-    VectorRow, Wanted, invalid, line, short,
+    VectorRow, Wanted, invalid, line,
 };
 use crate::batch::build::{AddsBuilder, RemovesBuilder};
 use crate::batch::rules::{self, Lines};

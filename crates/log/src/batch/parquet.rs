@@ -1,11 +1,518 @@
-//! stub
-use crate::batch::{LogBatch, Width};
-use crate::error::Result;
+//! The bytes of a checkpoint to a [`LogBatch`].
+//!
+//! A checkpoint has one struct column per kind of action, and each row fills one of them. A big one holds a
+//! million rows of `add`, so nothing here goes row by row over files: the columns of the struct become
+//! the columns of [`Adds`] as they are, and where other kinds of rows stand between, they are sliced or
+//! filtered out column by column.
+//!
+//! Writers differ in how they spell the same columns: order, names of map entries, nullability, list
+//! layout, plain or annotated strings. What means the same is cast to one shape, by `Section`; the rest
+//! is refused.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader, StringArray, StructArray};
+use arrow_buffer::BooleanBuffer;
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow_select::concat::concat_batches;
+use arrow_select::filter::filter;
 use bytes::Bytes;
-pub(super) fn from_bytes(_bytes: Bytes, _width: Width) -> Result<LogBatch> {
-    todo!()
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Type as PhysicalType;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::ChunkReader;
+use parquet::schema::types::ColumnDescriptor;
+
+use crate::action::{
+    CheckpointMetadata, DomainMetadata, Metadata, Protocol, SetTransaction, Sidecar, VectorRow,
+};
+use crate::batch::columns::STATS_PARSED;
+use crate::batch::footer::joined;
+use crate::batch::rules::{self, corrupt};
+use crate::batch::section::Section;
+use crate::batch::{Adds, Footer, LogBatch, Removes, Width, parquet_footer};
+use crate::error::{Code, Error, Result};
+use crate::limits::STATS_BYTES_MAX;
+
+/// The kinds of action, and their fields that are read at any width that reads the kind.
+const KINDS: &[(&str, &[&str])] = &[
+    (
+        "add",
+        &[
+            "path",
+            "partitionValues",
+            "size",
+            "modificationTime",
+            "dataChange",
+            "deletionVector",
+            "baseRowId",
+            "defaultRowCommitVersion",
+            "clusteringProvider",
+        ],
+    ),
+    (
+        "remove",
+        &[
+            "path",
+            "deletionTimestamp",
+            "dataChange",
+            "extendedFileMetadata",
+            "partitionValues",
+            "size",
+            "deletionVector",
+            "baseRowId",
+            "defaultRowCommitVersion",
+        ],
+    ),
+    ("protocol", &["minReaderVersion", "minWriterVersion", "readerFeatures", "writerFeatures"]),
+    (
+        "metaData",
+        &[
+            "id",
+            "name",
+            "description",
+            "format",
+            "schemaString",
+            "partitionColumns",
+            "configuration",
+            "createdTime",
+        ],
+    ),
+    ("txn", &["appId", "version", "lastUpdated"]),
+    ("domainMetadata", &["domain", "configuration", "removed"]),
+    ("checkpointMetadata", &["version", "tags"]),
+    ("sidecar", &["path", "sizeInBytes", "modificationTime", "tags"]),
+];
+
+/// What `add` has beyond at full width.
+const WIDE_ADD: &[&str] = &["stats", "tags", STATS_PARSED];
+
+/// The parts of a deletion vector.
+const VECTOR: &[&str] = &["storageType", "pathOrInlineDv", "offset", "sizeInBytes", "cardinality"];
+
+/// How often larger than the file its decoded columns may be, so that a few kilobytes cannot fill the
+/// memory. Real checkpoints stay under a hundred.
+const EXPANSION_MAX: u64 = 1_000;
+
+/// Up to here no expansion is suspicious.
+const EXPANDED_BYTES_MIN: u64 = 64 << 20;
+
+/// See [`LogBatch::from_parquet`].
+pub(super) fn from_bytes(bytes: Bytes, width: Width) -> Result<LogBatch> {
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    match parquet_footer(&bytes, size)? {
+        Footer::Ready(metadata) => decode_parquet(bytes, &metadata, width),
+        Footer::Need(_) => Err(corrupt(format!("a file of {size} bytes is not Parquet"))),
+    }
 }
-/// stub
-pub fn decode_parquet() {}
-/// stub
-pub fn parquet_ranges() {}
+
+/// Decodes a Parquet checkpoint whose footer was read before; `reader` must hold what
+/// [`parquet_ranges`] names, see [`SparseFile`](crate::batch::SparseFile).
+///
+/// # Errors
+///
+/// Those of [`LogBatch::from_parquet`].
+pub fn decode_parquet<R: ChunkReader + 'static>(
+    reader: R,
+    metadata: &Arc<ParquetMetaData>,
+    width: Width,
+) -> Result<LogBatch> {
+    check_shape(metadata, reader.len(), width)?;
+    // The Parquet reader means to answer bad bytes with errors. Should it panic over some, the caller's
+    // process is not to pay for it.
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let rows = read_rows(reader, metadata, width)?;
+        let batch = to_batch(&rows, width)?;
+        rules::check_checkpoint(&batch)?;
+        Ok(batch)
+    }));
+    decoded.unwrap_or_else(|_| Err(corrupt("the Parquet reader gave up on the file")))
+}
+
+/// The byte ranges of the column chunks that a width needs, in order, those that touch as one.
+///
+/// ```no_run
+/// # use lakebed_log::batch::{Footer, Width, parquet_footer, parquet_ranges};
+/// # fn demo(tail: &[u8], size: u64) -> lakebed_log::error::Result<()> {
+/// if let Footer::Ready(metadata) = parquet_footer(tail, size)? {
+///     for range in parquet_ranges(&metadata, Width::Narrow) {
+///         println!("fetch {range:?}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn parquet_ranges(metadata: &ParquetMetaData, width: Width) -> Vec<Range<u64>> {
+    let wanted = wanted_leaves(metadata, width);
+    let chunks = metadata.row_groups().iter().flat_map(|group| {
+        let columns = wanted.iter().filter_map(|it| group.columns().get(*it));
+        columns.map(|it| {
+            let (start, length) = it.byte_range();
+            start..start.saturating_add(length)
+        })
+    });
+    joined(chunks.collect())
+}
+
+/// The leaf columns that a width reads.
+fn wanted_leaves(metadata: &ParquetMetaData, width: Width) -> Vec<usize> {
+    let columns = metadata.file_metadata().schema_descr().columns().iter().enumerate();
+    columns.filter(|(_, it)| is_wanted(it, width)).map(|(at, _)| at).collect()
+}
+
+fn is_wanted(column: &ColumnDescriptor, width: Width) -> bool {
+    let mut path = column.path().parts().iter().map(String::as_str);
+    let (Some(kind), Some(field)) = (path.next(), path.next()) else {
+        return false;
+    };
+    if width == Width::Head && matches!(kind, "add" | "remove") {
+        return false;
+    }
+    let known = KINDS.iter().any(|(name, fields)| *name == kind && fields.contains(&field));
+    let wide = width == Width::Wide && kind == "add" && WIDE_ADD.contains(&field);
+    let part_is_known =
+        field != "deletionVector" || path.next().is_some_and(|it| VECTOR.contains(&it));
+    (known || wide) && part_is_known
+}
+
+/// Checks what the footer alone tells.
+fn check_shape(metadata: &ParquetMetaData, size: u64, width: Width) -> Result<()> {
+    let file = metadata.file_metadata();
+    let roots = file.schema_descr().root_schema().get_fields();
+    for root in roots.iter().filter(|it| KINDS.iter().any(|kind| kind.0 == it.name())) {
+        if root.is_primitive() {
+            return Err(corrupt(format!("column `{}` is not a struct", root.name())));
+        }
+    }
+    if !roots.iter().any(|it| it.name() == "add") {
+        return Err(corrupt("there is no column `add`"));
+    }
+    let rows = u64::try_from(file.num_rows()).unwrap_or_default();
+    if rows == 0 {
+        return Err(corrupt("there are no rows"));
+    }
+    // A row holds an action, and no action takes less than a byte.
+    if rows > size {
+        return Err(corrupt(format!("{rows} rows in {size} bytes")));
+    }
+    let wanted = wanted_leaves(metadata, width);
+    let expanded = metadata.row_groups().iter().flat_map(|group| {
+        let columns = wanted.iter().filter_map(|it| group.columns().get(*it));
+        columns.map(|it| u64::try_from(it.uncompressed_size()).unwrap_or(u64::MAX))
+    });
+    let expanded = expanded.fold(0, u64::saturating_add);
+    let most = size.saturating_mul(EXPANSION_MAX).max(EXPANDED_BYTES_MIN);
+    if expanded > most {
+        let what = format!("{size} bytes expand to {expanded}, the limit is {most}");
+        return Err(Error::new(Code::LimitExceeded, what));
+    }
+    Ok(())
+}
+
+/// All rows as one batch of struct columns, those that the width reads.
+fn read_rows<R: ChunkReader + 'static>(
+    reader: R,
+    metadata: &Arc<ParquetMetaData>,
+    width: Width,
+) -> Result<RecordBatch> {
+    let bad = |it: parquet::errors::ParquetError| corrupt("the columns do not decode").because(it);
+    let leaves = wanted_leaves(metadata, width);
+    let mask = ProjectionMask::leaves(metadata.file_metadata().schema_descr(), leaves);
+    let rows = usize::try_from(metadata.file_metadata().num_rows()).unwrap_or_default();
+    let builder =
+        ParquetRecordBatchReaderBuilder::new_with_metadata(reader, arrow_metadata(metadata)?);
+    let batches = builder.with_projection(mask).with_batch_size(rows).build().map_err(bad)?;
+    let schema = batches.schema();
+    let batches: Vec<RecordBatch> = batches
+        .collect::<Result<_, _>>()
+        .map_err(|it| corrupt("the columns do not decode").because(it))?;
+    let batch = match <[RecordBatch; 1]>::try_from(batches) {
+        Ok([batch]) => batch,
+        Err(batches) => concat_batches(&schema, &batches)
+            .map_err(|it| corrupt("the row groups do not fit together").because(it))?,
+    };
+    if batch.num_rows() != rows {
+        return Err(corrupt(format!(
+            "the footer says {rows} rows, {} are there",
+            batch.num_rows()
+        )));
+    }
+    Ok(batch)
+}
+
+/// How the columns become Arrow. The Arrow schema that some writers embed is not looked at: it could ask
+/// for any type. Spark's timestamps of 96 bits come as microseconds, since nanoseconds of 64 bits do not
+/// hold the year 9999.
+fn arrow_metadata(metadata: &Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata> {
+    let bad = |it: parquet::errors::ParquetError| corrupt("the schema does not decode").because(it);
+    let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let plain = ArrowReaderMetadata::try_new(metadata.clone(), plain).map_err(bad)?;
+    let columns = metadata.file_metadata().schema_descr().columns();
+    if !columns.iter().any(|it| it.physical_type() == PhysicalType::INT96) {
+        return Ok(plain);
+    }
+    let hint = ArrowReaderOptions::new().with_schema(in_microseconds(plain.schema()));
+    Ok(ArrowReaderMetadata::try_new(metadata.clone(), hint).unwrap_or(plain))
+}
+
+fn in_microseconds(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|it| micro_field(it));
+    Arc::new(Schema::new(fields.collect::<Fields>()))
+}
+
+fn micro_field(field: &Arc<Field>) -> Arc<Field> {
+    let data_type = match field.data_type() {
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(micro_field).collect()),
+        other => other.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
+}
+
+fn to_batch(rows: &RecordBatch, width: Width) -> Result<LogBatch> {
+    check_one_action_per_row(rows)?;
+    let mut batch = LogBatch {
+        actions: u64::try_from(rows.num_rows()).unwrap_or(u64::MAX),
+        ..LogBatch::default()
+    };
+    if let Some(section) = section(rows, "add")? {
+        batch.adds = Some(adds(&section, width)?);
+    }
+    if let Some(section) = section(rows, "remove")? {
+        batch.removes = Some(removes(&section)?);
+    }
+    if let Some(section) = section(rows, "protocol")? {
+        batch.protocol = Some(protocol(&section)?);
+    }
+    if let Some(section) = section(rows, "metaData")? {
+        batch.metadata = Some(metadata(&section)?);
+    }
+    if let Some(section) = section(rows, "txn")? {
+        batch.txns = txns(&section)?;
+    }
+    if let Some(section) = section(rows, "domainMetadata")? {
+        batch.domains = domains(&section)?;
+    }
+    if let Some(section) = section(rows, "checkpointMetadata")? {
+        section.one()?;
+        let version = section.required_longs("version")?.value(0);
+        let tags = section.map_at("tags", 0)?;
+        batch.checkpoint_metadata = Some(CheckpointMetadata { version, tags });
+    }
+    if let Some(section) = section(rows, "sidecar")? {
+        batch.sidecars = sidecars(&section)?;
+    }
+    Ok(batch)
+}
+
+/// A row is one action: no two of the columns are filled in it.
+fn check_one_action_per_row(rows: &RecordBatch) -> Result<()> {
+    let mut filled = BooleanBuffer::new_unset(rows.num_rows());
+    for column in rows.columns() {
+        let valid = match column.nulls() {
+            Some(nulls) => nulls.inner().clone(),
+            None => BooleanBuffer::new_set(rows.num_rows()),
+        };
+        if let Some(row) = (&filled & &valid).set_indices().next() {
+            return Err(corrupt(format!("row {row} holds two actions")));
+        }
+        filled = &filled | &valid;
+    }
+    Ok(())
+}
+
+/// The rows that hold an action of one kind; `None` if there is none.
+fn section(rows: &RecordBatch, kind: &'static str) -> Result<Option<Section>> {
+    let Some(column) = rows.column_by_name(kind) else {
+        return Ok(None);
+    };
+    let Some(column) = column.as_struct_opt() else {
+        return Err(corrupt(format!("column `{kind}` is not a struct")));
+    };
+    let Some(nulls) = column.nulls().filter(|it| it.null_count() > 0) else {
+        return Ok(Some(Section::new(kind, column.clone())));
+    };
+    let valid = nulls.len() - nulls.null_count();
+    let filled: StructArray = match nulls.valid_slices().next() {
+        None => return Ok(None),
+        Some((start, end)) if end - start == valid => column.slice(start, valid),
+        Some(_) => filter(column, &arrow_array::BooleanArray::new(nulls.inner().clone(), None))
+            .ok()
+            .and_then(|it| it.as_struct_opt().cloned())
+            .ok_or_else(|| corrupt(format!("column `{kind}` does not filter")))?,
+    };
+    Ok(Some(Section::new(kind, filled)))
+}
+
+fn adds(section: &Section, width: Width) -> Result<Adds> {
+    let vectors = section.vectors()?;
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(section.paths()?),
+        Arc::new(section.required_maps("partitionValues")?),
+        Arc::new(section.sizes("size")?),
+        Arc::new(section.required_longs("modificationTime")?),
+        Arc::new(section.required_booleans("dataChange")?),
+        Arc::new(vectors),
+        Arc::new(section.longs("baseRowId")?),
+        Arc::new(section.longs("defaultRowCommitVersion")?),
+        Arc::new(section.texts("clusteringProvider")?),
+    ];
+    let mut schema = Adds::schema(width);
+    if width == Width::Wide {
+        columns.push(Arc::new(trusted(section.texts("stats")?)));
+        columns.push(Arc::new(section.maps("tags")?));
+        if let Some(stats) = section.structure(STATS_PARSED)? {
+            let mut fields = schema.fields().to_vec();
+            fields.push(Arc::new(Field::new(STATS_PARSED, stats.data_type().clone(), true)));
+            schema = Arc::new(Schema::new(fields));
+            columns.push(Arc::new(stats));
+        }
+    }
+    let batch = RecordBatch::try_new(schema, columns)
+        .map_err(|it| Error::internal("the columns of `add` do not fit").because(it))?;
+    Adds::new(batch)
+}
+
+/// Statistics without those that are too long to be taken for a hint.
+fn trusted(stats: StringArray) -> StringArray {
+    let offsets = stats.value_offsets().windows(2);
+    let is_long = |it: &[i32]| match it {
+        [start, end] => usize::try_from(end - start).is_ok_and(|it| it > STATS_BYTES_MAX),
+        _ => false,
+    };
+    if !offsets.clone().any(is_long) {
+        return stats;
+    }
+    stats.iter().map(|it| it.filter(|it| it.len() <= STATS_BYTES_MAX)).collect()
+}
+
+fn removes(section: &Section) -> Result<Removes> {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(section.paths()?),
+        Arc::new(section.longs("deletionTimestamp")?),
+        Arc::new(section.required_booleans("dataChange")?),
+        Arc::new(section.booleans("extendedFileMetadata")?),
+        Arc::new(section.maps("partitionValues")?),
+        Arc::new(section.not_negative("size", section.longs("size")?)?),
+        Arc::new(section.vectors()?),
+        Arc::new(section.longs("baseRowId")?),
+        Arc::new(section.longs("defaultRowCommitVersion")?),
+    ];
+    let batch = RecordBatch::try_new(Removes::schema(), columns)
+        .map_err(|it| Error::internal("the columns of `remove` do not fit").because(it))?;
+    Removes::new(batch)
+}
+
+fn protocol(section: &Section) -> Result<Protocol> {
+    section.one()?;
+    let protocol = Protocol::from_parts(
+        section.required_ints("minReaderVersion")?.value(0),
+        section.required_ints("minWriterVersion")?.value(0),
+        section.list_at("readerFeatures", 0)?,
+        section.list_at("writerFeatures", 0)?,
+    );
+    protocol.check()?;
+    Ok(protocol)
+}
+
+fn metadata(section: &Section) -> Result<Metadata> {
+    section.one()?;
+    let text = |name: &str| Ok::<_, Error>(text_at(&section.texts(name)?, 0).map(str::to_string));
+    let required = |name: &str| section.required_texts(name).map(|it| it.value(0).to_string());
+    let format = section
+        .structure("format")?
+        .map(|it| Section::new("metaData.format", it))
+        .ok_or_else(|| corrupt("`metaData.format` is missing"))?;
+    let created = section.longs("createdTime")?;
+    Ok(Metadata {
+        id: required("id")?,
+        name: text("name")?,
+        description: text("description")?,
+        format_provider: format.required_texts("provider")?.value(0).to_string(),
+        format_options: format.not_null_map_at("options", 0)?,
+        schema_string: required("schemaString")?,
+        partition_columns: section
+            .list_at("partitionColumns", 0)?
+            .ok_or_else(|| corrupt("`metaData.partitionColumns` is null"))?,
+        configuration: section.not_null_map_at("configuration", 0)?,
+        created_time: created.is_valid(0).then(|| created.value(0)),
+    })
+}
+
+fn txns(section: &Section) -> Result<Vec<SetTransaction>> {
+    let apps = section.required_texts("appId")?;
+    let versions = section.required_longs("version")?;
+    let updated = section.longs("lastUpdated")?;
+    let names = || (0..apps.len()).map(|row| apps.value(row));
+    if let Some((_, app)) = rules::twice(names()) {
+        return Err(corrupt(format!("two rows of `txn` for application `{}`", app.escape_debug())));
+    }
+    let txn = |(row, app): (usize, &str)| SetTransaction {
+        app_id: app.to_string(),
+        version: versions.value(row),
+        last_updated: updated.is_valid(row).then(|| updated.value(row)),
+    };
+    Ok(names().enumerate().map(txn).collect())
+}
+
+fn domains(section: &Section) -> Result<Vec<DomainMetadata>> {
+    let domains = section.required_texts("domain")?;
+    let configurations = section.required_texts("configuration")?;
+    let removed = section.required_booleans("removed")?;
+    let names = || (0..domains.len()).map(|row| domains.value(row));
+    if let Some((_, name)) = rules::twice(names()) {
+        return Err(corrupt(format!("two rows of domain `{}`", name.escape_debug())));
+    }
+    let domain = |(row, name): (usize, &str)| DomainMetadata {
+        domain: name.to_string(),
+        configuration: configurations.value(row).to_string(),
+        removed: removed.value(row),
+    };
+    Ok(names().enumerate().map(domain).collect())
+}
+
+fn sidecars(section: &Section) -> Result<Vec<Sidecar>> {
+    let paths = section.paths()?;
+    let sizes = section.sizes("sizeInBytes")?;
+    let times = section.required_longs("modificationTime")?;
+    let sidecar = |row: usize| {
+        Ok(Sidecar {
+            path: paths.value(row).to_string(),
+            size_in_bytes: sizes.value(row),
+            modification_time: times.value(row),
+            tags: section.map_at("tags", row)?,
+        })
+    };
+    (0..paths.len()).map(sidecar).collect()
+}
+
+fn text_at(column: &StringArray, row: usize) -> Option<&str> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// Checks a descriptor, each part of which may be null in a file.
+pub(super) fn check_vector(
+    storage_type: Option<&str>,
+    path: Option<&str>,
+    offset: Option<i32>,
+    size_in_bytes: Option<i32>,
+    cardinality: Option<i64>,
+) -> Result<()> {
+    let null = || corrupt("a deletion vector lacks a part");
+    let vector = VectorRow {
+        storage_type: storage_type.ok_or_else(null)?.into(),
+        path_or_inline_dv: path.ok_or_else(null)?.into(),
+        offset,
+        size_in_bytes: size_in_bytes.ok_or_else(null)?,
+        cardinality: cardinality.ok_or_else(null)?,
+    };
+    vector.check().map_err(|it| corrupt(it.message()))
+}
