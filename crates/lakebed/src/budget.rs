@@ -25,7 +25,7 @@ use lakebed_log::error::{Code, Error, Result};
 /// drop(permit);
 /// assert_eq!(budget.used(), 0);
 /// assert!(budget.acquire(101).await.is_err());
-/// # lakebed::Result::Ok(()) }).unwrap();
+/// # Ok::<(), lakebed::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Pool>);

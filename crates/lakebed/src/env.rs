@@ -83,7 +83,7 @@ pub trait Runtime: Send + Sync {
 /// assert_eq!(sum, 5050);
 /// let late = env.timeout(Duration::ZERO, "nothing", std::future::pending::<lakebed::Result<()>>());
 /// assert!(late.await.is_err());
-/// # lakebed::Result::Ok(()) }).unwrap();
+/// # Ok::<(), lakebed::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Env(Arc<Inner>);

@@ -37,7 +37,7 @@ impl Env {
     /// let env = Env::tokio();
     /// assert_eq!(env.open("/data/events/")?.location(), "/data/events");
     /// assert_eq!(env.open("s3://bucket/events").unwrap_err().code(), Code::UnsupportedPath);
-    /// # lakebed::Result::Ok(())
+    /// # Ok::<(), lakebed::Error>(())
     /// ```
     pub fn open(&self, location: &str) -> Result<Store> {
         self.place(location).map_err(|it| it.at(format!("`{}`", redact(location))))

@@ -24,7 +24,7 @@ use lakebed_log::error::Result;
 /// # futures::executor::block_on(async {
 /// let squares = map_ordered(1..=4u64, 2, |it| async move { Ok(it * it) });
 /// assert_eq!(squares.try_collect::<Vec<_>>().await?, [1, 4, 9, 16]);
-/// # lakebed::Result::Ok(()) }).unwrap();
+/// # Ok::<(), lakebed::Error>(()) }).unwrap();
 /// ```
 pub fn map_ordered<I, T, F>(
     items: impl IntoIterator<Item = I>,

@@ -48,7 +48,7 @@ const GAP_BYTES: u64 = 64 << 10;
 /// assert_eq!(store.get(&op, "a/b", 100).await?, "hello");
 /// assert_eq!(store.list(&op, "a/", None).await?.len(), 1);
 /// assert_eq!(op.usage().requests(), 3);
-/// # lakebed::Result::Ok(()) }).unwrap();
+/// # Ok::<(), lakebed::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Store {

@@ -59,7 +59,6 @@ impl Cores {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the threads of `Env::compute`")]
     fn start(&self) -> bool {
         let shared = Arc::clone(&self.shared);
         let thread = thread::Builder::new().name("lakebed-compute".to_string());

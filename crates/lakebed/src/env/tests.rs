@@ -1,3 +1,5 @@
+//! The runtime of real programs, driven as callers do.
+
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
@@ -78,7 +80,7 @@ fn one_thread_per_core() {
             env.compute(move || Ok(barrier.wait().is_leader()))
         })
         .collect();
-    let leaders = jobs.into_iter().filter(|_| true).map(|it| block_on(it).unwrap());
+    let leaders = jobs.into_iter().map(|it| block_on(it).unwrap());
     assert_eq!(leaders.filter(|it| *it).count(), 1);
 }
 

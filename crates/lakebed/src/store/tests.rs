@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Barrier;
+use std::time::Duration;
 
 use futures::executor::block_on;
 use object_store::memory::InMemory;
@@ -72,6 +73,8 @@ fn code<T: fmt::Debug>(result: Result<T>) -> &'static str {
 }
 
 /// Of many who create the same object at once, one is told that it did, and its bytes are there.
+///
+/// spec: TXN-20
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the test wants real threads")]
 fn one_creates() {
@@ -217,7 +220,8 @@ fn ranges() {
             let got = block_on(store.get_ranges(&op, "data", ranges)).unwrap();
             assert_eq!(got.len(), ranges.len());
             for (range, got) in ranges.iter().zip(got) {
-                let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+                let range =
+                    usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
                 assert_eq!(got, text[range], "{kind}");
             }
             assert_eq!(op.usage().gets, gets, "{kind}: {ranges:?}");
@@ -295,10 +299,14 @@ fn uploads() {
 }
 
 fn eventually(mut what: impl FnMut() -> bool) -> bool {
-    (0..500).any(|_| what() || (block_on(Env::tokio().sleep(Duration::from_millis(10))), false).1)
+    (0..500).any(|_| {
+        let done = what();
+        if !done {
+            block_on(Env::tokio().sleep(Duration::from_millis(10)));
+        }
+        done
+    })
 }
-
-use std::time::Duration;
 
 /// A small upload is one request, counted with its bytes.
 #[test]
@@ -335,8 +343,18 @@ fn requests_are_counted() {
 #[test]
 fn odd_keys() {
     let odd = [
-        "a b", "a%20b", "a%2Fb", "100%", "a+b", "a#b?c=d", "\u{e4}\u{1f30a}", "a~[]{}^|\"<>`\\b",
-        "day=2024-01-01 10%3A00/part", ".hidden", "..a", "a..",
+        "a b",
+        "a%20b",
+        "a%2Fb",
+        "100%",
+        "a+b",
+        "a#b?c=d",
+        "\u{e4}\u{1f30a}",
+        "a~[]{}^|\"<>`\\b",
+        "day=2024-01-01 10%3A00/part",
+        ".hidden",
+        "..a",
+        "a..",
     ];
     each(|kind, store| {
         for key in odd {
