@@ -168,8 +168,8 @@ impl Drop for Permit {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Closed first, so that the queue sees that nobody waits here. A permit that was granted but
-        // never taken goes back with the receiver.
+        // Closed first, so that the queue sees that nobody waits here. A permit that was granted
+        // but never taken goes back with the receiver.
         self.granted.close();
         self.pool.give_back(0);
     }

@@ -81,8 +81,8 @@ pub trait Runtime: Send + Sync {
 /// # futures::executor::block_on(async {
 /// let sum = env.compute(|| Ok((1..=100u64).sum::<u64>())).await?;
 /// assert_eq!(sum, 5050);
-/// let late = env.timeout(Duration::ZERO, "nothing", std::future::pending::<lakebed::Result<()>>());
-/// assert!(late.await.is_err());
+/// let never = std::future::pending::<lakebed::Result<()>>();
+/// assert!(env.timeout(Duration::ZERO, "nothing", never).await.is_err());
 /// # Ok::<(), lakebed::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
@@ -120,9 +120,9 @@ impl Env {
         SHARED.get_or_init(|| Env::new(Arc::new(tokio::Tokio::start()))).clone()
     }
 
-    /// Tables whose location starts with `prefix` (e.g. `sim://`) live in this store, below the rest
-    /// of their location. The longest prefix that fits wins. `memory://` is there from the start, one
-    /// store per [`Env::new`], shared by what is derived from it.
+    /// Tables whose location starts with `prefix` (e.g. `sim://`) live in this store, below the
+    /// rest of their location. The longest prefix that fits wins. `memory://` is there from the
+    /// start, one store per [`Env::new`], shared by what is derived from it.
     ///
     /// The store must create an object only if it is absent when asked to
     /// ([`PutMode::Create`](object_store::PutMode::Create)), and must not repeat such a request by
@@ -234,8 +234,8 @@ impl Env {
         async move { result.await.unwrap_or_else(|_| Err(stopped())) }
     }
 
-    /// Runs work that waits in the kernel, from now on and to its end, whether or not somebody still
-    /// waits for the result.
+    /// Runs work that waits in the kernel, from now on and to its end, whether or not somebody
+    /// still waits for the result.
     ///
     /// # Errors
     ///

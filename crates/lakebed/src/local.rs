@@ -12,12 +12,12 @@
 //! ```
 //!
 //! `link` is the one step that creates if absent and shows the file whole; `rename` would replace,
-//! and `O_EXCL` would show it empty. A folder that we made is synced into its parent before the first
-//! file in it is acknowledged, whoever of us made it.
+//! and `O_EXCL` would show it empty. A folder that we made is synced into its parent before the
+//! first file in it is acknowledged, whoever of us made it.
 //!
 //! Symbolic links inside the table are followed as long as they stay inside it. A table may come
-//! from anywhere, and one that links a partition to `/etc` must not read, write or delete there. The
-//! log's folder is not looked at: whoever can link it can as well write what it says.
+//! from anywhere, and one that links a partition to `/etc` must not read, write or delete there.
+//! The log's folder is not looked at: whoever can link it can as well write what it says.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};

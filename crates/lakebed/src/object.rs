@@ -44,8 +44,8 @@ struct Objects {
 }
 
 impl Store {
-    /// Over an object store, below `root` (a key prefix without slash at its end, may be empty). The
-    /// store's own retries must be off for creates.
+    /// Over an object store, below `root` (a key prefix without slash at its end, may be empty).
+    /// The store's own retries must be off for creates.
     pub fn object(env: &Env, store: Arc<dyn ObjectStore>, root: &str, location: &str) -> Store {
         let backend = Objects { env: env.clone(), store, root: root.to_string() };
         Store::new(Arc::new(backend), location)

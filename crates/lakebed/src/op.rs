@@ -1,8 +1,8 @@
 //! One operation: what it costs, how far it is, how long it may take.
 //!
 //! An [`Op`] is handed down from a verb through planning, reading, writing and the store, so that
-//! what a person sees (`--stats`, progress bars) and what tests pin (the exact number of requests of
-//! an open or an append) is counted where it happens and nowhere else. Clones share the counts:
+//! what a person sees (`--stats`, progress bars) and what tests pin (the exact number of requests
+//! of an open or an append) is counted where it happens and nowhere else. Clones share the counts:
 //! whatever runs on another thread for the operation is counted into it.
 //!
 //! A request is counted when it is sent, not when it succeeds: what a store bills is what we count.
@@ -202,7 +202,8 @@ impl Op {
     }
 }
 
-/// Relaxed, because a count orders nothing: whoever reads it has waited for the work by other means.
+/// Relaxed, because a count orders nothing: whoever reads it has waited for the work by other
+/// means.
 fn add(count: &AtomicU64, more: u64) {
     count.fetch_add(more, Ordering::Relaxed);
 }

@@ -99,7 +99,8 @@ mod tests {
         let started = Cell::new(0);
         let results = map_ordered(0..20, 4, |it| {
             started.set(started.get() + 1);
-            async move { if it % 5 == 4 { Err(Error::invalid(format!("no {it}"))) } else { Ok(it) } }
+            let no = (it % 5 == 4).then(|| Error::invalid(format!("no {it}")));
+            async move { no.map_or(Ok(it), Err) }
         });
         let results: Vec<_> = block_on(results.collect());
         let text: Vec<_> = results.iter().map(|it| format!("{it:?}")).collect();

@@ -82,8 +82,8 @@ pub enum Put {
 
 /// What a place for objects does. Two implementations: the local disk and `object_store`.
 ///
-/// Keys are checked before they get here. Implementations count the requests that they make, so that
-/// a retry counts.
+/// Keys are checked before they get here. Implementations count the requests that they make, so
+/// that a retry counts.
 pub(crate) trait Backend: Send + Sync {
     /// The whole object; `limit-exceeded` if it is larger than `max`.
     fn get<'a>(&'a self, op: &'a Op, key: &'a str, max: u64) -> BoxFuture<'a, Result<Bytes>>;
@@ -262,8 +262,8 @@ impl Store {
     }
 
     /// Creates an object unless there is one, and says whether it did. Readers see it whole or not
-    /// at all, but on a local disk it may be gone after a crash: for what can be computed again. One
-    /// PUT.
+    /// at all, but on a local disk it may be gone after a crash: for what can be computed again.
+    /// One PUT.
     ///
     /// # Errors
     ///
@@ -438,8 +438,8 @@ pub(crate) fn redact(text: &str) -> String {
     out
 }
 
-/// `url`, from behind the scheme on, without `user:password@`. A password may hold anything, so where
-/// there is a colon before the first slash the last `@` ends it.
+/// `url`, from behind the scheme on, without `user:password@`. A password may hold anything, so
+/// where there is a colon before the first slash the last `@` ends it.
 fn without_user(url: &str) -> &str {
     let host = url.split(['/', '?', '#']).next().unwrap_or(url);
     let user = if host.contains(':') { url.rfind('@') } else { host.rfind('@') };

@@ -11,13 +11,13 @@ use super::chance::Chance;
 use super::cores::Cores;
 use super::{BoxFuture, Runtime};
 
-/// Threads that wait in the kernel for the file system. More than cores, because disks like company;
-/// bounded, because each holds a stack and the kernel's queue is bounded too.
+/// Threads that wait in the kernel for the file system. More than cores, because disks like
+/// company; bounded, because each holds a stack and the kernel's queue is bounded too.
 const BLOCKED_MAX: usize = 64;
 
 pub(super) struct Tokio {
-    /// `None` if the system gives no threads. Then nothing is spawned, every time is up at once, and
-    /// whoever waits is told so: an error, not a hang.
+    /// `None` if the system gives no threads. Then nothing is spawned, every time is up at once,
+    /// and whoever waits is told so: an error, not a hang.
     io: OnceLock<Option<Io>>,
     cores: Cores,
     chance: Chance,

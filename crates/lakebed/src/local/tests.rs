@@ -47,8 +47,8 @@ fn code<T>(result: Result<T>) -> &'static str {
     result.map_or_else(|it| it.code().as_str(), |_| "ok")
 }
 
-/// A link may lead about inside the table. One that leads out of it is neither read, written, listed
-/// nor deleted through, whether it is the file or a folder above.
+/// A link may lead about inside the table. One that leads out of it is neither read, written,
+/// listed nor deleted through, whether it is the file or a folder above.
 #[test]
 fn links_stay_inside() {
     let disk = Disk::new();

@@ -3,9 +3,9 @@
 //! Data files have names that nobody else uses, so they are written in place. Files of the log do
 //! not, and would be read half-written, so they are written aside and linked, as a commit is.
 //!
-//! Nothing is made before there is a buffer full: a small file is created, written and synced by one
-//! job. All jobs of a file take its lock, so one that removes it after a dropped future comes after
-//! the one that was still writing.
+//! Nothing is made before there is a buffer full: a small file is created, written and synced by
+//! one job. All jobs of a file take its lock, so one that removes it after a dropped future comes
+//! after the one that was still writing.
 
 use std::fs::{self, File};
 use std::io::Write;

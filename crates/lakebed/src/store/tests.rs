@@ -209,7 +209,8 @@ fn many_objects() {
     });
 }
 
-/// Neighbours are one request, far ranges are two; the bytes are as asked for, in the order of asking.
+/// Neighbours are one request, far ranges are two; the bytes are as asked for, in the order of
+/// asking.
 #[test]
 fn ranges() {
     each(|kind, store| {
