@@ -3,6 +3,7 @@
 
 pub mod choices;
 pub mod conformance;
+pub mod fuzz;
 pub mod json_rows;
 pub mod oracle;
 pub mod rows;

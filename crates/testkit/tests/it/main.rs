@@ -11,4 +11,5 @@
 
 mod badinput;
 mod conformance;
+mod corpus;
 mod simulation;
