@@ -534,9 +534,12 @@ fn failed(err: io::Error) -> Error {
         E::QuotaExceeded => (Code::NoSpace, "the disk quota is used up"),
         E::FileTooLarge => (Code::NoSpace, "the file is larger than the system allows"),
         E::AlreadyExists => (Code::Conflict, "the file exists already"),
-        _ => (Code::Unavailable, "the file system failed"),
+        _ => {
+            let what = format!("the file system failed: {err}");
+            return Error::new(Code::Unavailable, what).because(err);
+        }
     };
-    Error::new(code, format!("{what}: {err}")).because(err)
+    Error::new(code, what).because(err)
 }
 
 fn out_of_memory(bytes: u64) -> Error {
