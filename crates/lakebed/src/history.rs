@@ -71,7 +71,7 @@ async fn entry(
 async fn commit_info(context: &Context, file: &LogFile) -> Result<Option<CommitInfo>> {
     let Context { env, op, store, .. } = context;
     let read = load::commit(env, op, store, file, Width::Head).await?;
-    Ok(read.map(|it| it.batch.commit_info.unwrap_or_default()))
+    Ok(read.map(|it| it.batch.commit_info.clone().unwrap_or_default()))
 }
 
 async fn commits(context: &Context) -> Result<Vec<LogFile>> {

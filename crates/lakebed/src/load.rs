@@ -19,31 +19,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 use lakebed_log::batch::{LogBatch, Width};
-use lakebed_log::commit;
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
-use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, COMMIT_BYTES_MAX, HINT_BYTES_MAX};
-use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
+use lakebed_log::limits::HINT_BYTES_MAX;
+use lakebed_log::log_path::{HINT, LOG_DIR, LogPath};
 use lakebed_log::replay::Replay;
 use lakebed_log::segment::{Hint, LogFile, LogSegment};
-use lakebed_log::state::{Head, TableState};
+use lakebed_log::state::Head;
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
 use crate::env::Env;
 use crate::op::Op;
-use crate::pool::map_ordered;
 use crate::store::Store;
+
+mod fetch;
+mod files;
+
+pub(crate) use fetch::{Commit, commit, decode};
+pub use files::files;
+
+use fetch::{Trouble, checkpoint_parts, checkpoint_place, read_commit, read_commits};
 
 /// How often a load starts over because files vanished under it, before it is `log-moving`.
 const MOVES_MAX: usize = 5;
-/// Checkpoint parts fetched at once.
-const FETCHES: usize = 16;
-/// Commits fetched before the first of them is decoded.
-const FETCHED_TOGETHER: usize = 512;
-/// Commits decoded in one go.
-const DECODED_TOGETHER: usize = 32;
 /// Commit bytes kept for [`files`]; beyond it the oldest are fetched again when they are needed.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// How far the store's clock may run ahead of ours before an object that we wrote ourselves looks
@@ -71,14 +70,6 @@ struct Kept {
     seen: Seen,
     /// One per cold open: states of different lineages are states of different tables.
     lineage: Arc<()>,
-}
-
-/// A commit that was read.
-struct Commit {
-    version: Version,
-    bytes: Bytes,
-    width: Width,
-    batch: LogBatch,
 }
 
 /// How to recognise the object of the newest version.
@@ -118,24 +109,6 @@ impl Moment {
         let wall = env.now().as_millis().saturating_sub(self.wall.as_millis());
         let wall = Duration::from_millis(u64::try_from(wall).unwrap_or(0));
         wall.max(env.elapsed().saturating_sub(self.elapsed))
-    }
-}
-
-/// Why a segment did not load.
-enum Trouble {
-    /// A checkpoint is broken: another one, or the commits, may still prove the version.
-    Checkpoint(Error),
-    /// A listed file is gone or is another one now: list again.
-    Moved(Error),
-    /// Nothing else to try.
-    Final(Error),
-}
-
-impl Trouble {
-    fn error(self) -> Error {
-        match self {
-            Trouble::Checkpoint(it) | Trouble::Moved(it) | Trouble::Final(it) => it,
-        }
     }
 }
 
@@ -314,210 +287,6 @@ async fn read_last_commit(
     Ok(())
 }
 
-/// The parts of the checkpoint, decoded, with their bytes where the whole file was fetched.
-/// `kept` are bytes from before.
-async fn checkpoint_parts(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    segment: &LogSegment,
-    width: Width,
-    kept: &[Option<Bytes>],
-) -> Result<Vec<(Option<Bytes>, LogBatch)>, Trouble> {
-    let mut items = Vec::with_capacity(segment.checkpoint.len());
-    for (part, file) in segment.checkpoint.iter().enumerate() {
-        items.push((file.clone(), kept.get(part).cloned().flatten()));
-    }
-    let read = |(file, kept): (LogFile, Option<Bytes>)| async move {
-        Ok(read_part(env, op, store, &file, width, kept).await)
-    };
-    let parts = map_ordered(items, FETCHES, read).try_collect::<Vec<_>>().await;
-    parts.map_err(Trouble::Final)?.into_iter().collect()
-}
-
-async fn read_part(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    file: &LogFile,
-    width: Width,
-    kept: Option<Bytes>,
-) -> Result<(Option<Bytes>, LogBatch), Trouble> {
-    let key = file.path.to_path();
-    let place = || format!("{}/{key}", store.location());
-    let json = matches!(file.path, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
-    let budget = env.budget();
-    let permit = budget.acquire(file.size.min(budget.total())).await.map_err(Trouble::Final)?;
-    let bytes = match kept {
-        Some(it) => it,
-        None => match store.get(op, &key, file.size.max(1)).await {
-            Ok(it) => it,
-            Err(it) if it.code() == Code::FileNotFound => return Err(Trouble::Checkpoint(it)),
-            Err(it) => return Err(Trouble::Final(it)),
-        },
-    };
-    let bytes = as_listed(store, file, Ok(bytes))?;
-    let decoded = bytes.clone();
-    let decode = move || match json {
-        true => LogBatch::from_json(&decoded, width),
-        false => LogBatch::from_parquet(decoded, width),
-    };
-    let batch = match env.compute(decode).await {
-        Ok(it) => it,
-        Err(it) if it.kind() == ErrorKind::Internal => return Err(Trouble::Final(it)),
-        Err(it) => return Err(Trouble::Checkpoint(it.at(place()))),
-    };
-    drop(permit);
-    let small = file.size <= CHECKPOINT_WHOLE_BYTES;
-    Ok((small.then_some(bytes), batch))
-}
-
-async fn read_commits(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    files: &[LogFile],
-    width: Width,
-) -> Result<Vec<Arc<Commit>>, Trouble> {
-    let mut commits = Vec::with_capacity(files.len());
-    for files in files.chunks(FETCHED_TOGETHER) {
-        let keys: Vec<_> = files.iter().map(|it| it.path.to_path()).collect();
-        let bytes: u64 = files.iter().map(|it| it.size).fold(0, u64::saturating_add);
-        let budget = env.budget();
-        let permit = budget.acquire(bytes.min(budget.total())).await.map_err(Trouble::Final)?;
-        let fetched = store.get_many(op, &keys, COMMIT_BYTES_MAX).await;
-        let mut items = Vec::with_capacity(files.len());
-        for (file, bytes) in files.iter().zip(fetched) {
-            items.push((file.clone(), as_listed(store, file, bytes)?));
-        }
-        // A thread per commit would cost more than most commits do.
-        let groups: Vec<_> = items.chunks(DECODED_TOGETHER).map(<[_]>::to_vec).collect();
-        let decode = |group: Vec<(LogFile, Bytes)>| decode_group(env, op, store, group, width);
-        let decoded = map_ordered(groups, env.cores(), decode).try_collect::<Vec<_>>().await;
-        for group in decoded.map_err(Trouble::Final)? {
-            commits.extend(group?);
-        }
-        drop(permit);
-    }
-    Ok(commits)
-}
-
-/// The outer error never happens; the inner one says what to try next.
-async fn decode_group(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    group: Vec<(LogFile, Bytes)>,
-    width: Width,
-) -> Result<Result<Vec<Arc<Commit>>, Trouble>> {
-    let items = group.clone();
-    let decode = move || {
-        let decode =
-            |(file, bytes): (LogFile, Bytes)| decode_now(file.path.version(), bytes, width);
-        items.into_iter().map(decode).collect::<Result<Vec<_>>>()
-    };
-    match env.compute(decode).await {
-        Ok(it) => Ok(Ok(it)),
-        // Which one it was, and whether the damage is in the store, is found out one by one.
-        Err(it) if it.kind() == ErrorKind::Corrupt || it.kind() == ErrorKind::Exhausted => {
-            let mut commits = Vec::with_capacity(group.len());
-            for (file, _) in &group {
-                match read_commit(env, op, store, file, width).await {
-                    Ok(it) => commits.push(it),
-                    Err(it) => return Ok(Err(it)),
-                }
-            }
-            Ok(Ok(commits))
-        }
-        Err(it) => Ok(Err(Trouble::Final(it.at(store.location())))),
-    }
-}
-
-/// The bytes of a listed file, if it still is that file.
-fn as_listed(store: &Store, file: &LogFile, bytes: Result<Bytes>) -> Result<Bytes, Trouble> {
-    let bytes = match bytes {
-        Ok(it) => it,
-        Err(it) if it.code() == Code::FileNotFound => return Err(Trouble::Moved(it)),
-        Err(it) => return Err(Trouble::Final(it)),
-    };
-    if u64::try_from(bytes.len()) == Ok(file.size) {
-        return Ok(bytes);
-    }
-    let what = format!("{} bytes were listed and {} were read", file.size, bytes.len());
-    let it = Error::new(Code::ObjectChanged, what);
-    Err(Trouble::Moved(it.at(format!("{}/{}", store.location(), file.path.to_path()))))
-}
-
-/// One commit, verified and decoded.
-async fn read_commit(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    file: &LogFile,
-    width: Width,
-) -> Result<Arc<Commit>, Trouble> {
-    let bytes = store.get(op, &file.path.to_path(), COMMIT_BYTES_MAX).await;
-    let bytes = as_listed(store, file, bytes)?;
-    decode_commit(env, store, file.path.version(), bytes, width).await.map_err(Trouble::Final)
-}
-
-async fn decode_commit(
-    env: &Env,
-    store: &Store,
-    version: Version,
-    bytes: Bytes,
-    width: Width,
-) -> Result<Arc<Commit>> {
-    let place = || format!("{}/{}", store.location(), LogPath::Commit(version).to_path());
-    env.compute(move || decode_now(version, bytes, width)).await.map_err(|it| it.at(place()))
-}
-
-fn decode_now(version: Version, bytes: Bytes, width: Width) -> Result<Arc<Commit>> {
-    commit::verify(&bytes)?;
-    let batch = LogBatch::from_json(&bytes, width)?;
-    Ok(Arc::new(Commit { version, bytes, width, batch }))
-}
-
-fn checkpoint_place(store: &Store, segment: &LogSegment) -> String {
-    let name = segment.checkpoint.first().map(|it| it.path.to_path()).unwrap_or_default();
-    format!("{}/{name}", store.location())
-}
-
-/// A version read for its own sake: a winner of the commit loop, a row of the history.
-pub(crate) struct ReadCommit {
-    /// Its bytes.
-    pub(crate) bytes: Bytes,
-    /// Decoded.
-    pub(crate) batch: LogBatch,
-}
-
-/// Decodes the bytes of a commit that was read, after checking its own length and CRC.
-pub(crate) async fn decode(
-    env: &Env,
-    store: &Store,
-    version: Version,
-    bytes: Bytes,
-    width: Width,
-) -> Result<ReadCommit> {
-    let commit = decode_commit(env, store, version, bytes, width).await?;
-    Ok(ReadCommit { bytes: commit.bytes.clone(), batch: commit.batch.clone() })
-}
-
-/// Reads one listed commit. `None`: it is gone, or is another file by now.
-pub(crate) async fn commit(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    file: &LogFile,
-    width: Width,
-) -> Result<Option<ReadCommit>> {
-    match read_commit(env, op, store, file, width).await {
-        Ok(it) => Ok(Some(ReadCommit { bytes: it.bytes.clone(), batch: it.batch.clone() })),
-        Err(Trouble::Moved(_)) => Ok(None),
-        Err(it) => Err(it.error()),
-    }
-}
-
 /// One LIST from the version held, inclusive. `Ok(None)`: nothing newer. A replaced table is opened
 /// anew.
 ///
@@ -575,170 +344,14 @@ pub(crate) fn follows(held: Version, commits: &[LogFile]) -> bool {
     })
 }
 
-/// The whole state at a width. Uses kept bytes; `base` is an older state of the same table to
-/// advance from, if it is wide enough and the commits in between are known.
-///
-/// # Errors
-///
-/// As [`open`].
-pub async fn files(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    of: &Loaded,
-    width: Width,
-    base: Option<&TableState>,
-) -> Result<Arc<TableState>> {
-    if let Some(base) = base
-        && let Some(state) = advance_from(env, op, store, of, width, base).await?
-    {
-        return Ok(Arc::new(state));
-    }
-    let version = of.head.version;
-    let mut of = of.clone();
-    let mut skip = Vec::new();
-    let mut first_error = None;
-    for _ in 0..MOVES_MAX {
-        match replay(env, op, store, &of, width).await {
-            Ok(state) => return Ok(Arc::new(state)),
-            Err(Trouble::Final(it)) => return Err(it),
-            Err(Trouble::Moved(it)) => {
-                first_error.get_or_insert(it);
-            }
-            Err(Trouble::Checkpoint(it)) => {
-                tracing::warn!(error = ?it, "a checkpoint is broken; trying without it");
-                skip.extend(of.segment.checkpoint_version);
-                first_error.get_or_insert(it);
-            }
-        }
-        let id = of.head.metadata.id.clone();
-        of = match open_from(env, op, store, Some(version), None, None, skip.clone()).await {
-            Ok(it) if it.head.metadata.id == id => it,
-            Ok(_) => {
-                let what = format!("version {version} was replaced by another table");
-                return Err(Error::new(Code::ExpiredSnapshot, what).at(store.location()));
-            }
-            Err(it) => return Err(first_error.unwrap_or(it)),
-        };
-    }
-    let cause = first_error.unwrap_or_else(|| Error::internal("nothing moved"));
-    Err(moving(store, cause))
-}
-
-/// `None` if the commits between are not all at hand.
-async fn advance_from(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    of: &Loaded,
-    width: Width,
-    base: &TableState,
-) -> Result<Option<TableState>> {
-    let (first, last) = (base.head.version, of.head.version);
-    if base.files.width() < width || last < first {
-        return Ok(None);
-    }
-    // What is at hand must be as wide as what it is laid on.
-    let width = base.files.width();
-    let needed = |it: Version| first < it && it <= last;
-    let kept: Vec<_> =
-        of.kept.commits.iter().filter(|it| needed(it.version)).map(Arc::clone).collect();
-    let unread: Vec<_> = (of.segment.commits.iter())
-        .filter(|it| needed(it.path.version()))
-        .filter(|it| kept.first().is_none_or(|kept| it.path.version() < kept.version))
-        .cloned()
-        .collect();
-    let found = u64::try_from(kept.len() + unread.len()).unwrap_or(u64::MAX);
-    if found != last.get() - first.get() {
-        return Ok(None);
-    }
-    let mut commits = match read_commits(env, op, store, &unread, width).await {
-        Ok(it) => it,
-        Err(Trouble::Moved(_)) => return Ok(None),
-        Err(it) => return Err(it.error()),
-    };
-    commits.extend(widen(env, store, kept, width).await?);
-    let (state, head) = (base.clone(), Arc::clone(&of.head));
-    let advance = move || {
-        let mut state = state;
-        for commit in commits {
-            state = state.advance(commit.version, &commit.batch)?;
-        }
-        state.head = Head::clone(&head);
-        Ok(state)
-    };
-    env.compute(advance).await.map_err(|it| it.at(store.location())).map(Some)
-}
-
-/// Decodes kept commits again where they were decoded too narrow.
-async fn widen(
-    env: &Env,
-    store: &Store,
-    commits: Vec<Arc<Commit>>,
-    width: Width,
-) -> Result<Vec<Arc<Commit>>> {
-    let decode = |it: Arc<Commit>| async move {
-        if it.width >= width {
-            return Ok(it);
-        }
-        decode_commit(env, store, it.version, it.bytes.clone(), width).await
-    };
-    map_ordered(commits, FETCHES, decode).try_collect().await
-}
-
-async fn replay(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    of: &Loaded,
-    width: Width,
-) -> Result<TableState, Trouble> {
-    let segment = &of.segment;
-    let first_kept = of.kept.commits.first().map(|it| it.version);
-    let after = segment.checkpoint_version;
-    let kept = of.kept.commits.iter().filter(|it| after.is_none_or(|v| v < it.version));
-    let kept: Vec<_> = kept.map(Arc::clone).collect();
-    let unread: Vec<_> = (segment.commits.iter())
-        .filter(|it| first_kept.is_none_or(|kept| it.path.version() < kept))
-        .cloned()
-        .collect();
-    let (parts, commits) = futures::join!(
-        checkpoint_parts(env, op, store, segment, width, &of.kept.checkpoint),
-        read_commits(env, op, store, &unread, width),
-    );
-    let (parts, mut commits) = (parts?, commits?);
-    commits.extend(widen(env, store, kept, width).await.map_err(Trouble::Final)?);
-
-    let (version, head) = (of.head.version, Arc::clone(&of.head));
-    let fold = move || {
-        let mut replay = Replay::new(version, width);
-        for commit in commits.iter().rev() {
-            replay.feed(commit.batch.clone())?;
-        }
-        for (_, part) in parts {
-            replay.feed(part)?;
-        }
-        let mut state = replay.finish()?;
-        state.head = Head::clone(&head);
-        Ok(state)
-    };
-    match env.compute(fold).await {
-        Ok(state) => Ok(state),
-        Err(it) if it.kind() == ErrorKind::Corrupt && !segment.checkpoint.is_empty() => {
-            Err(Trouble::Checkpoint(it.at(checkpoint_place(store, segment))))
-        }
-        Err(it) => Err(Trouble::Final(it.at(store.location()))),
-    }
-}
-
 impl Loaded {
     /// The first version of a table that we have just made.
-    pub(crate) fn created(env: &Env, bytes: Bytes, batch: &LogBatch) -> Result<Loaded> {
-        let version = Version::ZERO;
+    pub(crate) fn created(env: &Env, commit: Arc<Commit>) -> Result<Loaded> {
+        let version = commit.version;
         let mut replay = Replay::new(version, Width::Head);
-        replay.feed(batch.clone())?;
+        replay.feed(commit.batch.clone())?;
         let head = replay.finish_head()?;
-        let file = met(version, &bytes, env.now());
+        let file = met(&commit, env.now());
         let segment = LogSegment {
             version,
             checkpoint: Vec::new(),
@@ -746,10 +359,9 @@ impl Loaded {
             commits: vec![file.clone()],
             last_commit: Some(file.clone()),
         };
-        let commit = Commit { version, bytes, width: Width::Wide, batch: batch.clone() };
         let kept = Kept {
             checkpoint: Vec::new(),
-            commits: vec![Arc::new(commit)],
+            commits: vec![commit],
             identity: Identity::met(file),
             seen: Seen { at: Moment::now(env), newest: true },
             lineage: Arc::new(()),
@@ -762,16 +374,9 @@ impl Loaded {
     /// # Errors
     ///
     /// What the checks of the head after it give.
-    pub fn advance(
-        &self,
-        env: &Env,
-        version: Version,
-        batch: &LogBatch,
-        bytes: Bytes,
-    ) -> Result<Loaded> {
-        let file = met(version, &bytes, env.now());
-        let commit = Commit { version, bytes, width: Width::Wide, batch: batch.clone() };
-        let mut loaded = self.advance_by(file, Arc::new(commit), true)?;
+    pub(crate) fn advance(&self, env: &Env, commit: &Arc<Commit>) -> Result<Loaded> {
+        let file = met(commit, env.now());
+        let mut loaded = self.advance_by(file, Arc::clone(commit), true)?;
         Arc::make_mut(&mut loaded.kept).seen = Seen { at: Moment::now(env), newest: true };
         Ok(loaded)
     }
@@ -852,9 +457,10 @@ impl Loaded {
     }
 }
 
-fn met(version: Version, bytes: &Bytes, by: Timestamp) -> LogFile {
-    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    LogFile { path: LogPath::Commit(version), size, modified: by, etag: None }
+/// A commit as a listing would show it, but for what only the store knows.
+fn met(commit: &Commit, by: Timestamp) -> LogFile {
+    let size = u64::try_from(commit.bytes.len()).unwrap_or(u64::MAX);
+    LogFile { path: LogPath::Commit(commit.version), size, modified: by, etag: None }
 }
 
 impl Kept {

@@ -1,0 +1,255 @@
+//! Fetches log files and decodes them.
+//!
+//! What can go wrong here is told apart by what to try next: a broken checkpoint may be stepped over,
+//! a file that is gone or changed means that the listing is old, and everything else is final.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use lakebed_log::batch::{LogBatch, Width};
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
+use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, COMMIT_BYTES_MAX};
+use lakebed_log::log_path::{CheckpointName, LogPath};
+use lakebed_log::segment::{LogFile, LogSegment};
+use lakebed_log::version::Version;
+
+use crate::env::Env;
+use crate::op::Op;
+use crate::pool::map_ordered;
+use crate::store::Store;
+
+/// Checkpoint parts fetched at once.
+const FETCHES: usize = 16;
+/// Commits fetched before the first of them is decoded.
+const FETCHED_TOGETHER: usize = 512;
+/// Commits decoded in one go.
+const DECODED_TOGETHER: usize = 32;
+
+/// A commit that was read, or written.
+pub(crate) struct Commit {
+    pub(crate) version: Version,
+    pub(crate) bytes: Bytes,
+    /// What of its file actions was decoded.
+    pub(crate) width: Width,
+    pub(crate) batch: LogBatch,
+}
+
+/// Why a segment did not load.
+pub(super) enum Trouble {
+    /// A checkpoint is broken: another one, or the commits, may still prove the version.
+    Checkpoint(Error),
+    /// A listed file is gone or is another one now: list again.
+    Moved(Error),
+    /// Nothing else to try.
+    Final(Error),
+}
+
+impl Trouble {
+    pub(super) fn error(self) -> Error {
+        match self {
+            Trouble::Checkpoint(it) | Trouble::Moved(it) | Trouble::Final(it) => it,
+        }
+    }
+}
+
+/// The parts of the checkpoint, decoded, with their bytes where the whole file was fetched.
+/// `kept` are bytes from before.
+pub(super) async fn checkpoint_parts(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    segment: &LogSegment,
+    width: Width,
+    kept: &[Option<Bytes>],
+) -> Result<Vec<(Option<Bytes>, LogBatch)>, Trouble> {
+    let mut items = Vec::with_capacity(segment.checkpoint.len());
+    for (part, file) in segment.checkpoint.iter().enumerate() {
+        items.push((file.clone(), kept.get(part).cloned().flatten()));
+    }
+    let read = |(file, kept): (LogFile, Option<Bytes>)| async move {
+        Ok(read_part(env, op, store, &file, width, kept).await)
+    };
+    let parts = map_ordered(items, FETCHES, read).try_collect::<Vec<_>>().await;
+    parts.map_err(Trouble::Final)?.into_iter().collect()
+}
+
+async fn read_part(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &LogFile,
+    width: Width,
+    kept: Option<Bytes>,
+) -> Result<(Option<Bytes>, LogBatch), Trouble> {
+    let key = file.path.to_path();
+    let place = || format!("{}/{key}", store.location());
+    let json = matches!(file.path, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
+    let budget = env.budget();
+    let permit = budget.acquire(file.size.min(budget.total())).await.map_err(Trouble::Final)?;
+    let bytes = match kept {
+        Some(it) => it,
+        None => match store.get(op, &key, file.size.max(1)).await {
+            Ok(it) => it,
+            Err(it) if it.code() == Code::FileNotFound => return Err(Trouble::Checkpoint(it)),
+            Err(it) => return Err(Trouble::Final(it)),
+        },
+    };
+    let bytes = as_listed(store, file, Ok(bytes))?;
+    let decoded = bytes.clone();
+    let decode = move || match json {
+        true => LogBatch::from_json(&decoded, width),
+        false => LogBatch::from_parquet(decoded, width),
+    };
+    let batch = match env.compute(decode).await {
+        Ok(it) => it,
+        Err(it) if it.kind() == ErrorKind::Internal => return Err(Trouble::Final(it)),
+        Err(it) => return Err(Trouble::Checkpoint(it.at(place()))),
+    };
+    drop(permit);
+    let small = file.size <= CHECKPOINT_WHOLE_BYTES;
+    Ok((small.then_some(bytes), batch))
+}
+
+pub(super) async fn read_commits(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    files: &[LogFile],
+    width: Width,
+) -> Result<Vec<Arc<Commit>>, Trouble> {
+    let mut commits = Vec::with_capacity(files.len());
+    for files in files.chunks(FETCHED_TOGETHER) {
+        let keys: Vec<_> = files.iter().map(|it| it.path.to_path()).collect();
+        let bytes: u64 = files.iter().map(|it| it.size).fold(0, u64::saturating_add);
+        let budget = env.budget();
+        let permit = budget.acquire(bytes.min(budget.total())).await.map_err(Trouble::Final)?;
+        let fetched = store.get_many(op, &keys, COMMIT_BYTES_MAX).await;
+        let mut items = Vec::with_capacity(files.len());
+        for (file, bytes) in files.iter().zip(fetched) {
+            items.push((file.clone(), as_listed(store, file, bytes)?));
+        }
+        // A thread per commit would cost more than most commits do.
+        let groups: Vec<_> = items.chunks(DECODED_TOGETHER).map(<[_]>::to_vec).collect();
+        let decode = |group: Vec<(LogFile, Bytes)>| decode_group(env, op, store, group, width);
+        let decoded = map_ordered(groups, env.cores(), decode).try_collect::<Vec<_>>().await;
+        for group in decoded.map_err(Trouble::Final)? {
+            commits.extend(group?);
+        }
+        drop(permit);
+    }
+    Ok(commits)
+}
+
+/// The outer error never happens; the inner one says what to try next.
+async fn decode_group(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    group: Vec<(LogFile, Bytes)>,
+    width: Width,
+) -> Result<Result<Vec<Arc<Commit>>, Trouble>> {
+    let items = group.clone();
+    let decode = move || {
+        let decode =
+            |(file, bytes): (LogFile, Bytes)| decode_now(file.path.version(), bytes, width);
+        items.into_iter().map(decode).collect::<Result<Vec<_>>>()
+    };
+    match env.compute(decode).await {
+        Ok(it) => Ok(Ok(it)),
+        // Which one it was, and whether the damage is in the store, is found out one by one.
+        Err(it) if it.kind() == ErrorKind::Corrupt || it.kind() == ErrorKind::Exhausted => {
+            let mut commits = Vec::with_capacity(group.len());
+            for (file, _) in &group {
+                match read_commit(env, op, store, file, width).await {
+                    Ok(it) => commits.push(it),
+                    Err(it) => return Ok(Err(it)),
+                }
+            }
+            Ok(Ok(commits))
+        }
+        Err(it) => Ok(Err(Trouble::Final(it.at(store.location())))),
+    }
+}
+
+/// The bytes of a listed file, if it still is that file.
+fn as_listed(store: &Store, file: &LogFile, bytes: Result<Bytes>) -> Result<Bytes, Trouble> {
+    let bytes = match bytes {
+        Ok(it) => it,
+        Err(it) if it.code() == Code::FileNotFound => return Err(Trouble::Moved(it)),
+        Err(it) => return Err(Trouble::Final(it)),
+    };
+    if u64::try_from(bytes.len()) == Ok(file.size) {
+        return Ok(bytes);
+    }
+    let what = format!("{} bytes were listed and {} were read", file.size, bytes.len());
+    let it = Error::new(Code::ObjectChanged, what);
+    Err(Trouble::Moved(it.at(format!("{}/{}", store.location(), file.path.to_path()))))
+}
+
+/// One commit, verified and decoded.
+pub(super) async fn read_commit(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &LogFile,
+    width: Width,
+) -> Result<Arc<Commit>, Trouble> {
+    let bytes = store.get(op, &file.path.to_path(), COMMIT_BYTES_MAX).await;
+    let bytes = as_listed(store, file, bytes)?;
+    decode(env, store, file.path.version(), bytes, width).await.map_err(Trouble::Final)
+}
+
+/// Decodes the bytes of a commit that was read, after checking its own length and CRC.
+pub(crate) async fn decode(
+    env: &Env,
+    store: &Store,
+    version: Version,
+    bytes: Bytes,
+    width: Width,
+) -> Result<Arc<Commit>> {
+    let place = || format!("{}/{}", store.location(), LogPath::Commit(version).to_path());
+    env.compute(move || decode_now(version, bytes, width)).await.map_err(|it| it.at(place()))
+}
+
+fn decode_now(version: Version, bytes: Bytes, width: Width) -> Result<Arc<Commit>> {
+    lakebed_log::commit::verify(&bytes)?;
+    let batch = LogBatch::from_json(&bytes, width)?;
+    Ok(Arc::new(Commit { version, bytes, width, batch }))
+}
+
+/// Reads one listed commit. `None`: it is gone, or is another file by now.
+pub(crate) async fn commit(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &LogFile,
+    width: Width,
+) -> Result<Option<Arc<Commit>>> {
+    match read_commit(env, op, store, file, width).await {
+        Ok(it) => Ok(Some(it)),
+        Err(Trouble::Moved(_)) => Ok(None),
+        Err(it) => Err(it.error()),
+    }
+}
+
+/// Decodes kept commits again where they were decoded too narrow.
+pub(super) async fn widen(
+    env: &Env,
+    store: &Store,
+    commits: Vec<Arc<Commit>>,
+    width: Width,
+) -> Result<Vec<Arc<Commit>>> {
+    let decode = |it: Arc<Commit>| async move {
+        if it.width >= width {
+            return Ok(it);
+        }
+        decode(env, store, it.version, it.bytes.clone(), width).await
+    };
+    map_ordered(commits, FETCHES, decode).try_collect().await
+}
+
+pub(super) fn checkpoint_place(store: &Store, segment: &LogSegment) -> String {
+    let name = segment.checkpoint.first().map(|it| it.path.to_path()).unwrap_or_default();
+    format!("{}/{name}", store.location())
+}

@@ -1,0 +1,155 @@
+//! The whole state of a version: from an older one, or by replay.
+
+use std::sync::Arc;
+
+use lakebed_log::batch::Width;
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
+use lakebed_log::replay::Replay;
+use lakebed_log::state::{Head, TableState};
+use lakebed_log::version::Version;
+
+use super::fetch::{Trouble, checkpoint_parts, checkpoint_place, read_commits, widen};
+use super::{Loaded, MOVES_MAX, moving, open_from};
+use crate::env::Env;
+use crate::op::Op;
+use crate::store::Store;
+
+/// The whole state at a width. Uses kept bytes; `base` is an older state of the same table to
+/// advance from, if it is wide enough and the commits in between are known.
+///
+/// # Errors
+///
+/// As [`open`].
+pub async fn files(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    width: Width,
+    base: Option<&TableState>,
+) -> Result<Arc<TableState>> {
+    if let Some(base) = base
+        && let Some(state) = advance_from(env, op, store, of, width, base).await?
+    {
+        return Ok(Arc::new(state));
+    }
+    let version = of.head.version;
+    let mut of = of.clone();
+    let mut skip = Vec::new();
+    let mut first_error = None;
+    for _ in 0..MOVES_MAX {
+        match replay(env, op, store, &of, width).await {
+            Ok(state) => return Ok(Arc::new(state)),
+            Err(Trouble::Final(it)) => return Err(it),
+            Err(Trouble::Moved(it)) => {
+                first_error.get_or_insert(it);
+            }
+            Err(Trouble::Checkpoint(it)) => {
+                tracing::warn!(error = ?it, "a checkpoint is broken; trying without it");
+                skip.extend(of.segment.checkpoint_version);
+                first_error.get_or_insert(it);
+            }
+        }
+        let id = of.head.metadata.id.clone();
+        of = match open_from(env, op, store, Some(version), None, None, skip.clone()).await {
+            Ok(it) if it.head.metadata.id == id => it,
+            Ok(_) => {
+                let what = format!("version {version} was replaced by another table");
+                return Err(Error::new(Code::ExpiredSnapshot, what).at(store.location()));
+            }
+            Err(it) => return Err(first_error.unwrap_or(it)),
+        };
+    }
+    let cause = first_error.unwrap_or_else(|| Error::internal("nothing moved"));
+    Err(moving(store, cause))
+}
+
+/// `None` if the commits between are not all at hand.
+async fn advance_from(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    width: Width,
+    base: &TableState,
+) -> Result<Option<TableState>> {
+    let (first, last) = (base.head.version, of.head.version);
+    if base.files.width() < width || last < first {
+        return Ok(None);
+    }
+    // What is at hand must be as wide as what it is laid on.
+    let width = base.files.width();
+    let needed = |it: Version| first < it && it <= last;
+    let kept: Vec<_> =
+        of.kept.commits.iter().filter(|it| needed(it.version)).map(Arc::clone).collect();
+    let unread: Vec<_> = (of.segment.commits.iter())
+        .filter(|it| needed(it.path.version()))
+        .filter(|it| kept.first().is_none_or(|kept| it.path.version() < kept.version))
+        .cloned()
+        .collect();
+    let found = u64::try_from(kept.len() + unread.len()).unwrap_or(u64::MAX);
+    if found != last.get() - first.get() {
+        return Ok(None);
+    }
+    let mut commits = match read_commits(env, op, store, &unread, width).await {
+        Ok(it) => it,
+        Err(Trouble::Moved(_)) => return Ok(None),
+        Err(it) => return Err(it.error()),
+    };
+    commits.extend(widen(env, store, kept, width).await?);
+    let (state, head) = (base.clone(), Arc::clone(&of.head));
+    let advance = move || {
+        let mut state = state;
+        for commit in commits {
+            state = state.advance(commit.version, &commit.batch)?;
+        }
+        state.head = Head::clone(&head);
+        Ok(state)
+    };
+    env.compute(advance).await.map_err(|it| it.at(store.location())).map(Some)
+}
+
+async fn replay(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    width: Width,
+) -> Result<TableState, Trouble> {
+    let segment = &of.segment;
+    let first_kept = of.kept.commits.first().map(|it| it.version);
+    let after = segment.checkpoint_version;
+    let kept = of.kept.commits.iter().filter(|it| after.is_none_or(|v| v < it.version));
+    let kept: Vec<_> = kept.map(Arc::clone).collect();
+    let unread: Vec<_> = (segment.commits.iter())
+        .filter(|it| first_kept.is_none_or(|kept| it.path.version() < kept))
+        .cloned()
+        .collect();
+    let (parts, commits) = futures::join!(
+        checkpoint_parts(env, op, store, segment, width, &of.kept.checkpoint),
+        read_commits(env, op, store, &unread, width),
+    );
+    let (parts, mut commits) = (parts?, commits?);
+    commits.extend(widen(env, store, kept, width).await.map_err(Trouble::Final)?);
+
+    let (version, head) = (of.head.version, Arc::clone(&of.head));
+    let fold = move || {
+        let mut replay = Replay::new(version, width);
+        for commit in commits.iter().rev() {
+            replay.feed(commit.batch.clone())?;
+        }
+        for (_, part) in parts {
+            replay.feed(part)?;
+        }
+        let mut state = replay.finish()?;
+        state.head = Head::clone(&head);
+        Ok(state)
+    };
+    match env.compute(fold).await {
+        Ok(state) => Ok(state),
+        Err(it) if it.kind() == ErrorKind::Corrupt && !segment.checkpoint.is_empty() => {
+            Err(Trouble::Checkpoint(it.at(checkpoint_place(store, segment))))
+        }
+        Err(it) => Err(Trouble::Final(it.at(store.location()))),
+    }
+}

@@ -1,0 +1,416 @@
+//! The loop itself: the base it stands on moves, the draft does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use lakebed_log::batch::Width;
+use lakebed_log::commit::{self, Draft, Rendered};
+use lakebed_log::conflict::{self, Reason};
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
+use lakebed_log::limits::COMMIT_BYTES_MAX;
+use lakebed_log::log_path::LogPath;
+use lakebed_log::property::Properties;
+use lakebed_log::segment::LogFile;
+use lakebed_log::state::Head;
+use lakebed_log::support;
+use lakebed_log::version::Version;
+
+use super::{Context, Unresolved, covered};
+use crate::load::{self, Commit, Loaded, Moment};
+use crate::pool::map_ordered;
+use crate::store::Put;
+
+/// First wait after a put that taught us nothing; doubles from there.
+const BACKOFF_FIRST: Duration = Duration::from_millis(2);
+/// Longest wait between two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Losing this often in a row is bad luck; losing more often is contention, and waiting helps.
+const LOSSES_FREE: u32 = 3;
+/// After this many losses in a row the rest is listed and fetched at once.
+const LOSSES_BEFORE_LIST: u32 = 8;
+/// Winners fetched at once.
+const FETCHES: usize = 16;
+/// Retentions of the log and of removed files under this count as this.
+const RETENTION_MIN: Duration = Duration::from_secs(3600);
+
+/// Why a commit did not succeed.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// May it still be, or come to be, in the table?
+    pub(super) open: bool,
+}
+
+impl From<Error> for Failure {
+    /// For everything that happens while nothing is under way.
+    fn from(error: Error) -> Failure {
+        Failure { error, open: false }
+    }
+}
+
+pub(super) enum Landed {
+    /// It stands there.
+    Ours(Version, Loaded),
+    /// A commit of the same application made it superfluous.
+    Covered(Loaded),
+}
+
+/// What one version turned out to hold.
+enum Claim {
+    Ours(Arc<Commit>),
+    Theirs(Bytes),
+}
+
+pub(super) struct Attempt {
+    context: Context,
+    base: Option<Loaded>,
+    draft: Arc<Draft>,
+    /// See [`Staged::once`](super::Staged::once).
+    once: bool,
+}
+
+impl Attempt {
+    pub(super) fn new(context: Context, base: Option<Loaded>, draft: Draft, once: bool) -> Attempt {
+        Attempt { context, base, draft: Arc::new(draft), once }
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(super) fn draft(&self) -> &Draft {
+        &self.draft
+    }
+
+    pub(super) async fn run(&mut self) -> Result<Landed, Failure> {
+        self.check()?;
+        if let Some(done) = self.catch_up_if_stale().await? {
+            return Ok(done);
+        }
+        let mut losses = 0;
+        loop {
+            let version = self.next()?;
+            match self.claim(version).await? {
+                Claim::Ours(commit) => {
+                    let loaded = match &self.base {
+                        Some(base) => base.advance(&self.context.env, &commit),
+                        None => Loaded::created(&self.context.env, commit),
+                    };
+                    // It is committed, whatever we then fail to make of it.
+                    let loaded = loaded.map_err(|error| Failure { error, open: true })?;
+                    return Ok(Landed::Ours(version, loaded));
+                }
+                Claim::Theirs(bytes) => {
+                    if let Some(done) = self.give_way(version, bytes).await? {
+                        return Ok(done);
+                    }
+                    losses += 1;
+                    if let Some(done) = self.read_ahead(&mut losses).await? {
+                        return Ok(done);
+                    }
+                    if let Some(tries) = losses.checked_sub(LOSSES_FREE) {
+                        self.back_off(tries).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The version to try: the one after the base.
+    fn next(&self) -> Result<Version> {
+        match &self.base {
+            Some(base) => base.head.version.next().ok_or_else(|| {
+                Error::new(Code::LimitExceeded, "the table is out of versions")
+                    .at(self.context.store.location())
+            }),
+            None => Ok(Version::ZERO),
+        }
+    }
+
+    fn head(&self) -> Option<&Head> {
+        self.base.as_ref().map(|it| &*it.head)
+    }
+
+    /// Everything a commit must meet, before anything is sent.
+    fn check(&self) -> Result<()> {
+        let base = match self.head() {
+            Some(head) => {
+                Some((head, support::writable(&head.protocol, &head.metadata, &head.schema)?))
+            }
+            None => None,
+        };
+        commit::check(&self.draft, base).map_err(|it| it.at(self.context.store.location()))
+    }
+
+    /// Puts and looks until it is known whose this version is.
+    async fn claim(&self, version: Version) -> Result<Claim, Failure> {
+        let Context { env, op, store, .. } = &self.context;
+        let key = LogPath::Commit(version).to_path();
+        let rendered = self.render(version).await?;
+        let began = Moment::now(env);
+        // May one of our puts have landed, or land yet?
+        let mut open = false;
+        let mut cause = None;
+        let mut damaged = false;
+        for tries in 0u32.. {
+            self.check_clocks(version, open, &mut cause)?;
+            let put = store.put_if_absent(op, &key, rendered.bytes.clone());
+            match self.answer(put).await {
+                Ok(Put::Created) => {
+                    self.check_number(version, began).await?;
+                    let Rendered { bytes, batch, .. } = rendered;
+                    let commit = Commit { version, bytes, width: Width::Wide, batch };
+                    return Ok(Claim::Ours(Arc::new(commit)));
+                }
+                Ok(Put::Exists) => open = true,
+                Ok(Put::Unknown(it)) => {
+                    open = true;
+                    cause = Some(it);
+                }
+                Err(it) if !open && it.kind() != ErrorKind::Unavailable => return Err(it.into()),
+                Err(it) => cause = Some(it),
+            }
+            let looked = store.get(op, &key, COMMIT_BYTES_MAX);
+            match env.timeout(self.context.left(), "reading a commit", looked).await {
+                Ok(bytes) => match commit::is_ours(&bytes, &self.draft.txn_id) {
+                    Ok(true) => {
+                        self.check_number(version, began).await?;
+                        let read = load::decode(env, store, version, bytes, Width::Wide).await;
+                        let read = read.map_err(|error| Failure { error, open: true })?;
+                        return Ok(Claim::Ours(read));
+                    }
+                    Ok(false) => return Ok(Claim::Theirs(bytes)),
+                    // Damage may be on the way and not in the store: look once more.
+                    Err(it) if damaged => {
+                        let place = format!("{}/{key}", store.location());
+                        return Err(Failure { error: it.at(place), open: true });
+                    }
+                    Err(_) => damaged = true,
+                },
+                Err(it) if it.code() == Code::FileNotFound => {}
+                Err(it) => cause = Some(it),
+            }
+            self.back_off(tries).await;
+        }
+        Err(Error::internal("tries are without end").into())
+    }
+
+    /// The answer to a put, unless the deadline passes first; then there may be an effect.
+    async fn answer(&self, put: impl Future<Output = Result<Put>>) -> Result<Put> {
+        let Context { env, .. } = &self.context;
+        let put = async { Ok(put.await) };
+        match env.timeout(self.context.left(), "writing a commit", put).await {
+            Ok(answer) => answer,
+            Err(it) => Ok(Put::Unknown(it)),
+        }
+    }
+
+    async fn render(&self, version: Version) -> Result<Rendered> {
+        let (draft, base) = (Arc::clone(&self.draft), self.base.clone());
+        let now = self.context.env.now();
+        let render = move || {
+            let head = base.as_ref().map(|it| &*it.head);
+            commit::render(&draft, head, version, now)
+        };
+        let rendered = self.context.env.compute(render).await;
+        rendered.map_err(|it| it.at(self.context.store.location()))
+    }
+
+    /// Refuses to go on past the deadline, or past the time for which our data files are safe.
+    fn check_clocks(
+        &self,
+        version: Version,
+        open: bool,
+        cause: &mut Option<Error>,
+    ) -> Result<(), Failure> {
+        let Context { env, op, store, started } = &self.context;
+        let age = started.age(env);
+        let limit = retention(self.properties().deleted_file_retention_millis) / 3;
+        let mut error = if open && (age >= op.deadline() || age > limit) {
+            let id = format!("{}@{version}", self.draft.txn_id);
+            let what = format!(
+                "whether the commit stands at version {version} is not known after {age:?}; \
+                 ask with its id `{id}` before doing it again"
+            );
+            Error::new(Code::OutcomeUnknown, what).with_payload(Unresolved { id })
+        } else if age > limit {
+            let what = format!(
+                "the operation began {age:?} ago, and its files are safe from vacuum for {limit:?} \
+                 only (a third of `delta.deletedFileRetentionDuration`)"
+            );
+            Error::new(Code::TransactionExpired, what)
+        } else if age >= op.deadline() {
+            self.context.late("commit")
+        } else {
+            return Ok(());
+        };
+        if let Some(cause) = cause.take() {
+            error = error.because(cause);
+        }
+        Err(Failure { error: error.at(store.location()), open })
+    }
+
+    /// After a put that took long: was its number still free for us to take, or had cleanup freed it?
+    async fn check_number(&self, version: Version, began: Moment) -> Result<(), Failure> {
+        let Context { env, op, store, .. } = &self.context;
+        let limit = retention(self.properties().log_retention_millis) / 2;
+        if began.age(env) <= limit {
+            return Ok(());
+        }
+        let listed = load::list(op, store, Some(version)).await;
+        let files = listed.map_err(|error| Failure { error, open: true })?;
+        let ours = files.iter().find(|it| it.path == LogPath::Commit(version));
+        let reused = ours.is_none_or(|ours| {
+            load::commits_after(&files, version).iter().any(|it| it.modified < ours.modified)
+        });
+        if !reused {
+            return Ok(());
+        }
+        let what = format!(
+            "the commit took longer than half of `delta.logRetentionDuration`, and version \
+             {version} was cleaned up and passed by before it arrived"
+        );
+        let error = Error::new(Code::TransactionExpired, what).at(store.location());
+        // The log still names the files: they are for vacuum to judge.
+        Err(Failure { error, open: true })
+    }
+
+    /// A base that is old, or was not the newest when it was read, says nothing about the version
+    /// after it: cleanup may have made that absent. The log must still lead from the base on.
+    async fn catch_up_if_stale(&mut self) -> Result<Option<Landed>> {
+        let Context { env, op, store, .. } = &self.context;
+        let Some(base) = &self.base else { return Ok(None) };
+        let limit = retention(base.head.properties.log_retention_millis) / 2;
+        if base.age(env).is_some_and(|it| it <= limit) {
+            return Ok(None);
+        }
+        let held = base.head.version;
+        let files = load::list(op, store, Some(held)).await?;
+        let winners = load::commits_after(&files, held);
+        let passed = files.iter().any(|it| it.path.version() > held);
+        let leads_on = load::follows(held, &winners) && (!winners.is_empty() || !passed);
+        if !base.is_among(&files) || !leads_on {
+            let what = format!("the log no longer leads on from version {held}; start again");
+            return Err(Error::new(Code::TransactionExpired, what).at(store.location()));
+        }
+        self.give_way_to_all(winners).await
+    }
+
+    /// After a loss: reads on as far as there are winners, because a read is cheaper than a put that
+    /// is lost too.
+    async fn read_ahead(&mut self, losses: &mut u32) -> Result<Option<Landed>> {
+        loop {
+            let version = self.next()?;
+            let Context { op, store, .. } = &self.context;
+            if *losses >= LOSSES_BEFORE_LIST {
+                *losses = LOSSES_FREE;
+                let held = self.base.as_ref().map(|it| it.head.version);
+                let files = load::list(op, store, Some(version)).await?;
+                let winners = held.map(|it| load::commits_after(&files, it)).unwrap_or_default();
+                if let Some(held) = held
+                    && load::follows(held, &winners)
+                    && let Some(done) = self.give_way_to_all(winners).await?
+                {
+                    return Ok(Some(done));
+                }
+                continue;
+            }
+            let key = LogPath::Commit(version).to_path();
+            match store.get(op, &key, COMMIT_BYTES_MAX).await {
+                Ok(bytes) => {
+                    if let Some(done) = self.give_way(version, bytes).await? {
+                        return Ok(Some(done));
+                    }
+                    *losses += 1;
+                }
+                // Absent, or not to be had: the put will tell.
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    async fn give_way_to_all(&mut self, winners: Vec<LogFile>) -> Result<Option<Landed>> {
+        for chunk in winners.chunks(FETCHES * 4) {
+            let Context { env, op, store, .. } = self.context.clone();
+            let read = |file: LogFile| {
+                let (env, op, store) = (env.clone(), op.clone(), store.clone());
+                async move {
+                    let commit = load::commit(&env, &op, &store, &file, Width::Wide).await?;
+                    Ok(commit)
+                }
+            };
+            let mut read = std::pin::pin!(map_ordered(chunk.to_vec(), FETCHES, read));
+            while let Some(winner) = read.next().await {
+                let Some(winner) = winner? else {
+                    let what = "a commit vanished while it was being read";
+                    return Err(Error::new(Code::LogMoving, what).at(store.location()));
+                };
+                if let Some(done) = self.yield_to(&winner)? {
+                    return Ok(Some(done));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn give_way(&mut self, version: Version, bytes: Bytes) -> Result<Option<Landed>> {
+        let Context { env, store, .. } = &self.context;
+        let winner = load::decode(env, store, version, bytes, Width::Wide).await?;
+        self.yield_to(&winner)
+    }
+
+    /// Moves the base past a winner that does not matter to us.
+    fn yield_to(&mut self, winner: &Arc<Commit>) -> Result<Option<Landed>> {
+        let (version, batch) = (winner.version, &winner.batch);
+        let place = self.context.store.location();
+        let Some(base) = &self.base else {
+            let adds_rows = !self.draft.adds.is_empty();
+            return Err(conflict::table_created(batch, adds_rows).at(place));
+        };
+        let head = &base.head;
+        let isolation = head.properties.isolation_level;
+        let checked = conflict::check(&self.draft.intent, head, isolation, version, batch);
+        let base = base.advance(&self.context.env, winner)?;
+        if let Err(it) = checked {
+            let same_app = |it: &conflict::Conflict| it.reason == Reason::ConcurrentTransaction;
+            if !self.once || !it.conflict().is_some_and(same_app) {
+                return Err(it.at(place));
+            }
+            if self.draft.txns.iter().any(|it| covered(&base.head, it)) {
+                return Ok(Some(Landed::Covered(base)));
+            }
+            // An older counter of our application: the rules below that one still have to hold.
+            let mut intent = self.draft.intent.clone();
+            intent.apps.clear();
+            conflict::check(&intent, head, isolation, version, batch).map_err(|it| it.at(place))?;
+        }
+        self.base = Some(base);
+        if batch.protocol.is_some() || batch.metadata.is_some() {
+            self.check()?;
+        }
+        Ok(None)
+    }
+
+    fn properties(&self) -> Properties {
+        let metadata = self.draft.metadata.as_ref();
+        match (self.head(), metadata) {
+            (Some(head), _) => head.properties.clone(),
+            (None, Some(it)) => Properties::read(&it.configuration),
+            (None, None) => Properties::read(&Default::default()),
+        }
+    }
+
+    /// Exponential with full jitter, and never past the deadline.
+    async fn back_off(&self, tries: u32) {
+        let env = &self.context.env;
+        let longest = BACKOFF_FIRST.saturating_mul(1u32 << tries.min(16)).min(BACKOFF_MAX);
+        let longest = longest.min(self.context.left());
+        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        env.sleep(Duration::from_nanos(env.random() % nanos.max(1))).await;
+    }
+}
+
+fn retention(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0)).max(RETENTION_MIN)
+}
