@@ -20,6 +20,8 @@ use crate::error::{Code, Error, Result};
 
 mod leaf;
 mod nested;
+#[cfg(test)]
+mod tests;
 
 /// Casts a batch losslessly to the table's schema: the shape of [`Schema::to_arrow`].
 ///
