@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use lakebed_log::batch::{LogBatch, Width};
+use lakebed_log::batch::{
+    Footer, LogBatch, SparseFile, Width, decode_parquet, parquet_footer, parquet_ranges,
+};
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, COMMIT_BYTES_MAX};
 use lakebed_log::log_path::{CheckpointName, LogPath};
 use lakebed_log::segment::{LogFile, LogSegment};
 use lakebed_log::version::Version;
+use parquet::file::metadata::ParquetMetaData;
 
 use crate::env::Env;
 use crate::op::Op;
@@ -21,6 +24,8 @@ use crate::store::Store;
 
 /// Checkpoint parts fetched at once.
 const FETCHES: usize = 16;
+/// How much of the end of a large checkpoint is fetched to find its footer there.
+const FOOTER_GUESS_BYTES: u64 = 64 << 10;
 /// Commits fetched before the first of them is decoded.
 const FETCHED_TOGETHER: usize = 512;
 /// Commits decoded in one go.
@@ -82,24 +87,32 @@ async fn read_part(
     width: Width,
     kept: Option<Bytes>,
 ) -> Result<(Option<Bytes>, LogBatch), Trouble> {
-    let key = file.path.to_path();
-    let place = || format!("{}/{key}", store.location());
+    let place = || format!("{}/{}", store.location(), file.path.to_path());
     let json = matches!(file.path, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
     let budget = env.budget();
     let permit = budget.acquire(file.size.min(budget.total())).await.map_err(Trouble::Final)?;
-    let bytes = match kept {
-        Some(it) => it,
-        None => match store.get(op, &key, file.size.max(1)).await {
-            Ok(it) => it,
-            Err(it) if it.code() == Code::FileNotFound => return Err(Trouble::Checkpoint(it)),
-            Err(it) => return Err(Trouble::Final(it)),
-        },
+    let part = match kept {
+        None if !json && CHECKPOINT_WHOLE_BYTES < file.size => {
+            fetch_columns(op, store, file, width).await
+        }
+        None => fetch_whole(op, store, file).await,
+        Some(bytes) => Ok(Part::Whole(bytes)),
     };
-    let bytes = as_listed(store, file, Ok(bytes))?;
-    let decoded = bytes.clone();
-    let decode = move || match json {
-        true => LogBatch::from_json(&decoded, width),
-        false => LogBatch::from_parquet(decoded, width),
+    // What cannot be read as a checkpoint is none; what cannot be read at all is another matter.
+    let skipped = |it: Error| match it.kind() {
+        ErrorKind::Corrupt | ErrorKind::NotFound => Trouble::Checkpoint(it),
+        _ if matches!(it.code(), Code::ShortRead | Code::ObjectChanged) => Trouble::Moved(it),
+        _ => Trouble::Final(it),
+    };
+    let part = part.map_err(skipped)?;
+    let whole = match &part {
+        Part::Whole(bytes) if file.size <= CHECKPOINT_WHOLE_BYTES => Some(bytes.clone()),
+        _ => None,
+    };
+    let decode = move || match part {
+        Part::Whole(bytes) if json => LogBatch::from_json(&bytes, width),
+        Part::Whole(bytes) => LogBatch::from_parquet(bytes, width),
+        Part::Columns(file, footer) => decode_parquet(file, &footer, width),
     };
     let batch = match env.compute(decode).await {
         Ok(it) => it,
@@ -107,8 +120,50 @@ async fn read_part(
         Err(it) => return Err(Trouble::Checkpoint(it.at(place()))),
     };
     drop(permit);
-    let small = file.size <= CHECKPOINT_WHOLE_BYTES;
-    Ok((small.then_some(bytes), batch))
+    Ok((whole, batch))
+}
+
+/// What was fetched of a checkpoint part.
+enum Part {
+    Whole(Bytes),
+    Columns(SparseFile, Arc<ParquetMetaData>),
+}
+
+async fn fetch_whole(op: &Op, store: &Store, file: &LogFile) -> Result<Part> {
+    match store.get(op, &file.path.to_path(), file.size.max(1)).await {
+        Ok(bytes) if u64::try_from(bytes.len()) == Ok(file.size) => Ok(Part::Whole(bytes)),
+        Ok(bytes) => Err(changed(store, file, bytes.len())),
+        Err(it) if it.code() == Code::LimitExceeded => {
+            let what = format!("{} bytes were listed and there are more", file.size);
+            Err(Error::new(Code::ObjectChanged, what).because(it))
+        }
+        Err(it) => Err(it),
+    }
+}
+
+/// The footer, then no more than the columns of the width.
+async fn fetch_columns(op: &Op, store: &Store, file: &LogFile, width: Width) -> Result<Part> {
+    let (key, size) = (file.path.to_path(), file.size);
+    let placed = |it: Error| it.at(format!("{}/{key}", store.location()));
+    let mut wanted = FOOTER_GUESS_BYTES.min(size);
+    // The second answer is enough: the first one told how many bytes the footer takes.
+    for _ in 0..2 {
+        let tail = store.get_range(op, &key, size - wanted..size).await?;
+        match parquet_footer(&tail, size).map_err(placed)? {
+            Footer::Need(bytes) => wanted = bytes.min(size),
+            Footer::Ready(footer) => {
+                let ranges = parquet_ranges(&footer, width);
+                let fetched = store.get_ranges(op, &key, &ranges).await?;
+                let mut sparse = SparseFile::new(size);
+                for (range, bytes) in ranges.iter().zip(fetched) {
+                    sparse.insert(range.start, bytes);
+                }
+                return Ok(Part::Columns(sparse, footer));
+            }
+        }
+    }
+    let what = "the footer is longer than it says";
+    Err(placed(Error::new(Code::CorruptCheckpoint, what)))
 }
 
 pub(super) async fn read_commits(
@@ -174,17 +229,18 @@ async fn decode_group(
 
 /// The bytes of a listed file, if it still is that file.
 fn as_listed(store: &Store, file: &LogFile, bytes: Result<Bytes>) -> Result<Bytes, Trouble> {
-    let bytes = match bytes {
-        Ok(it) => it,
-        Err(it) if it.code() == Code::FileNotFound => return Err(Trouble::Moved(it)),
-        Err(it) => return Err(Trouble::Final(it)),
-    };
-    if u64::try_from(bytes.len()) == Ok(file.size) {
-        return Ok(bytes);
+    match bytes {
+        Ok(it) if u64::try_from(it.len()) == Ok(file.size) => Ok(it),
+        Ok(it) => Err(Trouble::Moved(changed(store, file, it.len()))),
+        Err(it) if it.code() == Code::FileNotFound => Err(Trouble::Moved(it)),
+        Err(it) => Err(Trouble::Final(it)),
     }
-    let what = format!("{} bytes were listed and {} were read", file.size, bytes.len());
-    let it = Error::new(Code::ObjectChanged, what);
-    Err(Trouble::Moved(it.at(format!("{}/{}", store.location(), file.path.to_path()))))
+}
+
+fn changed(store: &Store, file: &LogFile, bytes: usize) -> Error {
+    let what = format!("{} bytes were listed and {bytes} were read", file.size);
+    let place = format!("{}/{}", store.location(), file.path.to_path());
+    Error::new(Code::ObjectChanged, what).at(place)
 }
 
 /// One commit, verified and decoded.
