@@ -170,3 +170,6 @@ impl Codec for Parquet {
         Ok(Box::new(writer::Writer::new(env, upload, schema, options)?))
     }
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;
