@@ -219,7 +219,8 @@ impl StructType {
     ///
     /// Type names are the protocol's and SQL's: `int`, `bigint`, `text`, `real`, `numeric` and
     /// their like. Names with spaces or other signs go in double quotes or backquotes, doubled
-    /// inside. `not null` may follow a field, an element and a map's value; `comment 'text'` a field.
+    /// inside. `not null` may follow a field, an element and a map's value; `comment 'text'` a
+    /// field.
     ///
     /// # Errors
     ///

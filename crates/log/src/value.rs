@@ -3,8 +3,8 @@
 //! A value meets its column as text in a path, as JSON in statistics, as a row of an Arrow array
 //! and as a literal in a filter. Pruning is only right if all four are the same value, so each is
 //! read here, and two of them are ordered here and nowhere else. Text that does not name exactly
-//! one value of the type is an error or unknown; nothing is rounded, but for a float's digits, which
-//! name the nearest float.
+//! one value of the type is an error or unknown; nothing is rounded, but for a float's digits,
+//! which name the nearest float.
 
 mod array;
 mod number;

@@ -31,8 +31,8 @@ mod tests;
 /// # Errors
 ///
 /// `schema-mismatch` names the column and the types, for a cast that may lose, for columns that the
-/// table does not have, and for a missing one that is not null. `invalid-data` names column, row and
-/// value, for one that does not fit exactly and for a null in a column that is not null.
+/// table does not have, and for a missing one that is not null. `invalid-data` names column, row
+/// and value, for one that does not fit exactly and for a null in a column that is not null.
 ///
 /// ```
 /// # use std::sync::Arc;

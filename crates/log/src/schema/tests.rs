@@ -324,6 +324,7 @@ fn evolution() {
     );
 }
 
+/// spec: SCHEMA-15
 #[test]
 fn widenings() {
     let table = "
@@ -438,7 +439,8 @@ proptest! {
     fn parsing_is_total(text in "\\PC{0,40}", cut: prop::sample::Index, byte in 0u8..128) {
         let _ = StructType::from_json(&text);
         let _ = StructType::parse_ddl(&text);
-        let json = one(r#"{"type":"map","keyType":"long","valueType":"date","valueContainsNull":true}"#);
+        let map = r#"{"type":"map","keyType":"long","valueType":"date","valueContainsNull":true}"#;
+        let json = one(map);
         for good in [json.as_str(), "a long not null, s struct<x: array<int>> comment 'x'"] {
             let mut bytes = good.as_bytes().to_vec();
             let at = cut.index(bytes.len());

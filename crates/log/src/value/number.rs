@@ -98,7 +98,7 @@ impl Number {
         }
     }
 
-    /// In digits that name this number alone; a double in a decimal's digits where a scale is asked.
+    /// In digits that name this number alone; a double to so many digits where a scale is asked.
     fn text(self, scale: u8) -> String {
         match self {
             Number::Exact { unscaled, scale } => print(unscaled, scale),

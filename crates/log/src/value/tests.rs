@@ -109,6 +109,21 @@ fn partition_numbers() {
     check(decimal(38, 0), &"9".repeat(39), "-");
 }
 
+/// spec: PART-15
+#[test]
+fn partitions_compare_by_value() {
+    let same = |one: &str, other: &str, of| {
+        let read = |it| Value::from_partition(it, of).unwrap();
+        read(one) == read(other)
+    };
+    assert!(same("1", "01", PrimitiveType::Long));
+    assert!(same("2020-1-1", "2020-01-01", PrimitiveType::Date));
+    assert!(same("-0.0", "0.0", PrimitiveType::Double));
+    assert!(same("1", "1.00", decimal(12, 2)));
+    assert!(same("2024-01-01 00:00:00", "2024-01-01T00:00:00.000000Z", PrimitiveType::Timestamp));
+    assert!(!same("a", "A", PrimitiveType::String));
+}
+
 /// spec: PART-4, PART-8, PART-9
 #[test]
 fn partition_booleans_text_and_bytes() {

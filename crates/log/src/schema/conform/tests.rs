@@ -55,6 +55,7 @@ fn check(data: impl Array + 'static, column: &str, expected: &str) {
     assert_eq!(seen, expected, "{} to {column}", data.data_type());
 }
 
+/// spec: SCHEMA-14, SCHEMA-19
 #[test]
 fn text_and_bytes() {
     check(StringArray::from(vec![Some("x"), None]), "string", "x; null");
@@ -81,6 +82,7 @@ fn text_and_bytes() {
     );
 }
 
+/// spec: SCHEMA-14, SCHEMA-15
 #[test]
 fn numbers() {
     check(UInt8Array::from(vec![255]), "short", "255");
@@ -124,6 +126,7 @@ fn numbers() {
     assert!(error.to_string().contains("take it as decimal(20,0) by option"), "{error}");
 }
 
+/// spec: SCHEMA-14, SCHEMA-15
 #[test]
 fn decimals() {
     let decimal = |values: Vec<i128>, precision, scale| {
@@ -156,6 +159,7 @@ fn decimals() {
     assert_eq!(error.unwrap_err().code(), Code::SchemaMismatch);
 }
 
+/// spec: SCHEMA-14, SCHEMA-16, SCHEMA-17
 #[test]
 fn dates_and_times() {
     check(Date32Array::from(vec![-1]), "date", "1969-12-31");
@@ -209,8 +213,8 @@ fn dates_and_times() {
     check(
         TimestampMicrosecondArray::from(vec![1]).with_timezone("UTC"),
         "timestamp_ntz",
-        "schema-mismatch: column `a`: Timestamp(\u{b5}s, \"UTC\") does not go into timestamp_ntz: its \
-         zone would be lost; cast it to Timestamp(\u{b5}s) first",
+        "schema-mismatch: column `a`: Timestamp(\u{b5}s, \"UTC\") does not go into timestamp_ntz: \
+         its zone would be lost; cast it to Timestamp(\u{b5}s) first",
     );
     check(
         Time32SecondArray::from(vec![1]),
@@ -310,6 +314,7 @@ fn structs(columns: Vec<(&str, ArrayRef)>, nulls: Option<Vec<bool>>) -> StructAr
     StructArray::new(fields, arrays, nulls.map(NullBuffer::from))
 }
 
+/// spec: SCHEMA-18
 #[test]
 fn structs_and_maps() {
     let x = || array(Int32Array::from(vec![Some(1), None]));
@@ -414,6 +419,7 @@ fn check_names(data: &[&str], table: &str, expected: &str) {
     assert_eq!(seen, expected);
 }
 
+/// spec: SCHEMA-18
 #[test]
 fn columns_match_by_name() {
     check_names(&["a", "b"], "a int, b int", "0,1");
@@ -456,6 +462,7 @@ fn check_from(of: ArrowType, expected: &str) {
     assert_eq!(seen, expected, "{of}");
 }
 
+/// spec: SCHEMA-14
 #[test]
 fn types_of_new_tables() {
     let field = |of| Arc::new(Field::new("x", of, false));
