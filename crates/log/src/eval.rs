@@ -86,29 +86,7 @@ pub(crate) fn constant(expr: &Expr) -> Result<Option<Value>> {
     if *array.data_type() == ArrowType::Null { Ok(None) } else { Value::from_array(&array, 0) }
 }
 
-/// The Arrow type of a column of this type in the shape of [`Schema::to_arrow`].
-fn arrow_type(of: PrimitiveType) -> ArrowType {
-    match of {
-        PrimitiveType::Boolean => ArrowType::Boolean,
-        PrimitiveType::Byte => ArrowType::Int8,
-        PrimitiveType::Short => ArrowType::Int16,
-        PrimitiveType::Integer => ArrowType::Int32,
-        PrimitiveType::Long => ArrowType::Int64,
-        PrimitiveType::Float => ArrowType::Float32,
-        PrimitiveType::Double => ArrowType::Float64,
-        PrimitiveType::Decimal { precision, scale } => {
-            ArrowType::Decimal128(precision, i8::try_from(scale).unwrap_or(i8::MAX))
-        }
-        PrimitiveType::String => ArrowType::Utf8,
-        PrimitiveType::Binary => ArrowType::Binary,
-        PrimitiveType::Date => ArrowType::Date32,
-        PrimitiveType::Timestamp => ArrowType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        PrimitiveType::TimestampNtz => ArrowType::Timestamp(TimeUnit::Microsecond, None),
-        PrimitiveType::Void | PrimitiveType::Variant => ArrowType::Null,
-    }
-}
-
-/// The type of such a column; `None` for nested ones.
+/// The type of a column in the shape of [`Schema::to_arrow`]; `None` for nested ones.
 fn primitive_type(of: &ArrowType) -> Option<PrimitiveType> {
     Some(match of {
         ArrowType::Boolean => PrimitiveType::Boolean,
@@ -329,8 +307,8 @@ impl Evaluator<'_> {
             array = child;
         }
         match self.schema.at_path(path).map(|it| &it.data_type) {
-            Some(DataType::Primitive(of)) if *array.data_type() != arrow_type(*of) => {
-                cast::exact(&array, &arrow_type(*of))
+            Some(DataType::Primitive(of)) if *array.data_type() != of.to_arrow() => {
+                cast::exact(&array, &of.to_arrow())
             }
             _ => Ok(array),
         }

@@ -32,7 +32,7 @@ mod tests;
 
 pub(crate) use bind::{arithmetic_type, decimal_digits};
 pub(crate) use like::Pattern;
-pub(crate) use print::{short, type_name};
+pub(crate) use print::short;
 
 /// An expression over the columns of a table. Three-valued: null is unknown.
 ///
@@ -407,9 +407,9 @@ impl Expr {
         match bind::bind(self, schema)? {
             (bound, DataType::Primitive(PrimitiveType::Boolean | PrimitiveType::Void)) => Ok(bound),
             (bound, other) => Err(bind::invalid(format!(
-                "a filter is true or false, but `{}` is a {}",
+                "a filter is true or false, but `{}` is of type {}",
                 short(&bound),
-                type_name(&other)
+                short(&other)
             ))),
         }
     }

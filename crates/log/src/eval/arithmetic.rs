@@ -6,7 +6,7 @@ use arrow_array::types::{Decimal128Type, Float64Type};
 use arrow_array::{Array, ArrayRef, Datum, new_null_array};
 use arrow_schema::{ArrowError, DataType as ArrowType};
 
-use super::{Column, arrow_type, failed, primitive_type};
+use super::{Column, failed, primitive_type};
 use crate::error::{Code, Error, Result};
 use crate::expr::{ArithmeticOp, arithmetic_type, decimal_digits};
 use crate::schema::PrimitiveType;
@@ -25,7 +25,7 @@ pub(super) fn compute(op: ArithmeticOp, a: &Column, b: &Column, what: &str) -> R
     let constant = a.constant && b.constant;
     let len = if a.constant { b.array.len() } else { a.array.len() };
     if a_type == PrimitiveType::Void || b_type == PrimitiveType::Void {
-        return Ok(Column { array: new_null_array(&arrow_type(of), len), constant });
+        return Ok(Column { array: new_null_array(&of.to_arrow(), len), constant });
     }
     let (a, b) = (a.widen(&operand(a_type, of))?, b.widen(&operand(b_type, of))?);
     let array = apply(op, &a, &b, len).map_err(|it| failed(it, what))?;
@@ -42,8 +42,8 @@ pub(super) fn compute(op: ArithmeticOp, a: &Column, b: &Column, what: &str) -> R
 fn operand(it: PrimitiveType, result: PrimitiveType) -> ArrowType {
     match (result, decimal_digits(it)) {
         (PrimitiveType::Decimal { .. }, Some(digits)) => ArrowType::Decimal128(digits, 0),
-        (PrimitiveType::Decimal { .. }, None) => arrow_type(it),
-        _ => arrow_type(result),
+        (PrimitiveType::Decimal { .. }, None) => it.to_arrow(),
+        _ => result.to_arrow(),
     }
 }
 

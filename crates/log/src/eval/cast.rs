@@ -8,7 +8,7 @@ use arrow_array::{Array, ArrayRef, Date32Array, StringArray, TimestampMicrosecon
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType as ArrowType, TimeUnit};
 
-use super::{Column, arrow_type, compare, failed, primitive_type};
+use super::{Column, compare, failed, primitive_type};
 use crate::error::{Code, Error, Result};
 use crate::expr::CompareOp;
 use crate::schema::PrimitiveType;
@@ -46,9 +46,9 @@ pub(super) fn checked(column: &Column, to: PrimitiveType, what: &str) -> Result<
         }
         (Some(PrimitiveType::Boolean), PrimitiveType::Decimal { .. }) => {
             let bits = exact(array, &ArrowType::Int64)?;
-            kernel(&bits, &arrow_type(to)).map_err(|it| failed(it, what))?
+            kernel(&bits, &to.to_arrow()).map_err(|it| failed(it, what))?
         }
-        _ => kernel(array, &arrow_type(to)).map_err(|it| failed(it, what))?,
+        _ => kernel(array, &to.to_arrow()).map_err(|it| failed(it, what))?,
     };
     Ok(Column { array, constant: column.constant })
 }
@@ -102,7 +102,7 @@ fn from_text(array: &ArrayRef, to: PrimitiveType, what: &str) -> Result<ArrayRef
             })?),
         });
     }
-    compare::collect(&arrow_type(to), values.iter().map(Option::as_ref))
+    compare::collect(&to.to_arrow(), values.iter().map(Option::as_ref))
 }
 
 fn to_text(array: &ArrayRef, what: &str) -> Result<ArrayRef> {

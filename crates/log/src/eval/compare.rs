@@ -15,7 +15,7 @@ use arrow_ord::cmp;
 use arrow_ord::ord::make_comparator;
 use arrow_schema::{ArrowError, DataType as ArrowType, SortOptions, TimeUnit};
 
-use super::{Column, arrow_type, failed};
+use super::{Column, failed};
 use crate::error::{Code, Error, Result};
 use crate::expr::{CompareOp, Expr};
 use crate::value::Value;
@@ -190,7 +190,7 @@ impl Set {
     ) -> Result<(Option<Set>, Vec<&'a Expr>)> {
         let own = |it: &Expr| match it {
             Expr::Literal(Some(value)) => {
-                arrow_type(value.primitive_type()) == *column.array.data_type()
+                value.primitive_type().to_arrow() == *column.array.data_type()
             }
             _ => false,
         };

@@ -7,14 +7,11 @@
 //! exact. Where it would lose something (`300` beside a byte, `1.5` beside an integer) it stays as
 //! it is and both sides are compared as the numbers they are.
 
-use super::{ArithmeticOp, Expr, Pattern, number, short, type_name};
+use super::{ArithmeticOp, Expr, Pattern, number, short};
 use crate::error::{Code, Error, Result};
 use crate::limits::EXPR_DEPTH_MAX;
 use crate::schema::{DataType, PrimitiveType, Schema, StructField, StructType};
 use crate::value::Value;
-
-/// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
 
 /// The most columns and characters that the search for a similar name looks at.
 const SIMILAR_COLUMNS_MAX: usize = 1_000;
@@ -82,7 +79,7 @@ impl Typed {
     }
 
     fn describe(&self) -> String {
-        let of = self.of.as_ref().map_or_else(|| "text".to_owned(), type_name);
+        let of = self.of.as_ref().map_or_else(|| "text".to_owned(), short);
         format!("`{}` ({of})", short(&self.expr))
     }
 }
@@ -176,7 +173,7 @@ impl Binder<'_> {
         let mut exact = vec![field.name.clone()];
         for name in rest {
             let DataType::Struct(parts) = &field.data_type else {
-                let (column, of) = (short(&Expr::Column(exact)), type_name(&field.data_type));
+                let (column, of) = (short(&Expr::Column(exact)), short(&field.data_type));
                 let what = format!("`{column}` is a {of} and has no field `{name}`");
                 return Err(Error::new(Code::UnknownColumn, what));
             };
@@ -266,17 +263,15 @@ fn cast(it: Typed, to: PrimitiveType) -> Result<Typed> {
         (from, to) => (number(from) && number(to)) || (moment(from) && moment(to)),
     });
     if !possible {
-        let what = format!("cannot cast {} to {}", it.describe(), type_name(&to_type));
+        let what = format!("cannot cast {} to {to}", it.describe());
         return Err(invalid(what));
     }
     Ok(Typed { expr: Expr::Cast(Box::new(it.expr), to), of: Some(to_type) })
 }
 
 fn arithmetic(op: ArithmeticOp, a: Typed, b: Typed) -> Result<Typed> {
-    let (mut a, mut b) = pair(a, b)?;
-    if let (Some(left), Some(right)) = (a.primitive(), b.primitive()) {
-        (a, b) = (beside_decimal(a, right), beside_decimal(b, left));
-    }
+    let (a_type, b_type) = (a.of.clone(), b.of.clone());
+    let (a, b) = (operand(a, b_type.as_ref())?, operand(b, a_type.as_ref())?);
     let of = match (a.primitive(), b.primitive()) {
         (Some(a), Some(b)) => arithmetic_type(op, a, b),
         _ => None,
@@ -288,23 +283,26 @@ fn arithmetic(op: ArithmeticOp, a: Typed, b: Typed) -> Result<Typed> {
     Ok(Typed::new(Expr::Arithmetic(op, Box::new(a.expr), Box::new(b.expr)), of))
 }
 
-/// A whole number beside a decimal has as many digits as it needs, not as its type has, so that
-/// the result does not run out of digits.
-fn beside_decimal(it: Typed, other: PrimitiveType) -> Typed {
-    match (&it.expr, other) {
-        (Expr::Literal(Some(value)), PrimitiveType::Decimal { .. })
-            if it.primitive().and_then(decimal_digits).is_some() =>
-        {
-            match number::decimal(&Expr::Literal(Some(value.clone())).to_string()) {
-                Some(value) => {
-                    let of = value.primitive_type();
-                    Typed::new(Expr::Literal(Some(value)), of)
-                }
-                None => it,
-            }
+/// A literal operand. Text takes the type of the other side. A decimal beside a float is a double,
+/// and a whole number beside a decimal has as many digits as it needs, not as its type has, so
+/// that the result does not run out of digits.
+fn operand(it: Typed, other: Option<&DataType>) -> Result<Typed> {
+    let Expr::Literal(Some(value)) = &it.expr else {
+        return if it.of.is_none() { it.beside(other) } else { Ok(it) };
+    };
+    let value = match (other.and_then(DataType::primitive), value) {
+        (Some(PrimitiveType::Float | PrimitiveType::Double), Value::Decimal { .. }) => {
+            adapt(value.clone(), PrimitiveType::Double)
         }
-        _ => it,
-    }
+        (Some(PrimitiveType::Decimal { .. }), value)
+            if decimal_digits(value.primitive_type()).is_some() =>
+        {
+            number::decimal(&value.to_partition()).unwrap_or_else(|| value.clone())
+        }
+        _ => return Ok(it),
+    };
+    let of = value.primitive_type();
+    Ok(Typed::new(Expr::Literal(Some(value)), of))
 }
 
 /// The type of an arithmetic result; `None` if there is none.
@@ -370,26 +368,13 @@ pub(crate) fn decimal_digits(of: PrimitiveType) -> Option<u8> {
 /// writes `x = 0.1` means the `0.1` that the column can hold.
 fn adapt(value: Value, to: PrimitiveType) -> Value {
     let changed = match (&value, to) {
-        (it, to) if it.primitive_type() == to => None,
-        (Value::Date(days), PrimitiveType::Timestamp) => {
-            i64::from(*days).checked_mul(DAY).map(Value::Timestamp)
+        (Value::TimestampNtz(it), PrimitiveType::Timestamp) => Some(Value::Timestamp(*it)),
+        (Value::Timestamp(it), PrimitiveType::TimestampNtz) => Some(Value::TimestampNtz(*it)),
+        (Value::Decimal { .. }, PrimitiveType::Double) => {
+            value.to_partition().parse().ok().map(Value::Double)
         }
-        (Value::Date(days), PrimitiveType::TimestampNtz) => {
-            i64::from(*days).checked_mul(DAY).map(Value::TimestampNtz)
-        }
-        (Value::Timestamp(micros) | Value::TimestampNtz(micros), to) => match to {
-            PrimitiveType::Timestamp => Some(Value::Timestamp(*micros)),
-            PrimitiveType::TimestampNtz => Some(Value::TimestampNtz(*micros)),
-            PrimitiveType::Date if micros % DAY == 0 => {
-                i32::try_from(micros / DAY).ok().map(Value::Date)
-            }
-            _ => None,
-        },
-        (Value::Decimal { unscaled, scale, .. }, PrimitiveType::Double) => {
-            number::decimal_text(*unscaled, *scale).parse().ok().map(Value::Double)
-        }
-        (Value::Decimal { unscaled, scale, .. }, PrimitiveType::Float) => {
-            number::decimal_text(*unscaled, *scale).parse().ok().and_then(finite)
+        (Value::Decimal { .. }, PrimitiveType::Float) => {
+            value.to_partition().parse().ok().and_then(finite)
         }
         (Value::Double(it), PrimitiveType::Float) if !it.is_finite() => {
             Some(Value::Float(if it.is_nan() {
@@ -402,8 +387,7 @@ fn adapt(value: Value, to: PrimitiveType) -> Value {
         (Value::Double(it), PrimitiveType::Decimal { .. }) => {
             number::decimal(&it.to_string()).map(|it| it.cast(to).unwrap_or(it))
         }
-        (it, to) if decimal_class(it) && decimal_class_of(to) => it.cast(to),
-        _ => None,
+        _ => value.cast(to),
     };
     changed.unwrap_or(value)
 }
@@ -414,15 +398,6 @@ fn finite(it: f32) -> Option<Value> {
 
 fn sign(it: f64) -> f32 {
     if it.is_sign_negative() { -1.0 } else { 1.0 }
-}
-
-/// Is it a number?
-fn decimal_class(value: &Value) -> bool {
-    decimal_class_of(value.primitive_type())
-}
-
-fn decimal_class_of(of: PrimitiveType) -> bool {
-    of != PrimitiveType::Void && arithmetic_type(ArithmeticOp::Add, of, of).is_some()
 }
 
 /// The field whose name takes the fewest changes of a character.

@@ -41,18 +41,9 @@ pub(super) fn decimal(text: &str) -> Option<Value> {
     Some(Value::Decimal { unscaled: if negative { -unscaled } else { unscaled }, precision, scale })
 }
 
-/// A decimal in plain digits, with as many after the point as its scale.
-pub(super) fn decimal_text(unscaled: i128, scale: u8) -> String {
-    let sign = if unscaled < 0 { "-" } else { "" };
-    let scale = usize::from(scale);
-    let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{decimal_text, parse};
+    use super::parse;
     use crate::value::Value;
 
     #[track_caller]
@@ -61,10 +52,7 @@ mod tests {
             None => "-".to_owned(),
             Some(Value::Long(it)) => format!("long {it}"),
             Some(Value::Double(it)) => format!("double {it:e}"),
-            Some(Value::Decimal { unscaled, precision, scale }) => {
-                format!("decimal({precision},{scale}) {}", decimal_text(unscaled, scale))
-            }
-            Some(other) => format!("{other:?}"),
+            Some(other) => format!("{} {other}", other.primitive_type()),
         };
         assert_eq!(actual, expected, "{text}");
     }

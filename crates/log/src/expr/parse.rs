@@ -260,17 +260,21 @@ impl Parser {
     }
 
     fn like(&mut self, (it, depth): Tree) -> Result<Tree> {
+        let pattern_at = self.next;
         let pattern = self.text("a like pattern")?;
         let mut escape = None;
         if self.take_word("escape") {
+            let mark_at = self.next;
             let mark = self.text("an escape character")?;
             let mut chars = mark.chars();
             escape = chars.next();
             if escape.is_none() || chars.next().is_some() {
+                self.next = mark_at;
                 return Err(self.invalid(format!("escape `{mark}` is not one character")));
             }
         }
         if let Err(error) = Pattern::new(&pattern, escape) {
+            self.next = pattern_at;
             return Err(self.invalid(error.message()));
         }
         self.node(Expr::Like { expr: Box::new(it), pattern, escape }, depth)

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use super::{ArithmeticOp, CompareOp, Expr, number};
-use crate::schema::{DataType, PrimitiveType};
-use crate::value::Value;
+use super::{ArithmeticOp, CompareOp, Expr};
 
 /// How tightly each form binds. An operand is put in parentheses if it binds less tightly than
 /// its place asks for.
@@ -42,15 +40,15 @@ impl fmt::Display for Expr {
                 Ok(())
             }
             Expr::Literal(None) => f.write_str("NULL"),
-            Expr::Literal(Some(it)) => value(f, it),
+            Expr::Literal(Some(it)) => write!(f, "{it}"),
             Expr::Text(it) => text(f, it),
             Expr::Compare(op, a, b) => {
                 operand(f, a, SUM)?;
                 write!(f, " {} ", op.as_str())?;
                 operand(f, b, SUM)
             }
-            Expr::And(terms) => list(f, terms, " AND ", NOT, "TRUE"),
-            Expr::Or(terms) => list(f, terms, " OR ", AND, "FALSE"),
+            Expr::And(terms) => list(f, terms, " AND ", NOT, "true"),
+            Expr::Or(terms) => list(f, terms, " OR ", AND, "false"),
             Expr::Not(it) => match &**it {
                 Expr::IsNull(it) => {
                     operand(f, it, SUM)?;
@@ -68,7 +66,7 @@ impl fmt::Display for Expr {
             }
             Expr::In(..) | Expr::Like { .. } => membership(f, self, ""),
             Expr::Cast(it, to) => {
-                write!(f, "CAST({it} AS {})", type_name(&DataType::Primitive(*to)))
+                write!(f, "CAST({it} AS {to})")
             }
             Expr::Arithmetic(op, a, b) => {
                 let (left, right) = match op {
@@ -110,42 +108,13 @@ impl ArithmeticOp {
     }
 }
 
-/// The beginning of an expression, for messages.
-pub(crate) fn short(expr: &Expr) -> String {
-    let whole = expr.to_string();
+/// The beginning of an expression or a type, for messages.
+pub(crate) fn short(it: &impl fmt::Display) -> String {
+    let whole = it.to_string();
     match whole.char_indices().nth(SHORT_MAX) {
         Some((at, _)) => format!("{}...", whole.get(..at).unwrap_or_default()),
         None => whole,
     }
-}
-
-/// The name of a type as the schema spells it.
-pub(crate) fn type_name(of: &DataType) -> String {
-    let name = match of {
-        DataType::Struct(_) => "struct",
-        DataType::Array(_) => "array",
-        DataType::Map(_) => "map",
-        DataType::Primitive(it) => match it {
-            PrimitiveType::Boolean => "boolean",
-            PrimitiveType::Byte => "byte",
-            PrimitiveType::Short => "short",
-            PrimitiveType::Integer => "integer",
-            PrimitiveType::Long => "long",
-            PrimitiveType::Float => "float",
-            PrimitiveType::Double => "double",
-            PrimitiveType::Decimal { precision, scale } => {
-                return format!("decimal({precision},{scale})");
-            }
-            PrimitiveType::String => "string",
-            PrimitiveType::Binary => "binary",
-            PrimitiveType::Date => "date",
-            PrimitiveType::Timestamp => "timestamp",
-            PrimitiveType::TimestampNtz => "timestamp_ntz",
-            PrimitiveType::Void => "void",
-            PrimitiveType::Variant => "variant",
-        },
-    };
-    name.to_owned()
 }
 
 fn level(expr: &Expr) -> u8 {
@@ -230,35 +199,4 @@ fn name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
 
 fn text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     write!(f, "'{}'", text.replace('\'', "''"))
-}
-
-fn value(f: &mut fmt::Formatter<'_>, value: &Value) -> fmt::Result {
-    match value {
-        Value::Boolean(it) => f.write_str(if *it { "TRUE" } else { "FALSE" }),
-        Value::Byte(it) => write!(f, "{it}"),
-        Value::Short(it) => write!(f, "{it}"),
-        Value::Integer(it) => write!(f, "{it}"),
-        Value::Long(it) => write!(f, "{it}"),
-        Value::Float(it) if it.is_infinite() => infinite(f, "FLOAT", it.is_sign_negative()),
-        Value::Float(it) => write!(f, "FLOAT '{it}'"),
-        Value::Double(it) if it.is_nan() => f.write_str("DOUBLE 'NaN'"),
-        Value::Double(it) if it.is_infinite() => infinite(f, "DOUBLE", it.is_sign_negative()),
-        Value::Double(it) => write!(f, "{it:e}"),
-        Value::Decimal { unscaled, scale, .. } => {
-            f.write_str(&number::decimal_text(*unscaled, *scale))
-        }
-        Value::String(it) => text(f, it),
-        Value::Binary(bytes) => {
-            f.write_str("X'")?;
-            bytes.iter().try_for_each(|it| write!(f, "{it:02x}"))?;
-            f.write_str("'")
-        }
-        Value::Date(_) => write!(f, "DATE '{}'", value.to_partition()),
-        Value::Timestamp(_) => write!(f, "TIMESTAMP '{}'", value.to_partition()),
-        Value::TimestampNtz(_) => write!(f, "TIMESTAMP_NTZ '{}'", value.to_partition()),
-    }
-}
-
-fn infinite(f: &mut fmt::Formatter<'_>, of: &str, negative: bool) -> fmt::Result {
-    write!(f, "{of} '{}Infinity'", if negative { "-" } else { "" })
 }
