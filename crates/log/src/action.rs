@@ -1,12 +1,13 @@
 //! The actions as structs, to and from one JSON line.
 //!
-//! A commit is a list of actions, one JSON object per line. As structs they are for writing, for tests, and
-//! for the kinds of which a table has few: protocol, metadata, transactions, domains. Files, of which a
-//! table has millions, stay columns (`batch`) and become an [`Add`] only one at a time.
+//! A commit is a list of actions, one JSON object per line. As structs they are for writing, for
+//! tests, and for the kinds of which a table has few: protocol, metadata, transactions, domains.
+//! Files, of which a table has millions, stay columns (`batch`) and become an [`Add`] only one at a
+//! time.
 //!
-//! Lines are read by one strict decoder, shared with `batch`. They are written with the fields in the
-//! order in which Spark writes them and without the optional ones that are absent, so that equal
-//! actions are equal bytes.
+//! Lines are read by one strict decoder, shared with `batch`. They are written with the fields in
+//! the order in which Spark writes them and without the optional ones that are absent, so that
+//! equal actions are equal bytes.
 
 mod decode;
 mod encode;
@@ -178,8 +179,8 @@ pub enum Action {
 }
 
 impl DeletionVector {
-    /// Storage type, path, and `@offset` if there is one. Together with the path of the data file it
-    /// names a logical file.
+    /// Storage type, path, and `@offset` if there is one. Together with the path of the data file
+    /// it names a logical file.
     ///
     /// ```
     /// use lakebed_log::action::DeletionVector;
@@ -229,8 +230,8 @@ impl CommitInfo {
 }
 
 impl Action {
-    /// One line of a commit, without line feed. Field order is fixed; absent optional fields are left
-    /// out.
+    /// One line of a commit, without line feed. Field order is fixed; absent optional fields are
+    /// left out.
     ///
     /// ```
     /// use lakebed_log::action::{Action, SetTransaction};
@@ -290,8 +291,8 @@ impl Protocol {
         }
     }
 
-    /// Versions and lists agree, and every reader feature is a writer feature. Versions above the ones
-    /// that have a meaning today pass: they are sound, and it is for the gate to refuse them.
+    /// Versions and lists agree, and every reader feature is a writer feature. Versions above the
+    /// ones that have a meaning today pass: they are sound, and it is for the gate to refuse them.
     ///
     /// A feature for readers that stands in the writers' list alone passes too, because tables with
     /// column mapping are written that way; the gate looks at both lists.
@@ -367,8 +368,8 @@ impl Protocol {
         self.features().contains(feature)
     }
 
-    /// The smallest protocol that allows `features`, and what they require, on top of this one. It keeps
-    /// everything that this one allows.
+    /// The smallest protocol that allows `features`, and what they require, on top of this one. It
+    /// keeps everything that this one allows.
     ///
     /// ```
     /// use lakebed_log::action::Protocol;
@@ -440,9 +441,9 @@ impl Metadata {
         Schema::from_json(&self.schema_string)
     }
 
-    /// The provider is Parquet; every partition column is a column of the schema, of a primitive type
-    /// and named once; a column is left that is not one; the column mapping mode is one that the
-    /// protocol names.
+    /// The provider is Parquet; every partition column is a column of the schema, of a primitive
+    /// type and named once; a column is left that is not one; the column mapping mode is one that
+    /// the protocol names.
     ///
     /// # Errors
     ///

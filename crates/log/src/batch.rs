@@ -1,8 +1,8 @@
 //! `LogBatch`: one log file as Arrow columns, from JSON lines or Parquet bytes.
 //!
-//! A table has a handful of actions of each kind but one: files, of which it may have ten million. So the
-//! few become structs, and the file actions keep the shape that a checkpoint gives its `add` and
-//! `remove` columns:
+//! A table has a handful of actions of each kind but one: files, of which it may have ten million.
+//! So the few become structs, and the file actions keep the shape that a checkpoint gives its `add`
+//! and `remove` columns:
 //!
 //! ```text
 //!            add                                          remove
@@ -11,12 +11,13 @@
 //!   b        {day: 2}         120       ..
 //! ```
 //!
-//! A checkpoint decodes into them without a copy, a checkpoint is written from them without one, and
-//! replay only decides which rows live. A commit is decoded into the same columns straight from its text:
-//! no tree, no struct per file, and what the caller will not look at is checked and dropped.
+//! A checkpoint decodes into them without a copy, a checkpoint is written from them without one,
+//! and replay only decides which rows live. A commit is decoded into the same columns straight from
+//! its text: no tree, no struct per file, and what the caller will not look at is checked and
+//! dropped.
 //!
-//! Both forms are input that anyone can write. Text is taken strictly ([`LogBatch::from_json`]); Parquet is
-//! cast where the same values can be stored in several ways and refused otherwise
+//! Both forms are input that anyone can write. Text is taken strictly ([`LogBatch::from_json`]);
+//! Parquet is cast where the same values can be stored in several ways and refused otherwise
 //! ([`LogBatch::from_parquet`]).
 
 mod build;
@@ -83,9 +84,9 @@ pub struct LogBatch {
 }
 
 impl LogBatch {
-    /// Decodes a commit strictly: one JSON object per line, no key twice at any depth, integers exact, the
-    /// limits of [`limits`](crate::limits). Blank lines, CRLF and one leading byte order mark are
-    /// allowed. Unknown actions and fields are stepped over, but they must be sound JSON.
+    /// Decodes a commit strictly: one JSON object per line, no key twice at any depth, integers
+    /// exact, the limits of [`limits`](crate::limits). Blank lines, CRLF and one leading byte order
+    /// mark are allowed. Unknown actions and fields are stepped over, but they must be sound JSON.
     ///
     /// ```
     /// use lakebed_log::batch::{LogBatch, Width};
@@ -93,11 +94,11 @@ impl LogBatch {
     /// # fn main() -> lakebed_log::error::Result<()> {
     /// let commit = br#"
     /// {"commitInfo":{"operation":"WRITE"}}
-    /// {"add":{"path":"a.parquet","partitionValues":{},"size":9,"modificationTime":0,"dataChange":true}}
+    /// {"remove":{"path":"a.parquet","dataChange":true,"deletionTimestamp":1700000000000}}
     /// "#;
     /// let batch = LogBatch::from_json(commit, Width::Narrow)?;
     /// assert_eq!(batch.actions, 2);
-    /// assert_eq!(batch.adds.map(|it| it.path().value(0).to_string()).as_deref(), Some("a.parquet"));
+    /// assert_eq!(batch.removes.unwrap().path().value(0), "a.parquet");
     /// # Ok(())
     /// # }
     /// ```
@@ -109,32 +110,33 @@ impl LogBatch {
     /// # Errors
     ///
     /// Each placed at `line N`:
-    /// - `corrupt-log`: no line at all, not UTF-8, a line that is not exactly one JSON object, a key that
-    ///   stands twice in one object.
-    /// - `invalid-action`: a field that is missing, of the wrong type or out of range; two actions in
-    ///   one object; two adds, or two removes, of one path; an add and a remove of one path and vector;
-    ///   two of `metaData`, of `protocol`, of a `txn` of one application or of a domain of one name.
-    ///   Paths are compared as [`uri::canonical`](crate::uri::canonical) gives them. At width
-    ///   [`Head`](Width::Head) file actions are not looked into.
+    /// - `corrupt-log`: no line at all, not UTF-8, a line that is not exactly one JSON object, a
+    ///   key that stands twice in one object.
+    /// - `invalid-action`: a field that is missing, of the wrong type or out of range; two actions
+    ///   in one object; two adds, or two removes, of one path; an add and a remove of one path and
+    ///   vector; two of `metaData`, of `protocol`, of a `txn` of one application or of a domain of
+    ///   one name. Paths are compared as [`uri::canonical`](crate::uri::canonical) gives them. At
+    ///   width [`Head`](Width::Head) file actions are not looked into.
     /// - `invalid-protocol`, `invalid-metadata`, `invalid-schema`: the same for those two actions.
     /// - `limit-exceeded`: the file, a line, or the nesting is past its limit.
     pub fn from_json(bytes: &[u8], width: Width) -> Result<LogBatch> {
         json::decode(bytes, width)
     }
 
-    /// Decodes a Parquet checkpoint, or one part of it, that is held in memory. Columns may come in any
-    /// order; one that is missing is null, an unknown one is left out. Row groups come out as one batch.
+    /// Decodes a Parquet checkpoint, or one part of it, that is held in memory. Columns may come in
+    /// any order; one that is missing is null, an unknown one is left out. Row groups come out as
+    /// one batch.
     ///
     /// # Cost
     ///
-    /// Reads the columns that `width` asks for and no others. What it allocates is bounded by a multiple of
-    /// the size of the file.
+    /// Reads the columns that `width` asks for and no others. What it allocates is bounded by a
+    /// multiple of the size of the file.
     ///
     /// # Errors
     ///
-    /// - `corrupt-checkpoint`: not Parquet, cut short, no rows, no `add` column, a column of the wrong
-    ///   type, a row with two actions, a required field that is null, a size that is negative, two rows of
-    ///   one kind or of one file.
+    /// - `corrupt-checkpoint`: not Parquet, cut short, no rows, no `add` column, a column of the
+    ///   wrong type, a row with two actions, a required field that is null, a size that is
+    ///   negative, two rows of one kind or of one file.
     /// - `invalid-protocol` if the protocol contradicts itself.
     /// - `limit-exceeded` for a footer or a column past its limit.
     pub fn from_parquet(bytes: Bytes, width: Width) -> Result<LogBatch> {

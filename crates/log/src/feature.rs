@@ -1,9 +1,9 @@
 //! Table features: names, kinds, dependencies, which this build supports.
 //!
-//! A feature is a named change of the rules. The protocol action of a table lists the features that a
-//! reader or a writer must know; older tables list none and imply a set by two version numbers. Everything
-//! that the gate needs to know about a feature stands in one table here, one row per feature, so that
-//! a new one is one row and not a hunt.
+//! A feature is a named change of the rules. The protocol action of a table lists the features that
+//! a reader or a writer must know; older tables list none and imply a set by two version numbers.
+//! Everything that the gate needs to know about a feature stands in one table here, one row per
+//! feature, so that a new one is one row and not a hunt.
 //!
 //! Names are compared exactly. A name that differs in case only is unknown and therefore refused: a
 //! reader that guessed would read a table whose rules it does not have.

@@ -1,10 +1,10 @@
 //! Typed view of `configuration`; unknown keys are kept as they are.
 //!
-//! A property is text that anyone may have set. What it costs not to understand one depends on who asks: a
-//! reader needs none of them, a writer must honour them, and whoever deletes files by a retention that
-//! it guessed has lost data. So there is one parser, and three ways to use it: [`Properties::read`] takes
-//! the default for what it cannot read, [`Properties::check`] refuses it, and
-//! [`Properties::check_set`] refuses in addition what no one should set.
+//! A property is text that anyone may have set. What it costs not to understand one depends on who
+//! asks: a reader needs none of them, a writer must honour them, and whoever deletes files by a
+//! retention that it guessed has lost data. So there is one parser, and three ways to use it:
+//! [`Properties::read`] takes the default for what it cannot read, [`Properties::check`] refuses
+//! it, and [`Properties::check_set`] refuses in addition what no one should set.
 
 use std::collections::BTreeMap;
 
@@ -73,8 +73,8 @@ pub enum IsolationLevel {
 const HOUR_MILLIS: i64 = 3_600_000;
 const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 
-/// The shortest retention that may be set: below it, readers and writers that are still running lose
-/// files under their feet.
+/// The shortest retention that may be set: below it, readers and writers that are still running
+/// lose files under their feet.
 const RETENTION_MILLIS_MIN: i64 = HOUR_MILLIS;
 
 const LOG_RETENTION: &str = "delta.logRetentionDuration";
@@ -82,8 +82,8 @@ const DELETED_FILE_RETENTION: &str = "delta.deletedFileRetentionDuration";
 const CONSTRAINT_PREFIX: &str = "delta.constraints.";
 
 impl Properties {
-    /// Lenient, because reading is not harmed by what only writers need: a value that cannot be read
-    /// counts as not set, and is an error in [`Properties::check`].
+    /// Lenient, because reading is not harmed by what only writers need: a value that cannot be
+    /// read counts as not set, and is an error in [`Properties::check`].
     pub fn read(configuration: &BTreeMap<String, String>) -> Properties {
         Parse { configuration, fault: None }.all()
     }

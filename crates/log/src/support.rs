@@ -1,8 +1,8 @@
 //! May this build read or write this table? Gives a permit or says which feature is missing.
 //!
-//! The permits are the point: what reads and what writes takes one as an argument, and they are made
-//! here only, so that no path through the engine forgets to ask. A refusal names the feature, because
-//! "unsupported table" tells nobody what to do.
+//! The permits are the point: what reads and what writes takes one as an argument, and they are
+//! made here only, so that no path through the engine forgets to ask. A refusal names the feature,
+//! because "unsupported table" tells nobody what to do.
 //!
 //! ```text
 //!                        readers' list    only in the writers' list     implied by an old version
@@ -11,8 +11,8 @@
 //!   unknown              refused          no matter to readers
 //! ```
 //!
-//! Column mapping is the exception: its mode in the properties says whether data files use it, and a
-//! table that lists it with mode `none` reads as any other.
+//! Column mapping is the exception: its mode in the properties says whether data files use it, and
+//! a table that lists it with mode `none` reads as any other.
 
 use serde_json::{Map, Value as Json};
 
@@ -86,8 +86,9 @@ pub fn readable(protocol: &Protocol, metadata: &Metadata) -> Result<ReadPermit> 
     Ok(ReadPermit(()))
 }
 
-/// May this build write the table? At a legacy level only what the table really uses counts, and the same
-/// for the features that are old enough to have one: what is there to obey in a table without constraints?
+/// May this build write the table? At a legacy level only what the table really uses counts, and
+/// the same for the features that are old enough to have one: what is there to obey in a table
+/// without constraints?
 ///
 /// # Errors
 ///
@@ -169,7 +170,7 @@ fn feature_of(data_type: &DataType) -> Option<TableFeature> {
 
 fn version(verb: &str, needed: i32, highest: i32) -> Error {
     let what = format!(
-        "the table needs protocol version {needed} to {verb}, this build knows versions up to {highest}"
+        "the table needs protocol version {needed} to {verb}, this build knows up to {highest}"
     );
     Error::new(Code::UnsupportedProtocol, what)
 }
@@ -196,5 +197,156 @@ impl Error {
     /// Which feature is missing, for `unsupported-protocol`; `None` where a whole version is.
     pub fn missing_feature(&self) -> Option<&MissingFeature> {
         self.payload()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::feature::TableFeature as F;
+
+    const PLAIN: &str = r#"{"name":"a","type":"long","nullable":true,"metadata":{}}"#;
+
+    fn table(field: &str, properties: &[(&str, &str)]) -> Metadata {
+        let owned = |it: &(&str, &str)| (it.0.to_string(), it.1.to_string());
+        Metadata {
+            id: "1".to_string(),
+            name: None,
+            description: None,
+            format_provider: "parquet".to_string(),
+            format_options: BTreeMap::new(),
+            schema_string: format!("{{\"type\":\"struct\",\"fields\":[{field}]}}"),
+            partition_columns: Vec::new(),
+            configuration: properties.iter().map(owned).collect(),
+            created_time: None,
+        }
+    }
+
+    fn listed(readers: &[&str], writers: &[&str]) -> Protocol {
+        let names = |it: &[&str]| it.iter().map(|it| F::parse(it)).collect::<Vec<_>>();
+        Protocol {
+            min_reader_version: 3,
+            min_writer_version: 7,
+            reader_features: Some(names(readers)),
+            writer_features: Some(names(&[readers, writers].concat())),
+        }
+    }
+
+    fn versions(min_reader_version: i32, min_writer_version: i32) -> Protocol {
+        let lists = (min_writer_version >= 7).then(Vec::new);
+        Protocol {
+            min_reader_version,
+            min_writer_version,
+            reader_features: (min_reader_version >= 3).then(Vec::new),
+            writer_features: lists,
+        }
+    }
+
+    /// What hinders reading, and what writing: a feature, a code, or `ok`.
+    #[track_caller]
+    fn check(protocol: &Protocol, metadata: &Metadata, read: &str, write: &str) {
+        let show = |outcome: Result<()>, to_read: Option<bool>| match outcome {
+            Ok(()) => "ok".to_string(),
+            Err(error) => match error.missing_feature() {
+                Some(missing) => {
+                    assert_eq!(error.code(), Code::UnsupportedProtocol);
+                    assert!(error.message().contains(missing.feature.name()));
+                    assert!(to_read.is_none_or(|it| it == missing.to_read));
+                    missing.feature.to_string()
+                }
+                None => error.code().as_str().to_string(),
+            },
+        };
+        let schema = metadata.schema().unwrap_or_default();
+        assert_eq!(show(readable(protocol, metadata).map(drop), Some(true)), read);
+        assert_eq!(show(writable(protocol, metadata, &schema).map(drop), None), write);
+    }
+
+    /// spec: FEAT-4, FEAT-5, FEAT-6, FEAT-11, PROTO-8, PROTO-10
+    #[test]
+    fn by_the_protocol_alone() {
+        let plain = table(PLAIN, &[]);
+        let rows = [
+            (versions(1, 1), "ok", "ok"),
+            (Protocol::legacy(), "ok", "ok"),
+            (versions(2, 6), "ok", "ok"),
+            (versions(3, 7), "ok", "ok"),
+            (versions(99, 7), "unsupported-protocol", "unsupported-protocol"),
+            (versions(1, 8), "ok", "unsupported-protocol"),
+            (versions(0, 0), "invalid-protocol", "invalid-protocol"),
+            (listed(&["timestampNtz", "vacuumProtocolCheck"], &[]), "ok", "ok"),
+            (listed(&[], &["domainMetadata", "inCommitTimestamp"]), "ok", "ok"),
+            (listed(&["columnMapping"], &["changeDataFeed", "invariants"]), "ok", "ok"),
+            (listed(&["deletionVectors"], &[]), "deletionVectors", "deletionVectors"),
+            (listed(&["DeletionVectors"], &[]), "DeletionVectors", "DeletionVectors"),
+            (listed(&["v2Checkpoint"], &[]), "v2Checkpoint", "v2Checkpoint"),
+            (listed(&["catalogManaged"], &[]), "catalogManaged", "catalogManaged"),
+            (
+                listed(&["catalogOwned-preview"], &[]),
+                "catalogOwned-preview",
+                "catalogOwned-preview",
+            ),
+            (
+                listed(&["typeWidening-preview"], &[]),
+                "typeWidening-preview",
+                "typeWidening-preview",
+            ),
+            (listed(&["telepathy"], &[]), "telepathy", "telepathy"),
+            (listed(&[], &["deletionVectors"]), "deletionVectors", "deletionVectors"),
+            (listed(&[], &["telepathy"]), "ok", "telepathy"),
+            (listed(&[], &["rowTracking"]), "ok", "rowTracking"),
+            (listed(&[], &["clustering"]), "ok", "clustering"),
+            (listed(&[], &["icebergCompatV2"]), "ok", "icebergCompatV2"),
+            (listed(&[], &["checkpointProtection"]), "ok", "checkpointProtection"),
+            (listed(&[], &["materializePartitionColumns"]), "ok", "materializePartitionColumns"),
+        ];
+        for (protocol, read, write) in rows {
+            check(&protocol, &plain, read, write);
+        }
+    }
+
+    /// spec: FEAT-7, FEAT-8, FEAT-9, FEAT-10, PROP-2, PROP-3
+    #[test]
+    fn by_what_the_table_uses() {
+        let field = |metadata: &str| PLAIN.replace("{}", &format!("{{{metadata}}}"));
+        let inside = |metadata: &str| {
+            let inner = field(metadata);
+            let array = format!(r#"{{"type":"struct","fields":[{inner}]}}"#);
+            let outer = format!(r#"{{"type":"array","elementType":{array},"containsNull":true}}"#);
+            format!(r#"{{"name":"s","type":{outer},"nullable":true,"metadata":{{}}}}"#)
+        };
+        let mapped = [("delta.columnMapping.mode", "name")];
+        let unmapped = [("delta.columnMapping.mode", "none")];
+        let unknown = [("delta.columnMapping.mode", "telepathy")];
+        let checked = [("delta.constraints.c", "a > 0")];
+        let banana = [("delta.logRetentionDuration", "interval banana")];
+        let invariant = r#""delta.invariants":"a < 3""#;
+        let generated = r#""delta.generationExpression":"b + 1""#;
+        let identity = r#""delta.identity.start":1"#;
+        let default = r#""CURRENT_DEFAULT":"7""#;
+        let variant = PLAIN.replace("long", "variant");
+        let odd = PLAIN.replace("long", "hyperlong");
+        let rows = [
+            (table(PLAIN, &mapped), "columnMapping", "columnMapping"),
+            (table(PLAIN, &unmapped), "ok", "ok"),
+            (table(PLAIN, &unknown), "invalid-metadata", "invalid-metadata"),
+            (table(PLAIN, &checked), "ok", "checkConstraints"),
+            (table(PLAIN, &banana), "ok", "invalid-metadata"),
+            (table(PLAIN, &[("delta.enableChangeDataFeed", "true")]), "ok", "ok"),
+            (table(&field(invariant), &[]), "ok", "invariants"),
+            (table(&inside(invariant), &[]), "ok", "invariants"),
+            (table(&field(generated), &[]), "ok", "generatedColumns"),
+            (table(&field(identity), &[]), "ok", "identityColumns"),
+            (table(&field(default), &[]), "ok", "allowColumnDefaults"),
+            (table(&variant, &[]), "variantType", "variantType"),
+            (table(&odd, &[]), "invalid-schema", "invalid-schema"),
+        ];
+        for (metadata, read, write) in &rows {
+            for protocol in [versions(2, 6), versions(1, 2), listed(&["columnMapping"], &[])] {
+                check(&protocol, metadata, read, write);
+            }
+        }
     }
 }

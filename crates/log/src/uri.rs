@@ -1,19 +1,19 @@
 //! Data file paths: decode, encode, resolve; partition folder names.
 //!
-//! The `path` of an action is a URI reference, percent-encoded. It is input: a table is a folder that
-//! somebody sent, and a path in its log must never lead out of it, neither to `../other/secret.parquet`
-//! nor to another store. So a path string is decoded here and nowhere else, exactly once, and what comes
-//! out is a key below the table's root with one spelling:
+//! The `path` of an action is a URI reference, percent-encoded. It is input: a table is a folder
+//! that somebody sent, and a path in its log must never lead out of it, neither to
+//! `../other/secret.parquet` nor to another store. So a path string is decoded here and nowhere
+//! else, exactly once, and what comes out is a key below the table's root with one spelling:
 //!
 //! ```text
 //!   in the log                  key below the root
-//!   p=a%253Ab/x%20y.parquet     p=a%3Ab/x y.parquet      the folder is escaped hive style, then encoded
+//!   p=a%253Ab/x%20y.parquet     p=a%3Ab/x y.parquet      a folder, escaped, then encoded
 //!   x y.parquet                 x y.parquet              raw spaces and letters occur: accepted
 //!   %2e%2e/x.parquet            refused                  decoded first, judged then
 //! ```
 //!
-//! A path that names one file twice over (`./x`, `a//x`) is refused instead of tidied up: reconciliation
-//! compares keys, and a file with two names would live twice.
+//! A path that names one file twice over (`./x`, `a//x`) is refused instead of tidied up:
+//! reconciliation compares keys, and a file with two names would live twice.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -51,11 +51,11 @@ const SCHEMES: &[&str] = &[
 ///
 /// # Errors
 ///
-/// - `invalid-path`: a `%` that is no escape, not UTF-8, NUL, an empty or `.` segment, a backslash, too
-///   long.
+/// - `invalid-path`: a `%` that is no escape, not UTF-8, NUL, an empty or `.` segment, a backslash,
+///   too long.
 /// - `path-escape`: absolute, a file URL, a drive letter, a `..` segment, inside `_delta_log`.
-/// - `unsupported-path`: another scheme. The message names the scheme alone, since the rest of a URL may
-///   hold credentials.
+/// - `unsupported-path`: another scheme. The message names the scheme alone, since the rest of a
+///   URL may hold credentials.
 pub fn decode(path: &str) -> Result<Cow<'_, str>> {
     let bad = |code: Code, what: &str| Err(Error::new(code, format!("path {what}")));
     match scheme(path) {
@@ -82,8 +82,9 @@ pub fn decode(path: &str) -> Result<Cow<'_, str>> {
     }
 }
 
-/// The canonical key of `path` for reconciliation: two spellings of one file have one key. Never fails: a
-/// path with an escape that is none gets a key that no other path has; reading it fails later.
+/// The canonical key of `path` for reconciliation: two spellings of one file have one key. Never
+/// fails: a path with an escape that is none gets a key that no other path has; reading it fails
+/// later.
 ///
 /// ```
 /// use lakebed_log::uri::canonical;

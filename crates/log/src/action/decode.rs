@@ -1,7 +1,7 @@
 //! One line of the log to one action.
 //!
-//! File actions come out as rows that borrow from the line, because a table has millions of them and they
-//! go on into columns; the rest are few and come out as the structs that they are.
+//! File actions come out as rows that borrow from the line, because a table has millions of them
+//! and they go on into columns; the rest are few and come out as the structs that they are.
 
 use std::borrow::Cow;
 
@@ -83,9 +83,9 @@ pub(crate) struct VectorRow<'a> {
 ///
 /// # Errors
 ///
-/// `corrupt-log` for what is not one JSON object or gives a key twice at any depth, `limit-exceeded` past the
-/// depth allowed, `invalid-action`, `invalid-protocol`, `invalid-metadata` and `invalid-schema` for an
-/// action that breaks the rules of its kind.
+/// `corrupt-log` for what is not one JSON object or gives a key twice at any depth,
+/// `limit-exceeded` past the depth allowed, `invalid-action`, `invalid-protocol`,
+/// `invalid-metadata` and `invalid-schema` for an action that breaks the rules of its kind.
 pub(crate) fn line<'a>(parser: &mut Parser<'a>, wanted: Wanted) -> Result<Row<'a>> {
     if parser.kind()? != Kind::Object {
         parser.skip()?;
@@ -303,8 +303,8 @@ fn protocol(parser: &mut Parser<'_>) -> Result<Protocol> {
 }
 
 impl Protocol {
-    /// A protocol as stored. A list is a set: a name given twice counts once. A list without a name, at a
-    /// version that has none, says nothing, and some writers store null that way.
+    /// A protocol as stored. A list is a set: a name given twice counts once. A list without a
+    /// name, at a version that has none, says nothing, and some writers store null that way.
     pub(crate) fn from_parts(
         min_reader_version: i32,
         min_writer_version: i32,
@@ -488,7 +488,8 @@ fn text<'a>(parser: &mut Parser<'a>, name: &str) -> Result<Option<Cow<'a, str>>>
     }
 }
 
-/// Statistics are a hint for planning: such as are too long to trust are left out, and not an error.
+/// Statistics are a hint for planning: such as are too long to trust are left out, and not an
+/// error.
 fn statistics<'a>(parser: &mut Parser<'a>, wanted: bool) -> Result<Option<Cow<'a, str>>> {
     match parser.kind()? {
         Kind::Null => parser.null().map(|()| None),

@@ -1,10 +1,11 @@
 //! A strict reader of JSON text.
 //!
-//! A log line decides what a table is, so two readers must never see two tables in one line. General
-//! JSON libraries let through what we must not: a key given twice (they differ in which one wins), an
-//! escaped half of a surrogate pair, 12.0 for an integer. They also build a tree, and a commit is mostly
-//! one long string of statistics that the caller will not look at. This reader checks all of a
-//! document, hands out strings borrowed from it, and allocates for nothing that is skipped.
+//! A log line decides what a table is, so two readers must never see two tables in one line.
+//! General JSON libraries let through what we must not: a key given twice (they differ in which one
+//! wins), an escaped half of a surrogate pair, 12.0 for an integer. They also build a tree, and a
+//! commit is mostly one long string of statistics that the caller will not look at. This reader
+//! checks all of a document, hands out strings borrowed from it, and allocates for nothing that is
+//! skipped.
 //!
 //! A document is one line: a line feed is not white space here, and ends it.
 
@@ -148,8 +149,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A value as a tree, for what is kept as it is. A number past the range of a double becomes its
-    /// text: nobody computes with it, and it must not be lost.
+    /// A value as a tree, for what is kept as it is. A number past the range of a double becomes
+    /// its text: nobody computes with it, and it must not be lost.
     pub(crate) fn tree(&mut self) -> Result<Json> {
         Ok(match self.kind()? {
             Kind::Null => {

@@ -1,7 +1,7 @@
 //! File actions as typed columns.
 //!
-//! The record batch is what others take and hand on; beside it stand its columns, downcast once, so that
-//! no accessor can fail and none hides a search by name.
+//! The record batch is what others take and hand on; beside it stand its columns, downcast once, so
+//! that no accessor can fail and none hides a search by name.
 
 use std::sync::{Arc, LazyLock};
 
@@ -251,8 +251,8 @@ impl Adds {
         self.0.stats.as_ref()
     }
 
-    /// Struct statistics of a checkpoint, if it has them and was decoded wide. Their types are those of
-    /// the file.
+    /// Struct statistics of a checkpoint, if it has them and was decoded wide. Their types are
+    /// those of the file.
     pub fn stats_parsed(&self) -> Option<&StructArray> {
         self.0.stats_parsed.as_ref()
     }
@@ -446,7 +446,8 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Checks that `batch` starts with the columns of `expected` and may have struct statistics after.
+    /// Checks that `batch` starts with the columns of `expected` and may have struct statistics
+    /// after.
     fn new(batch: &'a RecordBatch, expected: &Schema) -> Result<Columns<'a>> {
         let schema = batch.schema_ref();
         let width = expected.fields().len();

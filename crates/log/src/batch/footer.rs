@@ -1,9 +1,10 @@
 //! The footer of a Parquet file, judged before it is believed.
 //!
-//! A footer is a Thrift structure whose lists say how long they are, and the Parquet reader reserves room
-//! for as many row groups as a list claims: 21 bytes can ask for hundreds of gigabytes, which no error
-//! handling survives. It also trusts that no offset is negative. So the bytes are walked once before
-//! they are decoded, and what comes out is checked against the size of the file.
+//! A footer is a Thrift structure whose lists say how long they are, and the Parquet reader
+//! reserves room for as many row groups as a list claims: 21 bytes can ask for hundreds of
+//! gigabytes, which no error handling survives. It also trusts that no offset is negative. So the
+//! bytes are walked once before they are decoded, and what comes out is checked against the size of
+//! the file.
 //!
 //! ```text
 //!   "PAR1"   column chunks ..   footer   length of the footer: u32 LE   "PAR1"
@@ -42,8 +43,8 @@ pub enum Footer {
     Ready(Arc<ParquetMetaData>),
 }
 
-/// Reads the footer out of the last bytes of a file of `size` bytes. Eight are enough to be told how many
-/// it takes.
+/// Reads the footer out of the last bytes of a file of `size` bytes. Eight are enough to be told
+/// how many it takes.
 ///
 /// ```
 /// use lakebed_log::batch::{Footer, parquet_footer};
@@ -90,7 +91,8 @@ pub fn parquet_footer(tail: &[u8], size: u64) -> Result<Footer> {
     Ok(Footer::Ready(Arc::new(metadata)))
 }
 
-/// Checks what the Parquet reader takes for granted: counts are not negative, chunks lie in the file.
+/// Checks what the Parquet reader takes for granted: counts are not negative, chunks lie in the
+/// file.
 fn check(metadata: &ParquetMetaData, data_end: u64) -> Result<()> {
     let rows = metadata.file_metadata().num_rows();
     let groups = metadata.row_groups();

@@ -1,13 +1,13 @@
 //! The bytes of a checkpoint to a [`LogBatch`].
 //!
-//! A checkpoint has one struct column per kind of action, and each row fills one of them. A big one holds a
-//! million rows of `add`, so nothing here goes row by row over files: the columns of the struct become
-//! the columns of [`Adds`] as they are, and where other kinds of rows stand between, they are sliced or
-//! filtered out column by column.
+//! A checkpoint has one struct column per kind of action, and each row fills one of them. A big one
+//! holds a million rows of `add`, so nothing here goes row by row over files: the columns of the
+//! struct become the columns of [`Adds`] as they are, and where other kinds of rows stand between,
+//! they are sliced or filtered out column by column.
 //!
-//! Writers differ in how they spell the same columns: order, names of map entries, nullability, list
-//! layout, plain or annotated strings. What means the same is cast to one shape, by `Section`; the rest
-//! is refused.
+//! Writers differ in how they spell the same columns: order, names of map entries, nullability,
+//! list layout, plain or annotated strings. What means the same is cast to one shape, by `Section`;
+//! the rest is refused.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -96,8 +96,8 @@ const WIDE_ADD: &[&str] = &["stats", "tags", STATS_PARSED];
 /// The parts of a deletion vector.
 const VECTOR: &[&str] = &["storageType", "pathOrInlineDv", "offset", "sizeInBytes", "cardinality"];
 
-/// How often larger than the file its decoded columns may be, so that a few kilobytes cannot fill the
-/// memory. Real checkpoints stay under a hundred.
+/// How often larger than the file its decoded columns may be, so that a few kilobytes cannot fill
+/// the memory. Real checkpoints stay under a hundred.
 const EXPANSION_MAX: u64 = 1_000;
 
 /// Up to here no expansion is suspicious.
@@ -124,8 +124,8 @@ pub fn decode_parquet<R: ChunkReader + 'static>(
     width: Width,
 ) -> Result<LogBatch> {
     check_shape(metadata, reader.len(), width)?;
-    // The Parquet reader means to answer bad bytes with errors. Should it panic over some, the caller's
-    // process is not to pay for it.
+    // The Parquet reader means to answer bad bytes with errors. Should it panic over some, the
+    // caller's process is not to pay for it.
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         let rows = read_rows(reader, metadata, width)?;
         let batch = to_batch(&rows, width)?;
@@ -246,9 +246,9 @@ fn read_rows<R: ChunkReader + 'static>(
     Ok(batch)
 }
 
-/// How the columns become Arrow. The Arrow schema that some writers embed is not looked at: it could ask
-/// for any type. Spark's timestamps of 96 bits come as microseconds, since nanoseconds of 64 bits do not
-/// hold the year 9999.
+/// How the columns become Arrow. The Arrow schema that some writers embed is not looked at: it
+/// could ask for any type. Spark's timestamps of 96 bits come as microseconds, since nanoseconds of
+/// 64 bits do not hold the year 9999.
 fn arrow_metadata(metadata: &Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata> {
     let bad = |it: parquet::errors::ParquetError| corrupt("the schema does not decode").because(it);
     let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);

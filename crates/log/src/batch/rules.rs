@@ -21,8 +21,8 @@ pub(super) struct Lines {
     pub(super) domains: Vec<usize>,
 }
 
-/// Checks the actions of one commit: no two transactions of one application, no two domains of one name,
-/// no two adds and no two removes of one path, no add and remove of one path and vector.
+/// Checks the actions of one commit: no two transactions of one application, no two domains of one
+/// name, no two adds and no two removes of one path, no add and remove of one path and vector.
 pub(super) fn check_commit(batch: &LogBatch, lines: &Lines) -> Result<()> {
     if let Some((row, app)) = twice(batch.txns.iter().map(|it| it.app_id.as_str())) {
         let what = format!("a second `txn` of application `{}` in one commit", short(app));
@@ -67,8 +67,8 @@ fn check_files(batch: &LogBatch, lines: &Lines) -> Result<()> {
     Ok(())
 }
 
-/// Checks the actions of one checkpoint, which are the state of one version: no path is live twice, and no
-/// (path, vector) is both live and a tombstone, or a tombstone twice.
+/// Checks the actions of one checkpoint, which are the state of one version: no path is live twice,
+/// and no (path, vector) is both live and a tombstone, or a tombstone twice.
 pub(super) fn check_checkpoint(batch: &LogBatch) -> Result<()> {
     let hasher = DefaultHashBuilder::default();
     let hash = |path: &str| hasher.hash_one(canonical(path));
