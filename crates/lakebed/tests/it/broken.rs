@@ -1,0 +1,144 @@
+//! Hints and checkpoints that lie: what is left must still prove the version, or it is an error.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use futures::executor::block_on;
+use lakebed::{Code, Version};
+
+use crate::help::{grown, rows, table};
+
+/// A local table of 14 versions with checkpoint and hint at 10.
+struct Broken {
+    folder: tempfile::TempDir,
+}
+
+impl Broken {
+    fn new() -> Broken {
+        let folder = tempfile::tempdir().unwrap();
+        grown(folder.path().to_str().unwrap(), 14);
+        let it = Broken { folder };
+        assert!(it.log("00000000000000000010.checkpoint.parquet").exists());
+        assert!(it.log("_last_checkpoint").exists());
+        it
+    }
+
+    fn root(&self) -> &str {
+        self.folder.path().to_str().unwrap()
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        Path::new(self.root()).join("_delta_log").join(name)
+    }
+
+    fn hint(&self, text: &str) {
+        fs::write(self.log("_last_checkpoint"), text).unwrap();
+    }
+
+    fn checkpoint(&self, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        let path = self.log("00000000000000000010.checkpoint.parquet");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(path, change(bytes)).unwrap();
+    }
+
+    fn forget_commits(&self, below: u64) {
+        for version in 0..below {
+            fs::remove_file(self.log(&format!("{version:020}.json"))).unwrap();
+        }
+    }
+
+    #[track_caller]
+    fn opens(&self) {
+        let seen = block_on(table(self.root()).snapshot()).unwrap();
+        assert_eq!((seen.version().get(), rows(&seen)), (13, (0..14).collect()));
+    }
+
+    #[track_caller]
+    fn fails(&self, expected: Code) {
+        let error = block_on(table(self.root()).snapshot()).err().unwrap();
+        assert_eq!(error.code(), expected, "{error:?}");
+    }
+}
+
+/// spec: CKPT-1
+#[test]
+fn hints_are_hints() {
+    for hint in [
+        "",
+        "{",
+        "{\"version\":-1,\"size\":4}",
+        "{\"version\":99,\"size\":4}",
+        "{\"version\":12,\"size\":4}",
+        "{\"version\":18446744073709551615,\"size\":4}",
+        "{\"version\":10,\"size\":\"four\"}",
+        "{\"version\":3,\"size\":5}",
+        "{\"version\":10,\"size\":999}",
+    ] {
+        let table = Broken::new();
+        table.hint(hint);
+        table.opens();
+    }
+    let table = Broken::new();
+    fs::write(table.log("_last_checkpoint"), vec![b' '; 4 << 20]).unwrap();
+    table.opens();
+    fs::remove_file(table.log("_last_checkpoint")).unwrap();
+    table.opens();
+}
+
+#[test]
+fn broken_checkpoints_with_all_commits() {
+    let cut = |mut it: Vec<u8>| {
+        it.truncate(it.len() / 2);
+        it
+    };
+    let table = Broken::new();
+    table.checkpoint(cut);
+    table.opens();
+    table.checkpoint(|_| Vec::new());
+    table.opens();
+    fs::remove_file(table.log("00000000000000000010.checkpoint.parquet")).unwrap();
+    table.opens();
+    let at = block_on(self::table(table.root()).snapshot_at(Version::from(11))).unwrap();
+    assert_eq!(rows(&at), (0..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn broken_checkpoints_without_them() {
+    let table = Broken::new();
+    table.forget_commits(10);
+    table.opens();
+    let gone = block_on(self::table(table.root()).snapshot_at(Version::from(4)));
+    assert_eq!(gone.err().unwrap().code(), Code::VersionNotFound);
+    table.hint("{\"version\":10,\"size\":999}");
+    table.fails(Code::CorruptCheckpoint);
+    table.hint("{}");
+    table.opens();
+    table.checkpoint(|it| it[..it.len() - 10].to_vec());
+    table.fails(Code::CorruptCheckpoint);
+}
+
+#[test]
+fn gaps_and_damaged_commits() {
+    let table = Broken::new();
+    let path = table.log("00000000000000000012.json");
+    let commit = fs::read_to_string(&path).unwrap();
+    fs::write(&path, commit.replace("\"dataChange\":true", "\"dataChange\":false")).unwrap();
+    table.fails(Code::ChecksumMismatch);
+    fs::write(&path, &commit[..commit.len() - 10]).unwrap();
+    table.fails(Code::ChecksumMismatch);
+    fs::write(&path, &commit[..40]).unwrap();
+    table.fails(Code::CorruptLog);
+    fs::write(&path, "").unwrap();
+    table.fails(Code::CorruptLog);
+    fs::remove_file(&path).unwrap();
+    table.fails(Code::VersionGap);
+}
+
+/// The checkpoint breaks after the snapshot was opened and before its files are asked for.
+#[test]
+fn a_checkpoint_that_breaks_meanwhile() {
+    let table = Broken::new();
+    let held = block_on(self::table(table.root()).snapshot()).unwrap();
+    table.checkpoint(|_| Vec::new());
+    assert_eq!(rows(&held), (0..14).collect::<Vec<_>>());
+}

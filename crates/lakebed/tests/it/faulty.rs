@@ -1,0 +1,153 @@
+//! A store that does not tell the truth about some of its puts.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// What the next put of a commit does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// What it should.
+    Fine,
+    /// It lands, and the answer is lost.
+    LostAfter,
+    /// It does not land, and the answer is lost.
+    LostBefore,
+    /// It lands, and the answer says that something was there already.
+    OwnExists,
+    /// It does not land, and the answer says that something was there already.
+    FalseExists,
+    /// It is refused.
+    Denied,
+    /// The answer is lost, and it lands when the next request arrives.
+    Late,
+}
+
+/// Puts of commits meet their fates in turn; everything else is as in memory.
+pub struct Faulty {
+    inner: InMemory,
+    fates: Mutex<VecDeque<Fate>>,
+    late: Mutex<Option<(Path, PutPayload, PutOptions)>>,
+}
+
+impl Faulty {
+    pub fn new() -> Arc<Faulty> {
+        Arc::new(Faulty { inner: InMemory::new(), fates: Mutex::default(), late: Mutex::default() })
+    }
+
+    pub fn plan(&self, fates: impl IntoIterator<Item = Fate>) {
+        *self.fates.lock().unwrap() = fates.into_iter().collect();
+    }
+
+    /// How many fates are still to come.
+    pub fn left(&self) -> usize {
+        self.fates.lock().unwrap().len()
+    }
+
+    async fn arrive(&self) {
+        let late = self.late.lock().unwrap().take();
+        if let Some((path, payload, options)) = late {
+            let _ = self.inner.put_opts(&path, payload, options).await;
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::Generic { store: "faulty", source: "the connection was reset".into() }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::AlreadyExists { path: path.to_string(), source: "it says".into() }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        self.arrive().await;
+        let commit = path.as_ref().contains("_delta_log/") && path.as_ref().ends_with(".json");
+        let fate = match commit {
+            true => self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Fine),
+            false => Fate::Fine,
+        };
+        match fate {
+            Fate::Fine => self.inner.put_opts(path, payload, options).await,
+            Fate::LostAfter => {
+                let _ = self.inner.put_opts(path, payload, options).await;
+                Err(lost())
+            }
+            Fate::OwnExists => {
+                let _ = self.inner.put_opts(path, payload, options).await;
+                Err(exists(path))
+            }
+            Fate::LostBefore => Err(lost()),
+            Fate::FalseExists => Err(exists(path)),
+            Fate::Denied => Err(Error::PermissionDenied {
+                path: path.to_string(),
+                source: "not for you".into(),
+            }),
+            Fate::Late => {
+                *self.late.lock().unwrap() = Some((path.clone(), payload, options));
+                Err(lost())
+            }
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let got = self.inner.get_opts(path, options).await;
+        self.arrive().await;
+        got
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+impl fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faulty")
+    }
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Faulty")
+    }
+}

@@ -1,0 +1,18 @@
+//! The engine from outside: verbs, versions, requests, and stores that do not tell the truth.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    reason = "test code"
+)]
+
+mod broken;
+mod faulty;
+mod help;
+mod outcomes;
+mod requests;
+mod verbs;
