@@ -1,9 +1,9 @@
 //! `TableState` to the bytes of a classic checkpoint, and the hint.
 //!
 //! A checkpoint is what makes opening a table cheap, and later what makes planning cheap: it is
-//! Parquet, so a reader that wants one partition of many can leave row groups unread. That only works
-//! if files that belong together stand together. So adds are ordered by partition and then by the
-//! first column with bounds, from the first checkpoint on:
+//! Parquet, so a reader that wants one partition of many can leave row groups unread. That only
+//! works if files that belong together stand together. So adds are ordered by partition and then by
+//! the first column with bounds, from the first checkpoint on:
 //!
 //! ```text
 //!   row group 0   protocol, metaData, txn.., domainMetadata..   add  day=01, least first ..
@@ -17,8 +17,6 @@
 mod files;
 mod parsed;
 mod small;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -51,15 +49,15 @@ pub struct Checkpoint {
     pub hint: Hint,
 }
 
-/// Rows of one row group: small enough that a selective reader saves something, large enough that the
-/// footer stays small.
+/// Rows of one row group: small enough that a selective reader saves something, large enough that
+/// the footer stays small.
 const ROW_GROUP_ROWS: usize = 100_000;
 
 /// Who wrote the file, in the form that Parquet readers parse.
 const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
 
-/// Renders a classic checkpoint of a wide state: protocol, metadata, transactions, domains, live files
-/// in order, tombstones.
+/// Renders a classic checkpoint of a wide state: protocol, metadata, transactions, domains, live
+/// files in order, tombstones.
 ///
 /// Live files are ordered by partition values, then by the minimum of the first column with bounds,
 /// then by path. Statistics stand as JSON and as struct as the properties say, and
@@ -178,3 +176,6 @@ fn arrow_failed(it: ArrowError) -> Error {
 fn parquet_failed(it: ParquetError) -> Error {
     Error::internal("a checkpoint does not encode").because(it)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! `Draft`: the rules one commit must meet; renders it for a given version.
 //!
-//! A draft has no number. In-commit timestamp and previous transaction depend on the version it lands
-//! at, so its bytes are made anew from draft and base for each attempt, and never patched:
+//! A draft has no number. In-commit timestamp and previous transaction depend on the version it
+//! lands at, so its bytes are made anew from draft and base for each attempt, and never patched:
 //!
 //! ```text
 //!   line 1   {"commitInfo":{ .. "txnId" .. "bodyBytes":n, "bodyCrc32":c .. }}
@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The identity lets us recognise our own commit after an answer was lost, and length and checksum
-//! let any reader of ours notice a file that was cut or damaged. Other engines pass over the fields.
+//! let any reader of ours notice a file that was cut or damaged. Other engines pass over the
+//! fields.
 
 use std::collections::BTreeSet;
 
@@ -84,12 +85,12 @@ pub struct Rendered {
 ///
 /// # Errors
 ///
-/// `invalid-argument` if the draft removes rows of an append-only table, and for a draft that creates
-/// a table without protocol and metadata. `invalid-protocol`, `invalid-metadata`, `invalid-schema`
-/// and `unsupported-protocol` for a new protocol or metadata that this build could not write to
-/// afterwards; the last also for switching on in-commit timestamps in a table that exists.
-/// `internal` for a draft that no verb should make: a path twice, a missing partition value, a
-/// negative size, an intent that hides what the draft does.
+/// `invalid-argument` if the draft removes rows of an append-only table, and for a draft that
+/// creates a table without protocol and metadata. `invalid-protocol`, `invalid-metadata`,
+/// `invalid-schema` and `unsupported-protocol` for a new protocol or metadata that this build could
+/// not write to afterwards; the last also for switching on in-commit timestamps in a table that
+/// exists. `internal` for a draft that no verb should make: a path twice, a missing partition
+/// value, a negative size, an intent that hides what the draft does.
 ///
 /// # Source
 ///
@@ -111,8 +112,9 @@ pub fn check(draft: &Draft, base: Option<(&Head, WritePermit)>) -> Result<()> {
 ///
 /// # Errors
 ///
-/// `internal` if `version` does not follow `base`. `corrupt-log` if the table has in-commit timestamps
-/// and that of `base` is not known. `limit-exceeded` for a commit that our own reader would refuse.
+/// `internal` if `version` does not follow `base`. `corrupt-log` if the table has in-commit
+/// timestamps and that of `base` is not known. `limit-exceeded` for a commit that our own reader
+/// would refuse.
 ///
 /// # Source
 ///
@@ -155,8 +157,8 @@ pub fn render(
 ///
 /// # Errors
 ///
-/// `corrupt-log` if the first line is not JSON, or length or checksum of the body are wrong: then the
-/// file is damaged and neither answer may be given.
+/// `corrupt-log` if the first line is not JSON, or length or checksum of the body are wrong: then
+/// the file is damaged and neither answer may be given.
 ///
 /// # Source
 ///
@@ -241,7 +243,7 @@ fn check_append_only(draft: &Draft, base: Option<&Head>) -> Result<()> {
     let append_only = base.is_some_and(|it| it.properties.append_only);
     match draft.removes.iter().find(|it| it.data_change) {
         Some(it) if append_only => Err(Error::invalid(format!(
-            "the table is append-only (property `delta.appendOnly` is true), but `{}` would be removed",
+            "the table is append-only (`delta.appendOnly` is true), but `{}` would be removed",
             it.path
         ))),
         _ => Ok(()),
@@ -349,8 +351,8 @@ fn check_intent(draft: &Draft) -> Result<()> {
         intent.removes.contains(&(uri::canonical(&it.path).into_owned(), vector))
     });
     let rearranges = !intent.rearranges_only
-        || !draft.adds.iter().map(|it| it.data_change).any(|it| it)
-            && !draft.removes.iter().map(|it| it.data_change).any(|it| it);
+        || !draft.adds.iter().any(|it| it.data_change)
+            && !draft.removes.iter().any(|it| it.data_change);
     let rows = [
         (apps, "the applications it sets"),
         (domains, "the domains it sets"),

@@ -1,11 +1,11 @@
 //! Does a draft still apply after a winner?
 //!
-//! Two writers that start from one version race for the next. The loser need not start over: what it
-//! read and what it writes is an [`Intent`], what the other did is its commit, and most pairs do not
-//! touch each other. All rules stand in one array, in the order that is part of the contract, because
-//! a rule that hides in a branch is a rule that nobody tests. Where the facts are not known (a remove
-//! without partition values, a value that does not parse) the answer is "conflict": a false alarm
-//! costs one retry, a missed one loses rows.
+//! Two writers that start from one version race for the next. The loser need not start over: what
+//! it read and what it writes is an [`Intent`], what the other did is its commit, and most pairs do
+//! not touch each other. All rules stand in one array, in the order that is part of the contract,
+//! because a rule that hides in a branch is a rule that nobody tests. Where the facts are not known
+//! (a remove without partition values, a value that does not parse) the answer is "conflict": a
+//! false alarm costs one retry, a missed one loses rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -40,8 +40,8 @@ pub struct Intent {
     pub metadata: bool,
     /// Does it change the protocol?
     pub protocol: bool,
-    /// Is every file action a mere rearrangement, `dataChange` false? Then the adds of others do not
-    /// matter, whatever it read: the rows stay the same.
+    /// Is every file action a mere rearrangement, `dataChange` false? Then the adds of others do
+    /// not matter, whatever it read: the rows stay the same.
     pub rearranges_only: bool,
 }
 
@@ -138,8 +138,8 @@ pub const FILES_NAMED_MAX: usize = 10;
 
 /// Checks one winner. `Ok`: our change applies on top of it unchanged.
 ///
-/// `base` is the state that the winner was committed on, so that an action which repeats what is there
-/// already counts as no change. Ask once about each winner, in version order.
+/// `base` is the state that the winner was committed on, so that an action which repeats what is
+/// there already counts as no change. Ask once about each winner, in version order.
 ///
 /// # Errors
 ///

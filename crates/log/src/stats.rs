@@ -13,8 +13,6 @@
 mod collect;
 mod columns;
 mod json;
-#[cfg(test)]
-mod tests;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -110,8 +108,8 @@ impl Stats {
         Stats { num_records, columns, tight_bounds }.sound()
     }
 
-    /// The JSON of `add.stats`: `numRecords`, `minValues`, `maxValues`, `nullCount`, and `tightBounds`
-    /// if they are loose. The same statistics give the same text.
+    /// The JSON of `add.stats`: `numRecords`, `minValues`, `maxValues`, `nullCount`, and
+    /// `tightBounds` if they are loose. The same statistics give the same text.
     pub fn to_json(&self) -> String {
         json::print(self)
     }
@@ -121,8 +119,8 @@ impl Stats {
     ///
     /// A maximum of a timestamp was cut to milliseconds and is raised again. A maximum of a float
     /// proves nothing, because NaN is the greatest value and many writers pass over it. Bounds the
-    /// wrong way round prove nothing. Decimals of more digits than a float holds are widened by what
-    /// a writer that goes through floats may have lost.
+    /// wrong way round prove nothing. Decimals of more digits than a float holds are widened by
+    /// what a writer that goes through floats may have lost.
     ///
     /// # Source
     ///
@@ -211,8 +209,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// For the columns that the properties name: the first 32 leaves by default. Partition columns are
-    /// left out and do not count.
+    /// For the columns that the properties name: the first 32 leaves by default. Partition columns
+    /// are left out and do not count.
     pub fn new(
         schema: &Schema,
         partition_columns: &[String],
@@ -243,9 +241,10 @@ impl Collector {
         Ok(())
     }
 
-    /// The statistics so far, cut as the protocol says: text to its prefix, with a tie-breaker after
-    /// the prefix of a maximum; times to milliseconds. A column with a NaN has no bounds, because
-    /// engines do not agree where NaN stands. A bound that is zero is `-0.0` below and `0.0` above.
+    /// The statistics so far, cut as the protocol says: text to its prefix, with a tie-breaker
+    /// after the prefix of a maximum; times to milliseconds. A column with a NaN has no bounds,
+    /// because engines do not agree where NaN stands. A bound that is zero is `-0.0` below and
+    /// `0.0` above.
     ///
     /// # Source
     ///
@@ -259,3 +258,6 @@ impl Collector {
         Stats { num_records: Some(self.rows), columns, tight_bounds: true }
     }
 }
+
+#[cfg(test)]
+mod tests;

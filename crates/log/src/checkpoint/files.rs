@@ -261,8 +261,8 @@ impl Rows {
     }
 }
 
-/// JSON statistics of the live rows of a chunk. Where a checkpoint had only the struct form, they are
-/// printed from it, so that a reader of either form finds them.
+/// JSON statistics of the live rows of a chunk. Where a checkpoint had only the struct form, they
+/// are printed from it, so that a reader of either form finds them.
 fn json_stats(rows: &batch::Adds, live: &RoaringBitmap, state: &TableState) -> Result<StringArray> {
     let json = rows.stats();
     let parsed = rows.stats_parsed();

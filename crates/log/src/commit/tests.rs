@@ -1,3 +1,5 @@
+//! Drafts with one thing wrong each, and what rendering makes of sound ones.
+
 use std::collections::BTreeMap;
 
 use super::*;

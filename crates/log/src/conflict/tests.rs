@@ -1,3 +1,5 @@
+//! Pairs of drafts and winners, as tables.
+
 use serde_json::{Map, json};
 
 use super::*;
@@ -195,8 +197,8 @@ fn messages() {
     assert_eq!(it.files.len(), FILES_NAMED_MAX);
     assert_eq!((it.version, it.retry_helps), (Version::from(7), true));
     let text = it.to_string();
-    let start = "ConcurrentAppendException: version 7 (`WRITE` by `Other/1`) added files where this \
-                 operation had read: `p=us/new-0`, `p=us/new-1`";
+    let start = "ConcurrentAppendException: version 7 (`WRITE` by `Other/1`) added files where \
+                 this operation had read: `p=us/new-0`, `p=us/new-1`";
     assert!(text.starts_with(start), "{text}");
     let end = "`p=us/new-9` and perhaps more; nothing was committed; run the operation again";
     assert!(text.ends_with(end), "{text}");

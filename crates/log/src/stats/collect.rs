@@ -1,8 +1,8 @@
 //! Bounds and null counts of one leaf column, batch by batch.
 //!
 //! This runs over every value that is written, so each type has one plain loop over its buffer, and
-//! what survives a batch is a pair of scalars. Meaning (cuts, tie-breakers, zero signs) is given once,
-//! at the end.
+//! what survives a batch is a pair of scalars. Meaning (cuts, tie-breakers, zero signs) is given
+//! once, at the end.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -209,8 +209,8 @@ fn cut_below(text: &str, characters: usize) -> String {
 }
 
 /// A text of few characters that is not below `text`: itself if it is short, else a prefix and a
-/// tie-breaker above the first character cut. Where nothing is above that character the prefix grows;
-/// past twice the length there is no bound.
+/// tie-breaker above the first character cut. Where nothing is above that character the prefix
+/// grows; past twice the length there is no bound.
 fn cut_above(text: &str, characters: usize) -> Option<String> {
     const ASCII_LAST: char = '\u{7f}';
     let mut rest = text.chars();

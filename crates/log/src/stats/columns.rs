@@ -77,7 +77,8 @@ fn named(schema: &Schema, path: &[String]) -> Option<Leaf> {
     Some(Leaf { names, ..leaf })
 }
 
-/// A void column is in no file and has no place in the order. Depth is bounded by the schema's limit.
+/// A void column is in no file and has no place in the order. Depth is bounded by the schema's
+/// limit.
 fn walk(field: &StructField, parents: &mut Vec<String>, leaves: &mut Vec<Leaf>) {
     parents.push(field.name.clone());
     match &field.data_type {

@@ -55,8 +55,8 @@ impl Reader {
         &self.leaves
     }
 
-    /// Statistics that do not parse, or that say something twice, are unknown as a whole; a value that
-    /// makes no sense for its column is unknown alone.
+    /// Statistics that do not parse, or that say something twice, are unknown as a whole; a value
+    /// that makes no sense for its column is unknown alone.
     pub fn read(&self, text: &str) -> Stats {
         let Some(raw) = self.read_raw(text) else { return Stats::default() };
         let mut columns = BTreeMap::new();
@@ -77,7 +77,8 @@ impl Reader {
         Stats { num_records: raw.num_records, columns, tight_bounds }.sound()
     }
 
-    /// The slices of the wanted leaves, in their order; `None` if the text as a whole makes no sense.
+    /// The slices of the wanted leaves, in their order; `None` if the text as a whole makes no
+    /// sense.
     pub(crate) fn read_raw<'t>(&self, text: &'t str) -> Option<RawStats<'t>> {
         if text.len() > STATS_BYTES_MAX {
             return None;
@@ -461,7 +462,8 @@ pub(super) fn print(stats: &Stats) -> String {
     out
 }
 
-/// One object: the columns that share the first `depth` names. Their order brings equal names together.
+/// One object: the columns that share the first `depth` names. Their order brings equal names
+/// together.
 fn print_level(
     out: &mut String,
     columns: &[(&[String], &ColumnStats)],

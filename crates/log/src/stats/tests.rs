@@ -1,3 +1,5 @@
+//! Statistics: collected, printed, read, and what they prove.
+
 use std::sync::Arc;
 
 use arrow_array::{
@@ -5,7 +7,7 @@ use arrow_array::{
     TimestampMicrosecondArray,
 };
 use arrow_buffer::NullBuffer;
-use arrow_schema::Schema as ArrowSchema;
+use arrow_schema::{DataType, Schema as ArrowSchema};
 use proptest::prelude::*;
 
 use super::*;
@@ -157,13 +159,12 @@ fn columns() {
     let b: ArrayRef = Arc::new(BooleanArray::from(vec![Some(true), None, None, Some(false)]));
     let batch = RecordBatch::try_new(schema.to_arrow(), vec![s, b]).unwrap();
     collector.update(&batch).unwrap();
-    let expected = "{\"numRecords\":4,\"minValues\":{\"s\":{\"x\":1}},\"maxValues\":{\"s\":{\"x\":3}},\
+    let expected = "{\"numRecords\":4,\
+                    \"minValues\":{\"s\":{\"x\":1}},\"maxValues\":{\"s\":{\"x\":3}},\
                     \"nullCount\":{\"b\":2,\"s\":{\"x\":2}}}";
     assert_eq!(collector.finish().to_json(), expected);
     assert!(collector.update(&batch.project(&[1]).unwrap()).is_err());
 }
-
-use arrow_schema::DataType;
 
 /// Statistics of the column `c` of a type, as they prove: `rows lower upper nulls`.
 fn proved(ddl: &str, text: &str) -> String {
@@ -308,7 +309,8 @@ proptest! {
     /// What is printed reads back to the same values, floats to the same bits.
     #[test]
     fn json_round_trips(stats in stats()) {
-        let ddl = "l long, s struct<d: double, t: string, u: struct<m: decimal(38,3)>>, z timestamp";
+        let inner = "d: double, t: string, u: struct<m: decimal(38,3)>";
+        let ddl = &format!("l long, s struct<{inner}>, z timestamp");
         let schema = Schema::parse_ddl(ddl).unwrap();
         let text = stats.to_json();
         let back = Stats::from_json(&text, &schema, None);
@@ -323,14 +325,17 @@ proptest! {
                    micros in prop::collection::vec(any::<i64>(), 1..4)) {
         let schema = Schema::parse_ddl("t string, d double, m timestamp").unwrap();
         let columns: [(&str, ArrayRef, Vec<Value>); 3] = [
-            ("t", Arc::new(StringArray::from(texts.clone())), texts.into_iter().map(Value::String).collect()),
-            ("d", Arc::new(Float64Array::from(doubles.clone())), doubles.into_iter().map(Value::Double).collect()),
+            ("t", Arc::new(StringArray::from(texts.clone())),
+                texts.into_iter().map(Value::String).collect()),
+            ("d", Arc::new(Float64Array::from(doubles.clone())),
+                doubles.into_iter().map(Value::Double).collect()),
             ("m", times(&micros, true), micros.into_iter().map(Value::Timestamp).collect()),
         ];
         for (name, array, values) in columns {
             let schema = Schema::new(vec![schema.field(name).unwrap().clone()]).unwrap();
             let mut collector = Collector::new(&schema, &[], &properties(&[]));
-            collector.update(&RecordBatch::try_new(schema.to_arrow(), vec![array]).unwrap()).unwrap();
+            let batch = RecordBatch::try_new(schema.to_arrow(), vec![array]).unwrap();
+            collector.update(&batch).unwrap();
             let stats = Stats::from_json(&collector.finish().to_json(), &schema, None);
             let (lower, upper) = Stats::bounds(&stats.columns[&[name.to_string()][..]]);
             for value in values {
@@ -360,7 +365,8 @@ proptest! {
 fn struct_form() {
     use crate::schema::Schema;
     let schema = Schema::parse_ddl("a long, s struct<x: int>, b double").unwrap();
-    let text = r#"{"numRecords":3,"minValues":{"a":1,"s":{"x":2}},"maxValues":{"a":4},"nullCount":{"a":1,"s":{"x":0}},"tightBounds":false}"#;
+    let text = r#"{"numRecords":3,"minValues":{"a":1,"s":{"x":2}},"maxValues":{"a":4},
+        "nullCount":{"a":1,"s":{"x":0}},"tightBounds":false}"#;
     let expected = Stats::from_json(text, &schema, None);
     let part = |columns: Vec<(&str, ArrayRef)>| -> ArrayRef {
         let fields = columns
