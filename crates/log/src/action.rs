@@ -482,4 +482,4 @@ impl Metadata {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
