@@ -87,7 +87,8 @@ impl Value {
 
     /// Reads a partition value; `""` is null for every type.
     ///
-    /// Timestamps without zone are read as UTC. Of binary values every character is one byte.
+    /// Timestamps without zone are read as UTC. Of binary values every character is one byte, or
+    /// the text is UTF-8 if a character does not fit.
     ///
     /// # Errors
     ///
@@ -98,7 +99,7 @@ impl Value {
             return Ok(None);
         }
         let value = match of {
-            PrimitiveType::Binary => text::bytes_of_chars(text).map(Value::Binary),
+            PrimitiveType::Binary => Some(Value::Binary(text::bytes_of_chars(text))),
             _ => text::read(text, of),
         };
         value.map(Some).ok_or_else(|| no_value(Code::InvalidPartitionValue, text, of))
