@@ -32,8 +32,8 @@ pub(super) fn read(text: &str, of: PrimitiveType) -> Option<Value> {
     Some(value)
 }
 
-/// Every character is one byte, as the protocol says. Where one is above 255 the writer meant UTF-8,
-/// as the reference implementation does.
+/// Every character is one byte, as the protocol says. Where one is above 255 the writer meant
+/// UTF-8, as the reference implementation does.
 pub(super) fn bytes_of_chars(text: &str) -> Vec<u8> {
     let bytes: Option<Vec<u8>> = text.chars().map(|it| u8::try_from(it).ok()).collect();
     bytes.unwrap_or_else(|| text.as_bytes().to_vec())
