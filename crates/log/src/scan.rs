@@ -202,9 +202,9 @@ impl ScanPlan {
     pub fn considered(&self) -> u64 {
         self.considered
     }
-    /// How many distinct partitions the table has, and how many are read.
+    /// How many distinct partitions the table has, and how many of them are read.
     pub fn partitions(&self) -> (u64, u64) {
-        (self.partitions_read, self.partitions_considered)
+        (self.partitions_considered, self.partitions_read)
     }
     /// Shape of the batches a read yields.
     pub fn schema(&self) -> &SchemaRef {

@@ -49,7 +49,7 @@ pub struct Side {
 }
 
 /// Most polls of one run; more is a loop that never ends.
-const STEPS_MAX: u64 = 2_000_000;
+const STEPS_MAX: u64 = 200_000;
 
 impl World {
     /// A world that takes its course from `choices`.
@@ -98,7 +98,7 @@ impl World {
     /// Waits in virtual time.
     pub fn sleep(self: &Arc<World>, duration: Duration) -> BoxFuture<'static, ()> {
         let due = self.state().now + duration;
-        Box::pin(Sleep { world: Arc::clone(self), due })
+        Box::pin(Sleep { world: Arc::clone(self), due, timer: None })
     }
 
     /// Runs until no task is left.
@@ -173,20 +173,33 @@ impl Wake for Wakes {
 struct Sleep {
     world: Arc<World>,
     due: Duration,
+    timer: Option<u64>,
 }
 
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.world.state();
-        if self.due <= state.now {
+    fn poll(mut self: Pin<&mut Sleep>, context: &mut Context<'_>) -> Poll<()> {
+        let Sleep { world, due, timer } = &mut *self;
+        let mut state = world.state();
+        if *due <= state.now {
             return Poll::Ready(());
         }
-        let number = state.next_timer;
-        state.next_timer += 1;
-        state.timers.insert((self.due, number), context.waker().clone());
+        let number = *timer.get_or_insert_with(|| {
+            state.next_timer += 1;
+            state.next_timer
+        });
+        state.timers.insert((*due, number), context.waker().clone());
         Poll::Pending
+    }
+}
+
+/// A wait that nobody awaits any more must not hold up the end of the world.
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if let Some(number) = self.timer {
+            self.world.state().timers.remove(&(self.due, number));
+        }
     }
 }
 
