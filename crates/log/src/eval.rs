@@ -33,7 +33,7 @@ mod arithmetic;
 mod cast;
 mod compare;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Evaluates a bound expression; the batch has the Arrow shape of (a projection of) `schema`.
 ///
