@@ -78,7 +78,8 @@ fn check(row: &[(&str, Value)], text: &str, expected: &str) {
 /// Null is unknown, and known results survive it.
 #[test]
 fn three_values() {
-    let row = [("l", Value::Long(1)), ("s", Value::String("a_b".into())), ("g", Value::Boolean(false))];
+    let row =
+        [("l", Value::Long(1)), ("s", Value::String("a_b".into())), ("g", Value::Boolean(false))];
     let rows = [
         ("l = 1 and b = 1", "NULL"),
         ("l = 2 and b = 1", "false"),
@@ -207,10 +208,16 @@ fn arithmetic() {
         ("d % 1", "0.50"),
         ("d + x", "2e0"),
         ("-d", "-1.50"),
-        ("l + p", "invalid-expression: cannot compute `l` (long) + `p` (string): no type for the result"),
+        (
+            "l + p",
+            "invalid-expression: cannot compute `l` (long) + `p` (string): no type for the result",
+        ),
         ("l + null", "NULL"),
         ("null / q", "NULL"),
-        ("9223372036854775807 + l", "invalid-data: cannot compute `9223372036854775807 + l`: a result does not fit its type"),
+        (
+            "9223372036854775807 + l",
+            "invalid-data: cannot compute `9223372036854775807 + l`: a result does not fit its type",
+        ),
         ("l / q", "invalid-data: cannot compute `l / q`: division by zero"),
         ("l % q", "invalid-data: cannot compute `l % q`: division by zero"),
         ("x / 0.0", "invalid-data: cannot compute `x / 0e0`: division by zero"),
@@ -280,7 +287,9 @@ fn nested_fields() {
     let nulls = NullBuffer::from(vec![true, false]);
     let column = StructArray::new(parts.clone(), vec![values], Some(nulls));
     let batch = RecordBatch::try_new(arrow, vec![std::sync::Arc::new(column)]).unwrap();
-    for (text, expected) in [("N.V = 7", [true, false]), ("n.v is null", [false, true]), ("n is null", [false, true])] {
+    for (text, expected) in
+        [("N.V = 7", [true, false]), ("n.v is null", [false, true]), ("n is null", [false, true])]
+    {
         let expr = text.parse::<Expr>().unwrap().bind_filter(&schema).unwrap();
         let rows = matches(&expr, &schema, &batch).unwrap();
         assert_eq!(rows.values().iter().collect::<Vec<_>>(), expected, "{text}");
@@ -293,7 +302,16 @@ fn value(of: PrimitiveType) -> BoxedStrategy<Value> {
     let long = prop_oneof![-3..4i64, select(vec![i64::MIN, i64::MAX, 1 << 53, (1 << 53) + 1])];
     let double = prop_oneof![
         (-3..4i8).prop_map(f64::from),
-        select(vec![0.1, -0.0, f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 9.1e15, 1e300]),
+        select(vec![
+            0.1,
+            -0.0,
+            f64::NAN,
+            -f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            9.1e15,
+            1e300
+        ]),
     ];
     let text = prop_oneof![
         "[ab]{0,3}",
@@ -433,9 +451,8 @@ fn model(expr: &Expr, schema: &Schema, row: &Row) -> Option<bool> {
             it => model(it, schema, row).is_none(),
         }),
         Expr::In(it, list) => {
-            let equal = |item: &Expr| {
-                Expr::Compare(CompareOp::Eq, it.clone(), Box::new(item.clone()))
-            };
+            let equal =
+                |item: &Expr| Expr::Compare(CompareOp::Eq, it.clone(), Box::new(item.clone()));
             model(&Expr::Or(list.iter().map(equal).collect()), schema, row)
         }
         Expr::Like { expr, pattern, escape } => match operand(expr)? {

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::Skipper;
 use crate::error::Code;
-use crate::eval::tests::{Row, batch, filter, rows, schema};
 use crate::eval;
+use crate::eval::tests::{Row, batch, filter, rows, schema};
 use crate::expr::Expr;
 use crate::property::Properties;
 use crate::stats::{Collector, Stats};
