@@ -15,6 +15,7 @@
 mod ahead;
 mod logical;
 mod pages;
+mod prune;
 mod reader;
 mod sparse;
 mod thrift;

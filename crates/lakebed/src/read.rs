@@ -297,3 +297,6 @@ impl futures::Stream for Limited {
         Poll::Ready(Some(Ok(batch.slice(0, rows))))
     }
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -13,24 +13,25 @@
 //! largest is finished early: its partition gets one more file, which is worse for readers and
 //! better than failing.
 
+mod input;
 mod split;
 mod void;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::{ArrowError, Fields, Schema as ArrowSchema, SchemaRef};
+use arrow_schema::{ArrowError, Schema as ArrowSchema, SchemaRef};
 use bytes::Bytes;
 use futures::future::{join, join_all};
 use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use lakebed_log::action::Add;
 use lakebed_log::error::{Error, Result};
 use lakebed_log::property::Properties;
-use lakebed_log::schema::{self, ArrowOptions, Schema};
+use lakebed_log::schema::{ArrowOptions, Schema};
 use lakebed_log::stats::Collector;
 use lakebed_log::uri;
 
@@ -38,12 +39,9 @@ use crate::codec::{FileOptions, FileWriter};
 use crate::env::{BoxFuture, Env};
 use crate::op::Op;
 use crate::store::{Store, Upload};
+use input::{Input, batch_bytes, is_empty};
 use split::{PartitionValues, Parts, Splitter};
 
-/// Input is taken in steps of about this many bytes.
-const STEP_BYTES: usize = 8 << 20;
-/// Input is taken in steps of at most this many rows, and small batches are gathered to half of it.
-const STEP_ROWS: usize = 1 << 17;
 /// A partition opens a file when it has this many bytes waiting.
 const OPEN_BYTES: usize = 1 << 20;
 /// Most files open at once.
@@ -168,8 +166,9 @@ impl Default for Layout {
 ///
 /// # Errors
 ///
-/// `schema-mismatch` and `invalid-data` as [`schema::conform`] says; `invalid-data` for a partition
-/// column that is not null and has no value; `invalid-argument` for an unknown compression; what
+/// `schema-mismatch` and `invalid-data` as [`conform`](lakebed_log::schema::conform) says; `invalid-data` for a partition
+/// column that is not null and has no value; `unsupported-data` for void where a file cannot leave it
+/// out; `invalid-argument` for an unknown compression; what
 /// the input itself says; what the store says. On any error the files written so far are removed,
 /// as far as the store allows.
 #[allow(clippy::too_many_arguments, reason = "all of a table and of the wish, no more")]
@@ -192,18 +191,10 @@ pub async fn write(
     let _permit = env.budget().acquire(memory).await?;
 
     let table = Arc::new(schema.clone());
-    let arrow = schema.to_arrow();
-    let mut kept = Vec::new();
-    let mut fields = Vec::new();
-    for (at, field) in arrow.fields().iter().enumerate() {
-        if !partition_columns.contains(field.name())
-            && let Some(field) = void::physical(field)
-        {
-            kept.push(at);
-            fields.push(field);
-        }
-    }
-    let file_schema = Arc::new(ArrowSchema::new(Fields::from(fields)));
+    let (kept, file_schema) = match void::physical(&schema.to_arrow(), partition_columns) {
+        Ok(physical) => physical,
+        Err(err) => return if is_empty(env, data).await? { Ok(Vec::new()) } else { Err(err) },
+    };
     let splitter = Splitter::new(schema, partition_columns, kept, Arc::clone(&file_schema))?;
 
     let options = options(layout, memory);
@@ -221,16 +212,7 @@ pub async fn write(
         target,
         memory,
     };
-    let step = usize::try_from(target).unwrap_or(STEP_BYTES).clamp(1 << 16, STEP_BYTES);
-    let input = Input {
-        env: env.clone(),
-        rows: Some(data.rows),
-        carry: VecDeque::new(),
-        splitter: Some(splitter),
-        table,
-        arrow: layout.arrow,
-        step,
-    };
+    let input = Input::new(env, data, table, layout.arrow, splitter, target);
     let mut files = Files::new(Arc::new(context));
     match files.run(input).await {
         Ok(()) => Ok(files.done.into_values().collect()),
@@ -257,97 +239,6 @@ fn target(layout: &Layout, properties: &Properties) -> u64 {
         Some(bytes) if layout.target_file_bytes == default => bytes,
         _ => layout.target_file_bytes,
     }
-}
-
-/// The input, one step at a time, cast to the table's shape and split by partition.
-struct Input {
-    env: Env,
-    /// Gone at the end.
-    rows: Option<Rows>,
-    /// The rest of a batch larger than a step.
-    carry: VecDeque<RecordBatch>,
-    /// Gone while a job has it.
-    splitter: Option<Splitter>,
-    table: Arc<Schema>,
-    arrow: ArrowOptions,
-    step: usize,
-}
-
-impl Input {
-    async fn next(&mut self) -> Result<Option<Parts>> {
-        let mut splitter =
-            self.splitter.take().ok_or_else(|| Error::internal("the input failed before"))?;
-        let mut raw = Vec::new();
-        let mut room = (self.step, STEP_ROWS / 2);
-        while 0 < room.0 && 0 < room.1 {
-            let Some(batch) = self.pull().await? else { break };
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            room.0 = room.0.saturating_sub(batch_bytes(&batch));
-            room.1 = room.1.saturating_sub(batch.num_rows());
-            raw.push(batch);
-        }
-        if raw.is_empty() {
-            return Ok(None);
-        }
-        let (table, arrow) = (Arc::clone(&self.table), self.arrow);
-        let (splitter, parts) = self
-            .env
-            .compute(move || {
-                let conform = |it| schema::conform(it, &table, arrow);
-                let batches = raw.iter().map(conform).collect::<Result<Vec<_>>>()?;
-                let parts = splitter.split(&batches)?;
-                Ok((splitter, parts))
-            })
-            .await?;
-        self.splitter = Some(splitter);
-        Ok(Some(parts))
-    }
-
-    /// The next batch no larger than a step.
-    async fn pull(&mut self) -> Result<Option<RecordBatch>> {
-        if let Some(batch) = self.carry.pop_front() {
-            return Ok(Some(batch));
-        }
-        let batch = match self.rows.take() {
-            None => return Ok(None),
-            Some(Rows::Stream(mut stream)) => {
-                let next = stream.next().await;
-                self.rows = Some(Rows::Stream(stream));
-                next.transpose()?
-            }
-            Some(Rows::Reader(mut reader)) => {
-                let (reader, next) = self
-                    .env
-                    .compute(move || {
-                        let next = reader.next();
-                        Ok((reader, next))
-                    })
-                    .await?;
-                self.rows = Some(Rows::Reader(reader));
-                next.transpose().map_err(input)?
-            }
-        };
-        let Some(batch) = batch else {
-            self.rows = None;
-            return Ok(None);
-        };
-        let steps = batch_bytes(&batch).div_ceil(self.step).max(1);
-        let len = batch.num_rows().div_ceil(steps).clamp(1, STEP_ROWS);
-        if batch.num_rows() <= len {
-            return Ok(Some(batch));
-        }
-        let starts = (0..batch.num_rows()).step_by(len);
-        self.carry.extend(starts.map(|it| batch.slice(it, len.min(batch.num_rows() - it))));
-        Ok(self.carry.pop_front())
-    }
-}
-
-/// Bytes of the rows of a batch, not of the buffers that they are cut from.
-fn batch_bytes(batch: &RecordBatch) -> usize {
-    let size = |it: &arrow_array::ArrayRef| it.to_data().get_slice_memory_size().unwrap_or(0);
-    batch.columns().iter().map(size).sum()
 }
 
 /// What every file of a write shares.
@@ -702,3 +593,6 @@ impl Open {
         })
     }
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -14,22 +14,17 @@
 //! compute threads. A batch has so many rows that it stays within a bound of bytes, and text that
 //! turns out longer than its pages is cut into more batches.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, RecordBatch, RecordBatchOptions, RecordBatchReader};
+use arrow_array::{RecordBatch, RecordBatchOptions, RecordBatchReader};
 use arrow_schema::SchemaRef;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::limits;
-use lakebed_log::schema::Schema;
-use lakebed_log::skip::Skipper;
-use lakebed_log::stats::{ColumnStats, Stats};
-use lakebed_log::value::Value;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
@@ -40,6 +35,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMe
 
 use super::ahead::Ahead;
 use super::logical::{self, Choice};
+use super::prune::Pruner;
 use super::sparse::Sparse;
 use super::{Source, Turn, thrift};
 use crate::budget::Permit;
@@ -349,116 +345,6 @@ fn held_bytes(group: &RowGroupMetaData, leaves: &[usize]) -> u64 {
         fetched.saturating_add(pages.min(2 * PAGE_BYTES))
     });
     bytes.fold(0, u64::saturating_add)
-}
-
-/// Judges row groups by the statistics in the footer.
-struct Pruner<'a> {
-    skipper: Skipper,
-    columns: Vec<(&'a str, StatisticsConverter<'a>, usize, usize)>,
-    schema: &'a Schema,
-    table: &'a SchemaRef,
-}
-
-impl<'a> Pruner<'a> {
-    /// `None` if the filter has no use for statistics of these columns.
-    fn new(
-        source: &'a Source,
-        inferred: &'a ArrowReaderMetadata,
-        table: &'a SchemaRef,
-    ) -> Option<Pruner<'a>> {
-        let skipper = Skipper::new(source.filter.as_ref()?, &source.schema, &[]);
-        let wanted = skipper.stats_columns().to_vec();
-        let column = |field: &'a lakebed_log::schema::StructField| {
-            let name = field.name.as_str();
-            let converter =
-                StatisticsConverter::try_new(name, inferred.schema(), inferred.parquet_schema());
-            let converter = converter.ok()?;
-            let leaf = converter.parquet_column_index()?;
-            let at = table.index_of(name).ok()?;
-            Some((name, converter, leaf, at))
-        };
-        let fields = source.schema.fields().iter();
-        let fields =
-            fields.filter(|it| wanted.iter().any(|path| path.as_slice() == [it.name.as_str()]));
-        let columns: Vec<_> = fields.filter_map(column).collect();
-        if columns.is_empty() {
-            return None;
-        }
-        Some(Pruner { skipper, columns, schema: &source.schema, table })
-    }
-
-    /// Do the statistics of the row group prove that no row can match?
-    fn skips(&self, group: &RowGroupMetaData) -> bool {
-        let mut stats = Stats {
-            num_records: u64::try_from(group.num_rows()).ok(),
-            tight_bounds: true,
-            ..Stats::default()
-        };
-        for (name, converter, leaf, at) in &self.columns {
-            if let Some(column) = self.column(group, converter, *leaf, *at) {
-                stats.columns.insert(vec![(*name).to_string()], column);
-            }
-        }
-        self.skipper.skips(&BTreeMap::new(), &stats)
-    }
-
-    fn column(
-        &self,
-        group: &RowGroupMetaData,
-        converter: &StatisticsConverter<'a>,
-        leaf: usize,
-        at: usize,
-    ) -> Option<ColumnStats> {
-        let statistics = group.columns().get(leaf)?.statistics()?;
-        let field = self.table.fields().get(at)?;
-        let null_count = statistics.null_count_opt();
-        // Old writers ordered bytes as signed, and decimals are bytes to them.
-        let ordered = !statistics.is_min_max_deprecated()
-            || self.schema.field(field.name()).is_some_and(|it| is_whole_number(&it.data_type));
-        if !ordered {
-            return Some(ColumnStats { null_count, ..ColumnStats::default() });
-        }
-        let bound = |array: Result<arrow_array::ArrayRef, ParquetError>| {
-            let array = array.ok()?;
-            let columns = arrow_schema::Schema::new(vec![arrow_schema::Field::new(
-                field.name(),
-                array.data_type().clone(),
-                true,
-            )]);
-            let batch = RecordBatch::try_new(Arc::new(columns), vec![array]).ok()?;
-            let nullable = field.as_ref().clone().with_nullable(true);
-            let shape = Arc::new(arrow_schema::Schema::new(vec![nullable]));
-            let batch = logical::convert(&batch, &[Some(0)], &shape).ok()?;
-            Value::from_array(batch.columns().first()?.as_ref(), 0).ok().flatten()
-        };
-        let min = bound(converter.row_group_mins([group])).filter(|it| !is_nan(it));
-        let max = bound(converter.row_group_maxes([group])).filter(|it| !is_nan(it));
-        Some(ColumnStats { min, max, null_count })
-    }
-}
-
-fn is_whole_number(of: &lakebed_log::schema::DataType) -> bool {
-    use lakebed_log::schema::{DataType, PrimitiveType};
-    matches!(
-        of,
-        DataType::Primitive(
-            PrimitiveType::Byte
-                | PrimitiveType::Short
-                | PrimitiveType::Integer
-                | PrimitiveType::Long
-                | PrimitiveType::Date
-                | PrimitiveType::Timestamp
-                | PrimitiveType::TimestampNtz
-        )
-    )
-}
-
-fn is_nan(value: &Value) -> bool {
-    match value {
-        Value::Float(it) => it.is_nan(),
-        Value::Double(it) => it.is_nan(),
-        _ => false,
-    }
 }
 
 /// Batches of one row group.

@@ -181,7 +181,7 @@ fn everything() -> (&'static str, RecordBatch) {
 /// Every type comes back as it went in, in every compression, whether the rows are one batch or
 /// cut into row groups of two rows.
 ///
-/// spec: FILE-1
+/// spec: DATA-1
 #[test]
 fn rows_come_back() {
     let (ddl, batch) = everything();
@@ -243,6 +243,8 @@ fn bytes_are_deterministic() {
 }
 
 /// Any flipped bit in a file of ours is an error or leaves the rows as they were.
+///
+/// spec: DATA-12
 #[test]
 fn flipped_bits_are_found() {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..500));
@@ -257,19 +259,22 @@ fn flipped_bits_are_found() {
     let footer = bytes.len()
         - 8
         - u32::from_le_bytes(bytes[bytes.len() - 8..][..4].try_into().unwrap()) as usize;
+    let mut found = 0;
     for at in (4..footer).step_by(7) {
         let mut flipped = bytes.to_vec();
         flipped[at] ^= 1 << (at % 8);
-        if let Ok(rows) = Case::new(ddl, flipped).read() {
-            assert_eq!(rows, good, "byte {at}");
+        match Case::new(ddl, flipped).read() {
+            Ok(rows) => assert_eq!(rows, good, "byte {at}"),
+            Err(_) => found += 1,
         }
     }
+    assert!(footer / 10 < found, "{found} of {footer}");
 }
 
 /// What a file lacks is null, what it has beyond the table is not read, names match without case
 /// when they have to, and void is null.
 ///
-/// spec: FILE-2
+/// spec: DATA-4, DATA-6
 #[test]
 fn columns_match_by_name() {
     let one = |name: &'static str| (name, Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef);
@@ -299,7 +304,7 @@ fn columns_match_by_name() {
 
 /// Types that widen without loss do, and every other is an error that names the column.
 ///
-/// spec: FILE-3
+/// spec: DATA-7, DATA-8, DATA-10
 #[test]
 fn types_convert_or_fail() {
     let micros = |values: Vec<i64>| TimestampMicrosecondArray::from(values);
@@ -401,7 +406,7 @@ fn nested_columns_match() {
 /// Old writers keep timestamps in 96 bits. The last moment of the year 9999 does not fit 64 bits of
 /// nanoseconds and must come out right.
 ///
-/// spec: FILE-4
+/// spec: DATA-8
 #[test]
 fn old_timestamps_are_read() {
     use parquet::data_type::{Int96, Int96Type};
@@ -433,7 +438,7 @@ fn old_timestamps_are_read() {
 
 /// A null where the table has none is an error, never a null.
 ///
-/// spec: FILE-5
+/// spec: DATA-9
 #[test]
 fn null_in_a_column_that_is_not_null() {
     let bytes = foreign(vec![("a", Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef)]);
@@ -454,6 +459,8 @@ fn rows_without_columns() {
 }
 
 /// Row groups whose statistics rule them out are not read, and no other is left out.
+///
+/// spec: DATA-14
 #[test]
 fn row_groups_are_pruned() {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100));
@@ -480,7 +487,7 @@ fn row_groups_are_pruned() {
 
 /// Files that are not what they claim: each is an error of its kind, and none ends the process.
 ///
-/// spec: FILE-6
+/// spec: DATA-11, DATA-13
 #[test]
 fn hostile_files_are_refused() {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
@@ -550,5 +557,8 @@ fn memory_comes_from_the_budget() {
     block_on(rows.next()).unwrap().unwrap();
     assert!(0 < enough.env.budget().used());
     drop(rows);
-    assert_eq!(enough.env.budget().used(), 0);
+    // A job under way keeps its memory to its end.
+    while 0 < enough.env.budget().used() {
+        block_on(enough.env.sleep(std::time::Duration::from_millis(1)));
+    }
 }

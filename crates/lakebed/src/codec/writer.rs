@@ -276,12 +276,6 @@ impl Encoder {
             Error::new(Code::UnsupportedData, "the columns cannot be stored as Parquet")
                 .because(err)
         };
-        if schema.fields().is_empty() {
-            return Err(Error::new(
-                Code::UnsupportedData,
-                "a data file needs at least one column that is neither void nor a partition column",
-            ));
-        }
         let converted = ArrowSchemaConverter::new()
             .with_coerce_types(true)
             .schema_root("schema")

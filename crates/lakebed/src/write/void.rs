@@ -7,31 +7,62 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, ListArray, MapArray, StructArray};
-use arrow_schema::{DataType, Field, FieldRef, Fields};
-use lakebed_log::error::{Error, Result};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use lakebed_log::error::{Code, Error, Result};
 
-/// The field as it goes into a file; `None` if nothing of it does.
-pub(super) fn physical(field: &FieldRef) -> Option<FieldRef> {
-    let data_type = match field.data_type() {
-        DataType::Null => return None,
-        DataType::Struct(fields) => {
-            let kept: Fields = fields.iter().filter_map(physical).collect();
-            if kept.is_empty() {
-                return None;
-            }
-            DataType::Struct(kept)
+/// The columns of `table` that go into its files, each with its place there.
+///
+/// # Errors
+///
+/// `unsupported-data` if there is none, for a struct of nothing but void, and for void inside a
+/// list or map: the length of the list would have nowhere to be.
+pub(super) fn physical(
+    table: &Schema,
+    partition_columns: &[String],
+) -> Result<(Vec<usize>, SchemaRef)> {
+    let (mut kept, mut fields) = (Vec::new(), Vec::new());
+    for (at, field) in table.fields().iter().enumerate() {
+        let void = *field.data_type() == DataType::Null;
+        if !void && !partition_columns.contains(field.name()) {
+            kept.push(at);
+            fields.push(without_void(field, field.name())?);
         }
-        DataType::List(element) => DataType::List(physical(element)?),
-        DataType::Map(entries, sorted) => {
-            let kept = physical(entries)?;
-            match kept.data_type() {
-                DataType::Struct(fields) if fields.len() == 2 => DataType::Map(kept, *sorted),
-                _ => return None,
+    }
+    if kept.is_empty() {
+        let what = "a data file needs a column that is neither void nor a partition column";
+        return Err(Error::new(Code::UnsupportedData, what));
+    }
+    Ok((kept, Arc::new(Schema::new(fields))))
+}
+
+fn without_void(field: &FieldRef, path: &str) -> Result<FieldRef> {
+    let refuse = |what: &str| {
+        let what = format!("column `{path}` is {what}, which a data file cannot hold");
+        Err(Error::new(Code::UnsupportedData, what))
+    };
+    let inside = |it: &FieldRef| without_void(it, &format!("{path}.{}", it.name()));
+    let data_type = match field.data_type() {
+        DataType::Null => return refuse("void inside a list or map"),
+        DataType::Struct(fields) => {
+            let kept = fields.iter().filter(|it| *it.data_type() != DataType::Null);
+            let kept = kept.map(inside).collect::<Result<Vec<_>>>()?;
+            if kept.is_empty() {
+                return refuse("a struct of nothing but void");
             }
+            DataType::Struct(kept.into())
+        }
+        DataType::List(element) => DataType::List(inside(element)?),
+        DataType::Map(entries, sorted) => {
+            let DataType::Struct(fields) = entries.data_type() else {
+                return refuse("a map without entries");
+            };
+            let fields = fields.iter().map(inside).collect::<Result<Vec<_>>>()?;
+            let entries = Field::clone(entries).with_data_type(DataType::Struct(fields.into()));
+            DataType::Map(Arc::new(entries), *sorted)
         }
         other => other.clone(),
     };
-    Some(Arc::new(Field::clone(field).with_data_type(data_type)))
+    Ok(Arc::new(Field::clone(field).with_data_type(data_type)))
 }
 
 /// The array in the shape that [`physical`] gave its type.
