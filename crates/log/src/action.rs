@@ -12,6 +12,7 @@
 mod decode;
 mod encode;
 mod json;
+mod rows;
 
 use std::collections::BTreeMap;
 
@@ -22,9 +23,9 @@ use crate::error::{Code, Error, Result};
 use crate::feature::{FeatureKind, TableFeature};
 use crate::schema::{DataType, Schema};
 
-pub(crate) use decode::{AddRow, Entries, RemoveRow, Row, VectorRow, Wanted};
-pub(crate) use decode::{invalid, line};
+pub(crate) use decode::{Row, Wanted, invalid, line};
 pub(crate) use json::{Parser, short};
+pub(crate) use rows::{AddRow, Entries, RemoveRow, VectorRow};
 
 /// A map of strings whose values may be null.
 pub type NullableMap = BTreeMap<String, Option<String>>;

@@ -4,18 +4,17 @@
 //! and they go on into columns; the rest are few and come out as the structs that they are.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::action::json::{Kind, Parser, short};
+use crate::action::rows::{AddRow, Entries, RemoveRow, VectorRow, owned};
 use crate::action::{
-    Action, Add, AddCdc, CheckpointMetadata, CommitInfo, DeletionVector, DomainMetadata, Metadata,
-    Protocol, Remove, SetTransaction, Sidecar,
+    Action, AddCdc, CheckpointMetadata, CommitInfo, DomainMetadata, Metadata, Protocol,
+    SetTransaction, Sidecar,
 };
 use crate::error::{Code, Error, Result};
 use crate::feature::TableFeature;
 use crate::limits::STATS_BYTES_MAX;
-
-/// The entries of a map of strings, in their order.
-pub(crate) type Entries<'a> = Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>;
 
 /// What of file actions to hand out; all of a line is checked in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,46 +36,6 @@ pub(crate) enum Row<'a> {
     Other(Option<Box<Action>>),
     /// A file action that was not wanted.
     Unwanted,
-}
-
-/// An `add` that borrows its text.
-#[derive(Debug)]
-pub(crate) struct AddRow<'a> {
-    pub(crate) path: Cow<'a, str>,
-    pub(crate) partition_values: Entries<'a>,
-    pub(crate) size: i64,
-    pub(crate) modification_time: i64,
-    pub(crate) data_change: bool,
-    pub(crate) stats: Option<Cow<'a, str>>,
-    pub(crate) tags: Option<Entries<'a>>,
-    pub(crate) deletion_vector: Option<VectorRow<'a>>,
-    pub(crate) base_row_id: Option<i64>,
-    pub(crate) default_row_commit_version: Option<i64>,
-    pub(crate) clustering_provider: Option<Cow<'a, str>>,
-}
-
-/// A `remove` that borrows its text.
-#[derive(Debug)]
-pub(crate) struct RemoveRow<'a> {
-    pub(crate) path: Cow<'a, str>,
-    pub(crate) deletion_timestamp: Option<i64>,
-    pub(crate) data_change: bool,
-    pub(crate) extended_file_metadata: Option<bool>,
-    pub(crate) partition_values: Option<Entries<'a>>,
-    pub(crate) size: Option<i64>,
-    pub(crate) deletion_vector: Option<VectorRow<'a>>,
-    pub(crate) base_row_id: Option<i64>,
-    pub(crate) default_row_commit_version: Option<i64>,
-}
-
-/// A deletion vector that borrows its text.
-#[derive(Debug)]
-pub(crate) struct VectorRow<'a> {
-    pub(crate) storage_type: Cow<'a, str>,
-    pub(crate) path_or_inline_dv: Cow<'a, str>,
-    pub(crate) offset: Option<i32>,
-    pub(crate) size_in_bytes: i32,
-    pub(crate) cardinality: i64,
 }
 
 /// Reads the object that a line holds, up to its closing bracket.
@@ -240,20 +199,6 @@ fn vector<'a>(parser: &mut Parser<'a>) -> Result<Option<VectorRow<'a>>> {
     };
     vector.check()?;
     Ok(Some(vector))
-}
-
-impl VectorRow<'_> {
-    /// The rules that a descriptor meets by itself.
-    pub(crate) fn check(&self) -> Result<()> {
-        if !matches!(self.storage_type.as_ref(), "u" | "i" | "p") {
-            let shown = short(&self.storage_type);
-            let what = format!("`deletionVector.storageType` is `{shown}`, not `u`, `i` or `p`");
-            return Err(invalid(what));
-        }
-        not_negative(self.offset.unwrap_or_default().into(), "deletionVector.offset")?;
-        not_negative(self.size_in_bytes.into(), "deletionVector.sizeInBytes")?;
-        not_negative(self.cardinality, "deletionVector.cardinality").map(drop)
-    }
 }
 
 fn cdc(parser: &mut Parser<'_>) -> Result<AddCdc> {
@@ -582,7 +527,7 @@ fn wrong(parser: &mut Parser<'_>, name: &str, wanted: &str) -> Error {
     }
 }
 
-pub(crate) fn required<T>(value: Option<T>, name: &str) -> Result<T> {
+fn required<T>(value: Option<T>, name: &str) -> Result<T> {
     value.ok_or_else(|| invalid(format!("`{name}` is missing")))
 }
 
@@ -593,24 +538,15 @@ fn not_empty<'a>(text: Cow<'a, str>, name: &str) -> Result<Cow<'a, str>> {
     Ok(text)
 }
 
-fn not_negative(number: i64, name: &str) -> Result<i64> {
+pub(crate) fn not_negative(number: i64, name: &str) -> Result<i64> {
     if number < 0 {
         return Err(invalid(format!("`{name}` is {number}, which is negative")));
     }
     Ok(number)
 }
 
-/// A map whose values may be null.
-pub(crate) fn owned(entries: Entries<'_>) -> crate::action::NullableMap {
-    let owned = entries.into_iter();
-    owned.map(|(key, value)| (key.into_owned(), value.map(Cow::into_owned))).collect()
-}
-
 /// A map whose values may not be null.
-pub(crate) fn not_null(
-    entries: Entries<'_>,
-    name: &str,
-) -> Result<std::collections::BTreeMap<String, String>> {
+fn not_null(entries: Entries<'_>, name: &str) -> Result<BTreeMap<String, String>> {
     let pair = |(key, value): (Cow<'_, str>, Option<Cow<'_, str>>)| match value {
         Some(value) => Ok((key.into_owned(), value.into_owned())),
         None => Err(invalid(format!("`{name}` has a null at key `{}`", short(&key)))),
@@ -619,56 +555,10 @@ pub(crate) fn not_null(
 }
 
 /// The same error under the code of the action that it is about.
-pub(crate) fn recode(error: Error, code: Code) -> Error {
+fn recode(error: Error, code: Code) -> Error {
     if error.code() == Code::InvalidAction { Error::new(code, error.message()) } else { error }
 }
 
 pub(crate) fn invalid(what: impl Into<String>) -> Error {
     Error::new(Code::InvalidAction, what)
-}
-
-impl From<AddRow<'_>> for Add {
-    fn from(row: AddRow<'_>) -> Add {
-        Add {
-            path: row.path.into_owned(),
-            partition_values: owned(row.partition_values),
-            size: row.size,
-            modification_time: row.modification_time,
-            data_change: row.data_change,
-            stats: row.stats.map(Cow::into_owned),
-            tags: row.tags.map(owned),
-            deletion_vector: row.deletion_vector.map(DeletionVector::from),
-            base_row_id: row.base_row_id,
-            default_row_commit_version: row.default_row_commit_version,
-            clustering_provider: row.clustering_provider.map(Cow::into_owned),
-        }
-    }
-}
-
-impl From<RemoveRow<'_>> for Remove {
-    fn from(row: RemoveRow<'_>) -> Remove {
-        Remove {
-            path: row.path.into_owned(),
-            deletion_timestamp: row.deletion_timestamp,
-            data_change: row.data_change,
-            extended_file_metadata: row.extended_file_metadata,
-            partition_values: row.partition_values.map(owned),
-            size: row.size,
-            deletion_vector: row.deletion_vector.map(DeletionVector::from),
-            base_row_id: row.base_row_id,
-            default_row_commit_version: row.default_row_commit_version,
-        }
-    }
-}
-
-impl From<VectorRow<'_>> for DeletionVector {
-    fn from(row: VectorRow<'_>) -> DeletionVector {
-        DeletionVector {
-            storage_type: row.storage_type.into_owned(),
-            path_or_inline_dv: row.path_or_inline_dv.into_owned(),
-            offset: row.offset,
-            size_in_bytes: row.size_in_bytes,
-            cardinality: row.cardinality,
-        }
-    }
 }

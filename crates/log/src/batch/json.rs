@@ -1,11 +1,6 @@
 //! The text of a commit to a [`LogBatch`], in one pass.
 
-use std::borrow::Cow;
-
-use crate::action::{
-    Action, Add, AddRow, DeletionVector, Entries, NullableMap, Parser, Remove, RemoveRow, Row,
-    VectorRow, Wanted, invalid, line,
-};
+use crate::action::{Action, AddRow, Parser, RemoveRow, Row, Wanted, invalid, line};
 use crate::batch::build::{AddsBuilder, RemovesBuilder};
 use crate::batch::rules::{self, Lines};
 use crate::batch::{LogBatch, Width};
@@ -157,54 +152,4 @@ fn only<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<()> {
 
 fn corrupt(what: impl Into<String>) -> Error {
     Error::new(Code::CorruptLog, what)
-}
-
-fn borrowed(map: &NullableMap) -> Entries<'_> {
-    map.iter().map(|(key, value)| (key.into(), value.as_deref().map(Cow::Borrowed))).collect()
-}
-
-impl<'a> From<&'a Add> for AddRow<'a> {
-    fn from(add: &'a Add) -> AddRow<'a> {
-        AddRow {
-            path: (&add.path).into(),
-            partition_values: borrowed(&add.partition_values),
-            size: add.size,
-            modification_time: add.modification_time,
-            data_change: add.data_change,
-            stats: add.stats.as_deref().map(Cow::Borrowed),
-            tags: add.tags.as_ref().map(borrowed),
-            deletion_vector: add.deletion_vector.as_ref().map(VectorRow::from),
-            base_row_id: add.base_row_id,
-            default_row_commit_version: add.default_row_commit_version,
-            clustering_provider: add.clustering_provider.as_deref().map(Cow::Borrowed),
-        }
-    }
-}
-
-impl<'a> From<&'a Remove> for RemoveRow<'a> {
-    fn from(remove: &'a Remove) -> RemoveRow<'a> {
-        RemoveRow {
-            path: (&remove.path).into(),
-            deletion_timestamp: remove.deletion_timestamp,
-            data_change: remove.data_change,
-            extended_file_metadata: remove.extended_file_metadata,
-            partition_values: remove.partition_values.as_ref().map(borrowed),
-            size: remove.size,
-            deletion_vector: remove.deletion_vector.as_ref().map(VectorRow::from),
-            base_row_id: remove.base_row_id,
-            default_row_commit_version: remove.default_row_commit_version,
-        }
-    }
-}
-
-impl<'a> From<&'a DeletionVector> for VectorRow<'a> {
-    fn from(vector: &'a DeletionVector) -> VectorRow<'a> {
-        VectorRow {
-            storage_type: (&vector.storage_type).into(),
-            path_or_inline_dv: (&vector.path_or_inline_dv).into(),
-            offset: vector.offset,
-            size_in_bytes: vector.size_in_bytes,
-            cardinality: vector.cardinality,
-        }
-    }
 }
