@@ -262,7 +262,7 @@ fn arrow_metadata(metadata: &Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata
 }
 
 fn in_microseconds(schema: &SchemaRef) -> SchemaRef {
-    let fields = schema.fields().iter().map(|it| micro_field(it));
+    let fields = schema.fields().iter().map(micro_field);
     Arc::new(Schema::new(fields.collect::<Fields>()))
 }
 

@@ -206,7 +206,9 @@ proptest! {
     ///
     /// spec: FILE-9, FILE-10
     #[test]
-    fn columns_and_rows_agree(actions in proptest::collection::vec(crate::action::tests::files(), 0..9)) {
+    fn columns_and_rows_agree(
+        actions in proptest::collection::vec(crate::action::tests::files(), 0..9),
+    ) {
         let Ok(batch) = LogBatch::from_actions(&actions) else {
             return Ok(());
         };
@@ -622,7 +624,8 @@ fn a_checkpoint_in_ranges() {
         let ranges = parquet_ranges(&metadata, width);
         assert!(ranges.windows(2).all(|it| it[0].end < it[1].start));
         for range in &ranges {
-            let part = bytes.slice(range.start as usize..range.end as usize);
+            let at = |it: u64| usize::try_from(it).unwrap();
+            let part = bytes.slice(at(range.start)..at(range.end));
             file.insert(range.start, part);
         }
         fetched.push(ranges.iter().map(|it| it.end - it.start).sum::<u64>());
