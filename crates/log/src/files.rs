@@ -356,4 +356,4 @@ fn two_vectors(path: &str) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -265,3 +265,6 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

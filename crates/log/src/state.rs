@@ -132,3 +132,6 @@ impl TableState {
         Ok(TableState { head, files })
     }
 }
+
+#[cfg(test)]
+mod tests;

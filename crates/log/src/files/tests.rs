@@ -38,14 +38,15 @@ fn advance(files: &FileList, text: &str) -> Result<FileList> {
     files.advance(batch.adds.as_ref(), batch.removes.as_ref())
 }
 
-/// The list as sorted keys, adds and tombstones, in the words of [`actions`].
+/// The list as sorted keys, adds and tombstones, in the words of [`actions`]; `_` is a space.
 pub(crate) fn keys(files: &FileList) -> Vec<String> {
     let key = |sign: char, keys: &Keys, row: u32| {
         let vector = keys.vector(row).map(|it| {
             let digits = it.rfind('^').map_or("", |at| &it[at + 1..]).trim_end_matches("@1");
             format!(":{digits}")
         });
-        format!("{sign}{}{}", keys.path(row), vector.unwrap_or_default())
+        let path = keys.path(row).replace(' ', "_");
+        format!("{sign}{path}{}", vector.unwrap_or_default())
     };
     let mut all: Vec<String> = Vec::new();
     for chunk in files.chunks() {
@@ -93,8 +94,8 @@ fn newest_action_of_a_key_wins() {
     check("-a | +a", "+a");
     check("-a | -a", "-a");
     // Two spellings of one file are one key.
-    check("+a%20b | -a%20b", "-a b");
-    check("+a%20b | +a%2520b", "+a b +a%20b");
+    check("+a%20b | -a%20b", "-a_b");
+    check("+a%20b | +a%2520b", "+a_b +a%20b");
     // A vector makes another key of the same path.
     check("+a | -a +a:1", "-a +a:1");
     check("+a | -a +a:1 | -a:1 +a:2", "-a -a:1 +a:2");
@@ -122,9 +123,8 @@ fn found_by_key() {
     for commit in ["+a +b +c%20d", "-a +a:1", "-b"] {
         files = advance(&files, commit).unwrap();
     }
-    let path = |path, vector: Option<&str>| {
-        files.find(path, vector).map(|at| files.get(at).unwrap().path)
-    };
+    let path =
+        |path, vector: Option<&str>| files.find(path, vector).map(|at| files.get(at).unwrap().path);
     assert_eq!(path("a", None), None);
     assert_eq!(path("b", None), None);
     assert_eq!(path("c%20d", None).as_deref(), Some("c%20d"));
@@ -184,7 +184,10 @@ fn a_long_chain_stays_flat() {
     }
     assert_eq!(files.len(), 50);
     assert!(chunks_max < 80, "{chunks_max} chunks");
-    let once = advance(&FileList::empty(Width::Wide), &(0..50).map(|it| format!("+f{it} ")).collect::<String>());
+    let once = advance(
+        &FileList::empty(Width::Wide),
+        &(0..50).map(|it| format!("+f{it} ")).collect::<String>(),
+    );
     let live: usize = files.chunks().iter().map(Layer::memory_bytes).sum();
     let least: usize = once.unwrap().chunks().iter().map(Layer::memory_bytes).sum();
     assert!(live < 20 * least, "{live} bytes for {least}");
@@ -213,7 +216,7 @@ fn colliding_hashes_are_told_apart() {
     let index = Index::new(keys, &[7, 7, 7 << 32, 7, 7]);
     let rows = |path: &str| index.rows_of_path(7, path).collect::<Vec<_>>();
     assert_eq!([rows("a"), rows("b"), rows("d"), rows("e")], [vec![0], vec![1], vec![3], vec![4]]);
-    assert_eq!([rows("c"), rows("f")], [vec![], vec![]]);
+    assert!(rows("c").is_empty() && rows("f").is_empty());
     assert_eq!(index.rows_of_key(7, "d", None).next(), None);
     assert_eq!(index.rows_of_key(7, "a", None).next(), Some(0));
     assert_eq!(index.repeated(false), None);
