@@ -18,7 +18,7 @@
 use std::collections::BTreeSet;
 use std::ops;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::schema::{DataType, PrimitiveType, Schema};
 use crate::value::Value;
 
@@ -469,13 +469,4 @@ impl Expr {
             }
         }
     }
-}
-
-/// An `invalid-expression` at a place of the text.
-fn invalid_at(line: u64, column: u64, what: impl Into<String>) -> Error {
-    let place = match line {
-        1 => format!("expression, column {column}"),
-        _ => format!("expression, line {line}, column {column}"),
-    };
-    bind::invalid(what).at(place)
 }

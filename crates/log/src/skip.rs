@@ -473,12 +473,18 @@ impl<'a> Range<'a> {
     }
 
     fn truth(&self) -> Outcomes {
-        let is = |it: &Option<Cow<'_, Value>>, wanted: bool| matches!(it.as_deref(), Some(Value::Boolean(it)) if *it == wanted);
         Outcomes {
-            yes: !self.all_null && !is(&self.upper, false),
-            no: !self.all_null && !is(&self.lower, true),
+            yes: !self.all_null && boolean(self.upper.as_deref()) != Some(false),
+            no: !self.all_null && boolean(self.lower.as_deref()) != Some(true),
             null: self.some_null,
         }
+    }
+}
+
+fn boolean(value: Option<&Value>) -> Option<bool> {
+    match value {
+        Some(Value::Boolean(it)) => Some(*it),
+        _ => None,
     }
 }
 

@@ -216,7 +216,8 @@ fn arithmetic() {
         ("null / q", "NULL"),
         (
             "9223372036854775807 + l",
-            "invalid-data: cannot compute `9223372036854775807 + l`: a result does not fit its type",
+            "invalid-data: cannot compute `9223372036854775807 + l`: a result \
+             does not fit its type",
         ),
         ("l / q", "invalid-data: cannot compute `l / q`: division by zero"),
         ("l % q", "invalid-data: cannot compute `l % q`: division by zero"),

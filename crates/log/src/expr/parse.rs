@@ -22,36 +22,29 @@
 
 use std::str::FromStr;
 
-use sqlparser::dialect::Dialect;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
+use super::bind::invalid;
 use super::print::RESERVED;
-use super::{ArithmeticOp, CompareOp, Expr, Pattern, invalid_at, number};
+use super::{ArithmeticOp, CompareOp, Expr, Pattern, number};
 use crate::error::{Error, Result};
-use crate::limits::EXPR_DEPTH_MAX;
 use crate::schema::PrimitiveType;
 use crate::value::Value;
+
+mod tokens;
+use tokens::{describe, lower};
 
 /// Longest text of an expression, in bytes: far above any list of keys that a person or a program
 /// sensibly sends, and small enough that its tokens are no burden.
 const TEXT_BYTES_MAX: usize = 1 << 20;
-
-/// The most nodes that spelling out `BETWEEN`, `<=>` and `IS TRUE` may copy. Nested in each other,
-/// they would double the tree at every level.
-const COPIES_MAX: usize = 1 << 16;
-
-/// Words that other dialects give a meaning in an expression.
-const FOREIGN: [&str; 10] = [
-    "case", "collate", "exists", "glob", "ilike", "interval", "regexp", "rlike", "select",
-    "similar",
-];
 
 /// Parses the SQL text of a filter.
 ///
 /// # Errors
 ///
 /// `invalid-expression` with the place in the text: what is not understood or not supported, text
-/// over 1 MiB, nesting deeper than [`EXPR_DEPTH_MAX`].
+/// over 1 MiB, nesting deeper than
+/// [`EXPR_DEPTH_MAX`](crate::limits::EXPR_DEPTH_MAX).
 ///
 /// ```
 /// use lakebed_log::expr::Expr;
@@ -66,37 +59,14 @@ impl FromStr for Expr {
         if TEXT_BYTES_MAX < text.len() {
             let what =
                 format!("text of {} bytes is over the limit of {TEXT_BYTES_MAX} bytes", text.len());
-            return Err(super::bind::invalid(what).at("expression"));
+            return Err(invalid(what).at("expression"));
         }
-        let mut tokens = Tokenizer::new(&Filter, text)
-            .tokenize_with_location()
-            .map_err(|it| invalid_at(it.location.line, it.location.column, lower(&it.message)))?;
-        tokens.retain(|it| !matches!(it.token, Token::Whitespace(_)));
-        let mut parser = Parser { tokens, next: 0, depth: 0, copies: 0 };
+        let mut parser = Parser::new(text)?;
         let (expr, _) = parser.or()?;
         if *parser.peek() != Token::EOF {
             return Err(parser.unexpected("the end"));
         }
         Ok(expr)
-    }
-}
-
-/// The lexical rules: names in double quotes or backquotes, text in single quotes, no escapes but
-/// doubled quotes.
-#[derive(Debug)]
-struct Filter;
-
-impl Dialect for Filter {
-    fn is_delimited_identifier_start(&self, c: char) -> bool {
-        matches!(c, '"' | '`')
-    }
-
-    fn is_identifier_start(&self, c: char) -> bool {
-        c.is_alphabetic() || c == '_'
-    }
-
-    fn is_identifier_part(&self, c: char) -> bool {
-        c.is_alphanumeric() || c == '_'
     }
 }
 
@@ -503,113 +473,6 @@ impl Parser {
             _ => return None,
         })
     }
-}
-
-/// Tokens, limits and complaints.
-impl Parser {
-    fn peek(&self) -> &Token {
-        self.tokens.get(self.next).map_or(&Token::EOF, |it| &it.token)
-    }
-
-    fn peek_second(&self) -> &Token {
-        self.tokens.get(self.next + 1).map_or(&Token::EOF, |it| &it.token)
-    }
-
-    fn advance(&mut self) {
-        self.next += 1;
-    }
-
-    fn is_word(&self, word: &str) -> bool {
-        match self.peek() {
-            Token::Word(it) => it.quote_style.is_none() && it.value.eq_ignore_ascii_case(word),
-            _ => false,
-        }
-    }
-
-    fn take_word(&mut self, word: &str) -> bool {
-        let found = self.is_word(word);
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    fn expect(&mut self, token: &Token, what: &str) -> Result<()> {
-        if self.peek() != token {
-            return Err(self.unexpected(what));
-        }
-        self.advance();
-        Ok(())
-    }
-
-    /// A node above parts that nest `depth` deep.
-    fn node(&self, expr: Expr, depth: usize) -> Result<Tree> {
-        self.check_depth(depth + 1)?;
-        Ok((expr, depth + 1))
-    }
-
-    fn check_depth(&self, depth: usize) -> Result<()> {
-        if EXPR_DEPTH_MAX < depth {
-            let what = format!("expression nests deeper than the limit of {EXPR_DEPTH_MAX}");
-            return Err(self.invalid(what));
-        }
-        Ok(())
-    }
-
-    fn copy(&mut self, expr: &Expr) -> Result<Expr> {
-        expr.visit(&mut |_| self.copies += 1);
-        if COPIES_MAX < self.copies {
-            return Err(self.invalid("`between`, `<=>` or `is true` nest too deep"));
-        }
-        Ok(expr.clone())
-    }
-
-    fn unexpected(&self, wanted: &str) -> Error {
-        let found = self.peek();
-        let foreign = match found {
-            Token::Word(it) => it.quote_style.is_none() && FOREIGN.contains(&&*lower(&it.value)),
-            Token::EOF
-            | Token::Number(..)
-            | Token::SingleQuotedString(_)
-            | Token::HexStringLiteral(_)
-            | Token::LParen
-            | Token::RParen
-            | Token::Comma
-            | Token::Period => false,
-            other => self.comparison().is_none() && !ARITHMETIC.contains(other),
-        };
-        self.invalid(if foreign {
-            format!("{} is not supported", describe(found))
-        } else {
-            format!("expected {wanted}, found {}", describe(found))
-        })
-    }
-
-    /// An error at the next token.
-    fn invalid(&self, what: impl Into<String>) -> Error {
-        match self.tokens.get(self.next).map(|it| it.span.start) {
-            Some(place) => invalid_at(place.line, place.column, what),
-            None => super::bind::invalid(what).at("expression, at its end"),
-        }
-    }
-}
-
-const ARITHMETIC: [Token; 5] = [Token::Plus, Token::Minus, Token::Mul, Token::Div, Token::Mod];
-
-/// A token for a message.
-fn describe(token: &Token) -> String {
-    let text = match token {
-        Token::EOF => return "the end".to_owned(),
-        other => other.to_string(),
-    };
-    match text.char_indices().nth(40) {
-        Some((at, _)) => format!("`{}...`", text.get(..at).unwrap_or_default()),
-        None => format!("`{text}`"),
-    }
-}
-
-fn lower(text: &str) -> String {
-    text.to_lowercase()
 }
 
 /// Bytes of pairs of hex digits.
