@@ -266,6 +266,15 @@ impl Rows {
 fn json_stats(rows: &batch::Adds, live: &RoaringBitmap, state: &TableState) -> Result<StringArray> {
     let json = rows.stats();
     let parsed = rows.stats_parsed();
+    if let (Some(json), None) = (json, parsed) {
+        let picks = UInt32Array::from_iter_values(live.iter());
+        let all = picks.len() == json.len();
+        if all {
+            return Ok(json.clone());
+        }
+        let texts = take(json, &picks, None).map_err(arrow_failed)?;
+        return Ok(StringArray::from(texts.to_data()));
+    }
     let mut texts = StringBuilder::new();
     for row in live {
         let row = row as usize;
