@@ -10,7 +10,7 @@ const SIZE: Size = Size { writers: 3, operations: 6 };
 
 /// Every order of events that a few hundred seeds pick, under lost, late, repeated and refused answers.
 ///
-/// spec: TXN-1, TXN-2, TXN-3, TXN-4
+/// spec: TXN-15, TXN-20, TXN-21, TXN-22, TXN-23
 #[test]
 fn told_truly_under_faults() {
     for seed in 0..seeds() {
