@@ -190,7 +190,7 @@ fn bound_filter(options: &Overwrite, target: &Target) -> Result<Option<Expr>> {
         return Err(Error::invalid(what));
     }
     let Some(filter) = &options.filter else { return Ok(None) };
-    let bound = filter.bind(&target.schema)?;
+    let bound = filter.bind_filter(&target.schema)?;
     let columns = &target.partition_columns;
     if let Some(name) = bound.columns().iter().find(|it| !columns.contains(it)) {
         let what = format!(

@@ -234,14 +234,7 @@ fn skipper(head: &Head, filter: &Expr) -> Skipper {
 
 fn bound_filter(head: &Head, scan: &Scan) -> Result<Option<Expr>> {
     let Some(filter) = scan.predicate() else { return Ok(None) };
-    let bound = filter.bind(&head.schema)?;
-    match bound.data_type(&head.schema)? {
-        DataType::Primitive(PrimitiveType::Boolean) => Ok(Some(bound)),
-        _ => {
-            let what = format!("the filter `{filter}` is not a condition");
-            Err(Error::new(Code::InvalidExpression, what))
-        }
-    }
+    filter.bind_filter(&head.schema).map(Some)
 }
 
 /// The Arrow shape of the columns asked for, in the order asked for.
