@@ -247,9 +247,7 @@ async fn fold_head(
         for commit in newest_first {
             replay.feed(commit.batch.clone())?;
         }
-        for part in checkpoint {
-            replay.feed(part)?;
-        }
+        replay.feed_checkpoint(checkpoint)?;
         replay.finish_head()
     };
     let head = match env.compute(fold).await {

@@ -269,8 +269,7 @@ impl Snapshot {
         let (permit, scan) = (self.head().read, scan.clone());
         let plan = self.0.env.compute(move || scan::plan(&state, permit, &scan)).await?;
         let read = u64::try_from(plan.tasks().len()).unwrap_or(u64::MAX);
-        let (partitions_read, partitions) = plan.partitions();
-        op.planned(plan.considered(), read, (partitions, partitions_read));
+        op.planned(plan.considered(), read, plan.partitions());
         Ok(plan)
     }
 

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-use crate::action::Action;
+use crate::action::{Action, CommitInfo};
 use crate::error::{Code, Error, Result};
+use crate::feature::TableFeature;
 use crate::segment::Strict;
 use crate::state::{Head, TableState};
 
@@ -158,8 +159,10 @@ impl Checksum {
 
 /// Present exactly if the table has in-commit timestamps enabled.
 fn in_commit_timestamp(head: &Head) -> Option<i64> {
-    let info = head.commit_info.as_ref().filter(|_| head.properties.enable_in_commit_timestamps);
-    info.and_then(|it| it.in_commit_timestamp())
+    let enabled = head.properties.enable_in_commit_timestamps
+        && head.protocol.supports(&TableFeature::InCommitTimestamp);
+    let info = head.commit_info.as_ref().filter(|_| enabled);
+    info.and_then(CommitInfo::in_commit_timestamp)
 }
 
 /// An action as its line has it, without the name around it.

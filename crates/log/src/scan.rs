@@ -11,6 +11,7 @@
 //!
 //! A plan may hold files without a matching row, never the reverse: what is unknown is read.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -164,13 +165,13 @@ pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<Scan
     }
 
     let Planner { tasks, partitions, .. } = planner;
-    let read = partitions.entries.iter().filter(|it| it.read).count();
+    let (partitions_considered, partitions_read) = partitions.count();
     Ok(ScanPlan {
         version: head.version,
         tasks,
         considered: state.files.len(),
-        partitions_considered: u64::try_from(partitions.entries.len()).unwrap_or(u64::MAX),
-        partitions_read: u64::try_from(read).unwrap_or(u64::MAX),
+        partitions_considered,
+        partitions_read,
         schema,
         table_schema: Arc::clone(&head.schema),
         filter,
@@ -356,6 +357,19 @@ impl Partitions {
         self.entries.get_mut(at).ok_or_else(|| Error::internal("no such partition"))
     }
 
+    /// How many partitions there are, and how many are read. Tuples that are spelled differently
+    /// and mean the same, such as `1` and `01`, are one.
+    fn count(&self) -> (u64, u64) {
+        let mut entries: Vec<&Partition> = self.entries.iter().collect();
+        entries.sort_by(|a, b| order(&a.values, &b.values));
+        let (mut all, mut read) = (0, 0);
+        for same in entries.chunk_by(|a, b| order(&a.values, &b.values).is_eq()) {
+            all += 1;
+            read += u64::from(same.iter().any(|it| it.read));
+        }
+        (all, read)
+    }
+
     fn matches(&self, entry: &Partition, adds: &Adds, row: usize) -> bool {
         self.columns.iter().zip(&entry.raw).all(|((name, _), raw)| {
             adds.partition_value(row, name).is_some_and(|it| it == raw.as_deref())
@@ -400,6 +414,15 @@ impl Partitions {
         let skipped = skipper.is_some_and(|it| it.skips_partition(&values));
         Ok(Partition { raw, values: Arc::new(values), skipped, read: false })
     }
+}
+
+/// Order of two tuples of the same columns, null first.
+fn order(a: &BTreeMap<String, Option<Value>>, b: &BTreeMap<String, Option<Value>>) -> Ordering {
+    let one = |(a, b): (&Option<Value>, &Option<Value>)| match (a, b) {
+        (Some(a), Some(b)) => a.compare(b).unwrap_or(Ordering::Equal),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    };
+    a.values().zip(b.values()).map(one).find(|it| it.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 #[cfg(test)]

@@ -138,9 +138,7 @@ async fn replay(
         for commit in commits.iter().rev() {
             replay.feed(commit.batch.clone())?;
         }
-        for (_, part) in parts {
-            replay.feed(part)?;
-        }
+        replay.feed_checkpoint(parts.into_iter().map(|(_, part)| part))?;
         let mut state = replay.finish()?;
         state.head = Head::clone(&head);
         Ok(state)
