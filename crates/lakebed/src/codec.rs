@@ -13,6 +13,7 @@
 //! bytes ends there and becomes `corrupt-data`.
 
 mod ahead;
+mod group;
 mod logical;
 mod pages;
 mod prune;

@@ -26,7 +26,7 @@ use lakebed_log::schema::{self, Schema, StructField};
 use lakebed_log::value::Value;
 
 use crate::codec::{Ahead, Source, Turn};
-use crate::env::Env;
+use crate::env::{BoxFuture, Env};
 use crate::op::Op;
 use crate::store::Store;
 
@@ -191,8 +191,10 @@ impl Reader {
         };
         let place = self.place(task);
         let rows = self.env.codec().read(&self.env, &self.op, &self.store, source);
-        let finished = rows.and_then(move |batch| self.clone().finish(at, batch));
+        let width = self.env.cores().max(1);
+        let finished = rows.map_ok(move |batch| self.clone().finish(at, batch));
         finished
+            .try_buffered(width)
             .try_filter(|it| std::future::ready(0 < it.num_rows()))
             .map_err(move |it| match it.code() {
                 Code::FileNotFound => {
@@ -209,9 +211,10 @@ impl Reader {
     }
 
     /// Adds what is not in the file, filters, and projects. Work goes to the compute threads.
-    async fn finish(self, at: usize, batch: RecordBatch) -> Result<RecordBatch> {
+    fn finish(self, at: usize, batch: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>> {
         if self.plan.filter().is_none() {
-            return self.complete(at, &batch).and_then(|it| self.project(&it));
+            let batch = self.complete(at, &batch).and_then(|it| self.project(&it));
+            return Box::pin(std::future::ready(batch));
         }
         let env = self.env.clone();
         let work = move || {
@@ -226,7 +229,7 @@ impl Reader {
                 }
             }
         };
-        env.compute(work).await
+        Box::pin(env.compute(work))
     }
 
     /// All columns that are needed: from the file, of the partition, void.

@@ -16,10 +16,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
 };
-use arrow_array::{
-    Array, ArrayRef, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray,
-    new_null_array,
-};
+use arrow_array::{Array, ArrayRef, ListArray, MapArray, RecordBatch, StructArray, new_null_array};
 use arrow_buffer::OffsetBuffer;
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
@@ -30,12 +27,24 @@ use parquet::schema::types::SchemaDescriptor;
 /// Which columns of a file to decode, and as what.
 #[derive(Debug)]
 pub(super) struct Choice {
-    /// Leaf columns of the file, ascending.
-    pub(super) leaves: Vec<usize>,
+    /// For each column to decode its leaf columns in the file; all ascending.
+    pub(super) decoded: Vec<Vec<usize>>,
     /// The file's schema with the types to decode to.
     pub(super) schema: Schema,
     /// For each column of the table, its place among the decoded ones.
     pub(super) columns: Vec<Option<usize>>,
+}
+
+impl Choice {
+    /// Leaf columns of the file, ascending.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = usize> {
+        self.decoded.iter().flatten().copied()
+    }
+
+    /// Where each column of the table is when all are decoded together.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.columns.iter().copied().enumerate().collect()
+    }
 }
 
 /// Chooses the columns of `file`, as the Parquet library sees it, that `table` needs.
@@ -54,10 +63,12 @@ pub(super) fn choose(
     let mut fields = Vec::with_capacity(file.fields().len());
     let mut decoded = Vec::new();
     let targets = targets(file.fields(), table.fields(), &matched);
+    let mut leaves = Vec::new();
     for (at, (field, target)) in file.fields().iter().zip(targets).enumerate() {
         fields.push(walk.field(field, target, field.name())?);
         if target.is_some() {
             decoded.push(at);
+            leaves.push(std::mem::take(&mut walk.leaves));
         }
     }
     let place = |(field, at): (&FieldRef, &Option<usize>)| {
@@ -65,7 +76,7 @@ pub(super) fn choose(
         decoded.binary_search(&at).ok()
     };
     let columns = table.fields().iter().zip(&matched).map(place).collect();
-    Ok(Choice { leaves: walk.leaves, schema: Schema::new(fields), columns })
+    Ok(Choice { decoded: leaves, schema: Schema::new(fields), columns })
 }
 
 /// For each field of the table its place in the file: by exact name, else ignoring case.
@@ -96,7 +107,7 @@ fn matches(file: &Fields, table: &Fields) -> Result<Vec<Option<usize>>> {
             }
         }
     };
-    table.iter().map(|it| find(it)).collect()
+    table.iter().map(find).collect()
 }
 
 /// The other way round: for each field of the file the field of the table that it fills.
@@ -202,7 +213,10 @@ impl Walk<'_> {
     }
 }
 
-/// Turns a decoded batch into one of the table's shape.
+/// A column of the table by its place there, and its place in a decoded batch if it has one.
+pub(super) type Place = (usize, Option<usize>);
+
+/// Turns decoded columns into columns of the table, in the order of `places`.
 ///
 /// # Errors
 ///
@@ -210,22 +224,19 @@ impl Walk<'_> {
 /// that is not null, for a column that is not null and not there, and for text that is not UTF-8.
 pub(super) fn convert(
     batch: &RecordBatch,
-    columns: &[Option<usize>],
+    places: &[Place],
     table: &SchemaRef,
-) -> Result<RecordBatch> {
-    let rows = batch.num_rows();
-    let column = |(at, field): (usize, &FieldRef)| {
-        let found = columns.get(at).copied().flatten().and_then(|it| batch.columns().get(it));
-        let array = child(found, field, rows, field.name())?;
+) -> Result<Vec<ArrayRef>> {
+    let column = |(to, from): &Place| {
+        let field = table.fields().get(*to).ok_or_else(lost)?;
+        let found = from.and_then(|it| batch.columns().get(it));
+        let array = child(found, field, batch.num_rows(), field.name())?;
         if !field.is_nullable() && 0 < array.null_count() {
             return Err(null_in(field.name()));
         }
         Ok(array)
     };
-    let arrays = table.fields().iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(Arc::clone(table), arrays, &options)
-        .map_err(|it| Error::internal("the rows do not have the table's shape").because(it))
+    places.iter().map(column).collect()
 }
 
 /// One column or field, which the file may lack.
@@ -399,8 +410,35 @@ fn size(len: u32) -> usize {
 }
 
 fn mismatch(path: &str, from: &DataType, to: &DataType) -> Error {
+    let (from, to) = (words(from), words(to));
     let what = format!("column `{path}` is {from} in the file and {to} in the table");
     Error::new(Code::TypeMismatch, what)
+}
+
+/// A type in the words of the table's schema, if it has a word for it.
+fn words(of: &DataType) -> String {
+    let word = match of {
+        DataType::Boolean => "boolean",
+        DataType::Int8 => "byte",
+        DataType::Int16 => "short",
+        DataType::Int32 => "integer",
+        DataType::Int64 => "long",
+        DataType::Float32 => "float",
+        DataType::Float64 => "double",
+        DataType::Utf8 | DataType::Utf8View => "string",
+        DataType::Binary | DataType::BinaryView => "binary",
+        DataType::Date32 => "date",
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "timestamp",
+        DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_ntz",
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => "a timestamp of nanoseconds",
+        DataType::Timestamp(TimeUnit::Millisecond, _) => "a timestamp of milliseconds",
+        DataType::Decimal128(precision, scale) => return format!("decimal({precision},{scale})"),
+        DataType::Struct(_) => "a struct",
+        DataType::List(_) => "an array",
+        DataType::Map(..) => "a map",
+        other => return other.to_string(),
+    };
+    word.to_string()
 }
 
 fn null_in(path: &str) -> Error {

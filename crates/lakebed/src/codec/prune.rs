@@ -98,8 +98,8 @@ impl<'a> Pruner<'a> {
             let batch = RecordBatch::try_new(Arc::new(columns), vec![array]).ok()?;
             let nullable = field.as_ref().clone().with_nullable(true);
             let shape = Arc::new(arrow_schema::Schema::new(vec![nullable]));
-            let batch = logical::convert(&batch, &[Some(0)], &shape).ok()?;
-            Value::from_array(batch.columns().first()?.as_ref(), 0).ok().flatten()
+            let arrays = logical::convert(&batch, &[(0, Some(0))], &shape).ok()?;
+            Value::from_array(arrays.first()?.as_ref(), 0).ok().flatten()
         };
         let min = bound(converter.row_group_mins([group])).filter(|it| !is_nan(it));
         let max = bound(converter.row_group_maxes([group])).filter(|it| !is_nan(it));

@@ -537,6 +537,33 @@ fn long_text_is_cut() {
     assert_eq!(rows, 300);
 }
 
+/// Columns decoded on different threads stay side by side, also where the text of one of them had
+/// to be cut.
+#[test]
+fn parts_stay_aligned() {
+    let long = |it: i64| format!("{}{}", it % 7, "x".repeat(2000));
+    let words: Vec<String> = (0..7).map(long).collect();
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..200_000));
+    let texts = StringArray::from_iter_values((0..200_000).map(|it| &words[it % 7]));
+    let batch = RecordBatch::try_from_iter([("n", numbers), ("t", Arc::new(texts) as ArrayRef)]);
+    let bytes = ours(&[batch.unwrap()], &options());
+    let case = Case { batch_rows: 100_000, ..Case::new("n long, z int, t string", bytes) };
+    let batches = case.read().unwrap();
+    assert!(4 < batches.len(), "{}", batches.len());
+    let mut expected = 0;
+    for batch in &batches {
+        let numbers = batch.column(0).as_primitive::<Int64Type>();
+        let texts = batch.column(2).as_string::<i32>();
+        assert_eq!(batch.column(1).null_count(), batch.num_rows());
+        for (number, text) in numbers.values().iter().zip(texts) {
+            assert_eq!(*number, expected);
+            assert_eq!(text.unwrap().as_bytes()[0], b'0' + (expected % 7) as u8);
+            expected += 1;
+        }
+    }
+    assert_eq!(expected, 200_000);
+}
+
 /// A read needs memory, waits for it, and says so when there can never be enough.
 #[test]
 fn memory_comes_from_the_budget() {
