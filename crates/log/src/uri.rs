@@ -83,7 +83,7 @@ pub fn decode(path: &str) -> Result<Cow<'_, str>> {
 }
 
 /// The canonical key of `path` for reconciliation: two spellings of one file have one key. Never
-/// fails: a path with an escape that is none gets a key that no other path has; reading it fails
+/// fails: a relative path that does not decode gets a key that no other path has; reading it fails
 /// later.
 ///
 /// ```
@@ -96,8 +96,11 @@ pub fn decode(path: &str) -> Result<Cow<'_, str>> {
 pub fn canonical(path: &str) -> Cow<'_, str> {
     let local = local_file(path);
     match percent_decode(local) {
-        Some(key) => key,
-        None => Cow::Owned(format!("\0{path}")),
+        // Without an escape there is nothing that could spell another name.
+        Some(Cow::Borrowed(plain)) => Cow::Borrowed(plain),
+        Some(key) if local.starts_with('/') || scheme(local).is_some() => key,
+        Some(key) if key_fault(&key).is_none() => key,
+        _ => Cow::Owned(format!("\0{path}")),
     }
 }
 
@@ -377,7 +380,8 @@ mod tests {
         for (a, b) in same {
             assert_eq!(canonical(a), canonical(b));
         }
-        let other = [("a%2520b", "a%20b"), ("100%.x", "100%25.x"), ("a", "A"), ("x", "/x")];
+        let other =
+            [("a%2520b", "a%20b"), ("100%.x", "100%25.x"), ("../x", "%2e%2e/x"), ("x", "/x")];
         for (a, b) in other {
             assert_ne!(canonical(a), canonical(b));
         }
