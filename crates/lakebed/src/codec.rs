@@ -46,7 +46,8 @@ pub struct Source {
     pub key: String,
     /// As the log says.
     pub size: u64,
-    /// The table's schema without partition columns, cut to the wanted columns: shape of the batches.
+    /// The table's schema without partition columns, cut to the wanted columns: shape of the
+    /// batches.
     pub schema: Arc<Schema>,
     /// Bound filter on these columns, to skip row groups and pages with; rows are filtered again
     /// above.

@@ -48,7 +48,8 @@ const OPEN_BYTES: usize = 1 << 20;
 const OPEN_MAX: usize = 64;
 /// Most files being finished at once.
 const FINISHING_MAX: usize = 16;
-/// Most memory that one write takes from the budget.
+/// Most memory that one write takes from the budget; never more than a quarter of it, because its
+/// input may be a read that needs some, too.
 const MEMORY_MAX: u64 = 256 << 20;
 /// Least memory that one write takes from the budget.
 const MEMORY_MIN: u64 = 1 << 20;
@@ -166,11 +167,11 @@ impl Default for Layout {
 ///
 /// # Errors
 ///
-/// `schema-mismatch` and `invalid-data` as [`conform`](lakebed_log::schema::conform) says; `invalid-data` for a partition
-/// column that is not null and has no value; `unsupported-data` for void where a file cannot leave it
-/// out; `invalid-argument` for an unknown compression; what
-/// the input itself says; what the store says. On any error the files written so far are removed,
-/// as far as the store allows.
+/// `schema-mismatch` and `invalid-data` as [`conform`](lakebed_log::schema::conform) says;
+/// `invalid-data` for a partition column that is not null and has no value; `unsupported-data` for
+/// void where a file cannot leave it out; `invalid-argument` for an unknown compression; what the
+/// input itself says; what the store says. On any error the files written so far are removed, as
+/// far as the store allows.
 #[allow(clippy::too_many_arguments, reason = "all of a table and of the wish, no more")]
 pub async fn write(
     env: &Env,
@@ -183,7 +184,7 @@ pub async fn write(
     layout: &Layout,
 ) -> Result<Vec<Add>> {
     let total = env.budget().total();
-    let most = MEMORY_MAX.min(total / 2).max(MEMORY_MIN.min(total));
+    let most = MEMORY_MAX.min(total / 4).max(MEMORY_MIN.min(total));
     let memory = match data.bytes {
         Some(bytes) => bytes.saturating_mul(3).clamp(MEMORY_MIN.min(most), most),
         None => most,

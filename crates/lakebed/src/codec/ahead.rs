@@ -134,7 +134,8 @@ mod tests {
         block_on(all.map(Result::ok).collect())
     }
 
-    /// The order is that of the streams whatever the width, and a failed stream ends with its error.
+    /// The order is that of the streams whatever the width, and a failed stream ends with its
+    /// error.
     #[test]
     fn order_is_kept() {
         let of: &[&[u32]] = &[&[1, 2], &[], &[3], &[4, 0, 9], &[5]];

@@ -86,7 +86,7 @@ fn matches(file: &Fields, table: &Fields) -> Result<Vec<Option<usize>>> {
         exact.entry(field.name()).or_default().push(at);
     }
     let mut folded: Option<BTreeMap<String, Vec<usize>>> = None;
-    let mut find = |wanted: &FieldRef| {
+    let find = |wanted: &FieldRef| {
         let name = wanted.name();
         let found = exact.get(name.as_str()).or_else(|| {
             let folded = folded.get_or_insert_with(|| {
