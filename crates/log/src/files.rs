@@ -188,14 +188,14 @@ impl FileList {
             rows.extend(live.map(|(hash, row)| (hash, number, row)));
         }
         rows.sort_unstable();
-        let path = |(_, chunk, row): &(u64, usize, u32)| {
-            self.chunks.get(*chunk).map(|it| it.index().keys().path(*row))
-        };
+        let keys = |chunk: usize| self.chunks.get(chunk).map(|it| it.index().keys());
         for run in rows.chunk_by(|a, b| a.0 == b.0).filter(|it| 1 < it.len()) {
-            let mut paths: Vec<_> = run.iter().filter_map(path).collect();
-            paths.sort_unstable();
-            if let Some([twice, _]) = paths.array_windows().find(|[a, b]| a == b) {
-                return Err(two_vectors(twice));
+            let place = |(_, chunk, row): &(u64, usize, u32)| Some((keys(*chunk)?, *row));
+            let mut rows: Vec<_> = run.iter().filter_map(place).collect();
+            rows.sort_by_cached_key(|(keys, row)| keys.path(*row));
+            let same = |[a, b]: &&[(&Keys, u32); 2]| a.0.path(a.1) == b.0.path(b.1);
+            if let Some([(keys, row), _]) = rows.array_windows().find(same) {
+                return Err(two_vectors(keys, *row));
             }
         }
         Ok(())
@@ -234,7 +234,7 @@ impl FileList {
             for chunk in &self.chunks {
                 let mut rows = chunk.index().rows_of_path(*path_hash, &path);
                 if rows.any(|row| chunk.live.contains(row)) {
-                    return Err(two_vectors(&path));
+                    return Err(two_vectors(keys, row));
                 }
             }
         }
@@ -248,6 +248,9 @@ pub(crate) struct Decided<R> {
     pub(crate) keys: HashedKeys,
     pub(crate) index: Index,
 }
+
+/// Adds and removes of one log file, where it has any.
+pub(crate) type DecidedFile = (Option<Decided<Adds>>, Option<Decided<Removes>>);
 
 /// Keys with the hashes of their paths.
 pub(crate) struct HashedKeys {
@@ -276,7 +279,7 @@ impl<R> Decided<R> {
     fn distinct(self, with_vector: bool, code: Code) -> Result<Decided<R>> {
         match self.index.repeated(with_vector) {
             None => Ok(self),
-            Some(row) => Err(twice(&self.keys.keys.path(row), code)),
+            Some(row) => Err(twice(&self.keys.keys, row, code)),
         }
     }
 }
@@ -289,7 +292,7 @@ pub(crate) fn decide(
     removes: Option<&Removes>,
     width: Width,
     code: Code,
-) -> Result<(Option<Decided<Adds>>, Option<Decided<Removes>>)> {
+) -> Result<DecidedFile> {
     let adds = adds.filter(|it| !it.is_empty()).map(|it| {
         let rows = at_width(it, width)?;
         let keys = Keys::of_adds(&rows);
@@ -303,7 +306,7 @@ pub(crate) fn decide(
     if let (Some(adds), Some(removes)) = (&adds, &removes)
         && let Some(row) = adds.index.shared(&removes.index)
     {
-        return Err(twice(&adds.keys.keys.path(row), code));
+        return Err(twice(&adds.keys.keys, row, code));
     }
     Ok((adds, removes))
 }
@@ -345,13 +348,13 @@ fn size_at(chunk: &Chunk, row: u32) -> u128 {
     row.and_then(|it| u128::try_from(chunk.rows.size().value(it)).ok()).unwrap_or(0)
 }
 
-fn twice(path: &str, code: Code) -> Error {
-    Error::new(code, format!("`{path}` stands twice in one log file"))
+fn twice(keys: &Keys, row: u32, code: Code) -> Error {
+    Error::new(code, format!("{} stands twice in one log file", keys.shown(row)))
 }
 
 /// One path, live with two vectors: its rows would be read twice.
-fn two_vectors(path: &str) -> Error {
-    let what = format!("`{path}` is live with two deletion vectors");
+fn two_vectors(keys: &Keys, row: u32) -> Error {
+    let what = format!("{} is live with two deletion vectors", keys.shown(row));
     Error::new(Code::InvalidAction, what)
 }
 

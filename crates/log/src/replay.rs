@@ -225,8 +225,7 @@ impl Seen {
             for (row, hash) in keys.rows().zip(&hashes) {
                 let Some(at) = self.find(*hash, &keys, row) else { continue };
                 if newer_sources <= usize::try_from(at.source).unwrap_or(usize::MAX) {
-                    let what =
-                        format!("`{}` stands in two parts of one checkpoint", keys.path(row));
+                    let what = format!("{} stands in two parts of one checkpoint", keys.shown(row));
                     return Err(Error::new(Code::CorruptCheckpoint, what));
                 }
                 live.remove(row);

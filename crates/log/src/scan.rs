@@ -399,13 +399,13 @@ impl Partitions {
         let (mut raw, mut values) = (Vec::new(), BTreeMap::new());
         for (name, of) in &self.columns {
             let Some(text) = adds.partition_value(row, name) else {
-                let path = adds.path().value(row);
-                let what = format!("file `{path}` has no value of partition column `{name}`");
-                return Err(Error::new(Code::InvalidPartitionValue, what));
+                let what = format!("a file has no value of partition column `{name}`");
+                let error = Error::new(Code::InvalidPartitionValue, what);
+                return Err(placed(error, adds, row));
             };
             let value = match text {
                 Some(text) => Value::from_partition(text, *of)
-                    .map_err(|it| it.at(format!("partition column `{name}`")))?,
+                    .map_err(|it| placed(it.at(format!("partition column `{name}`")), adds, row))?,
                 None => None,
             };
             raw.push(text.map(str::to_string));
@@ -413,6 +413,14 @@ impl Partitions {
         }
         let skipped = skipper.is_some_and(|it| it.skips_partition(&values));
         Ok(Partition { raw, values: Arc::new(values), skipped, read: false })
+    }
+}
+
+/// Says which file, if its path is one below the table's root: a URL may hold credentials.
+fn placed(error: Error, adds: &Adds, row: usize) -> Error {
+    match uri::decode(adds.path().value(row)) {
+        Ok(key) => error.at(key),
+        Err(_) => error,
     }
 }
 

@@ -68,6 +68,16 @@ impl Keys {
         }
     }
 
+    /// The path at `row` for a message. A URL may hold credentials, so only a path below the
+    /// table's root is said.
+    pub(crate) fn shown(&self, row: u32) -> String {
+        let row = usize::try_from(row).ok().filter(|it| *it < self.path.len());
+        match row.map(|it| uri::decode(self.path.value(it))) {
+            Some(Ok(key)) => format!("`{key}`"),
+            _ => "a path that is not below the table's root".to_string(),
+        }
+    }
+
     /// The vector id at `row`.
     pub(crate) fn vector(&self, row: u32) -> Option<String> {
         let row = usize::try_from(row).ok()?;

@@ -140,7 +140,7 @@ pub(crate) fn settle<R: Rows>(layers: &mut Vec<Layer<R>>) {
     layers.retain(|it| !it.live.is_empty());
     for layer in layers.iter_mut() {
         let sparse = layer.live.len() * 2 < rows_of(layer.rows.batch());
-        // A copy that fails (more text than 32-bit offsets reach) is left out: it saves memory only.
+        // A copy that fails is left out: it saves memory, no more.
         if sparse && let Ok(dense) = layer.live_batch().and_then(Layer::of_live) {
             *layer = dense;
         }

@@ -1,3 +1,5 @@
+//! Lists of files against a model, and what they cost.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -11,7 +13,8 @@ pub(crate) fn actions(text: &str) -> Vec<Action> {
 
 fn action(word: &str) -> Action {
     let (sign, key) = word.split_at(1);
-    let (path, vector) = match key.split_once(':') {
+    let vector = key.rsplit_once(':').filter(|it| !it.1.contains('/'));
+    let (path, vector) = match vector {
         Some((path, vector)) => (path, Some(vector)),
         None => (key, None),
     };
@@ -135,6 +138,17 @@ fn found_by_key() {
         rows.dv_id(row)
     });
     assert_eq!(path("a", id.as_deref()).as_deref(), Some("a"));
+}
+
+/// A log may name a file by a URL with a password in it.
+#[test]
+fn no_credentials_in_messages() {
+    let files = advance(&FileList::empty(Width::Wide), "+s3://key:secret@bucket/a").unwrap();
+    let error = advance(&files, "+s3://key:secret@bucket/a:1").unwrap_err();
+    assert_eq!(error.code(), Code::InvalidAction);
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+    let named = advance(&advance(&files, "+b%20c").unwrap(), "+b%20c:1").unwrap_err();
+    assert!(named.message().contains("`b c`"), "{named}");
 }
 
 /// Oldest chunk first, rows as in the log: an order that merging keeps.

@@ -1,3 +1,5 @@
+//! Times along a log.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Folds of small logs.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which files a plan holds.
+
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StructArray};
 use arrow_schema::{DataType as ArrowType, Field};
 use proptest::prelude::*;
@@ -46,9 +48,8 @@ fn file(text: &str) -> Action {
     }
     let stats = words.next().map(|range| {
         let (min, max) = range.split_once("..").unwrap();
-        format!(
-            r#"{{"numRecords":3,"minValues":{{"x":{min}}},"maxValues":{{"x":{max}}},"nullCount":{{"x":0}}}}"#
-        )
+        let bounds = format!(r#""minValues":{{"x":{min}}},"maxValues":{{"x":{max}}}"#);
+        format!(r#"{{"numRecords":3,{bounds},"nullCount":{{"x":0}}}}"#)
     });
     Action::Add(Add { path, partition_values, size: 7, stats, ..Add::default() })
 }

@@ -1,3 +1,5 @@
+//! Which files of a listing are read; hints.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Versions reached in several ways.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -101,13 +103,14 @@ fn small_actions() -> impl Strategy<Value = Vec<Action>> {
         let mut all: Vec<String> = Vec::new();
         all.extend(info.map(|it| format!(r#"{{"commitInfo":{{"txnId":"{it}"}}}}"#)));
         all.extend(metadata.map(|(id, column)| metadata_line(&id.to_string(), &column)));
-        all.extend(txns.iter().map(|(app, version)| {
-            format!(r#"{{"txn":{{"appId":"{app}","version":{version}}}}}"#)
-        }));
+        all.extend(
+            txns.iter().map(|(app, version)| {
+                format!(r#"{{"txn":{{"appId":"{app}","version":{version}}}}}"#)
+            }),
+        );
         all.extend(domains.iter().map(|(domain, removed)| {
-            format!(
-                r#"{{"domainMetadata":{{"domain":"{domain}","configuration":"","removed":{removed}}}}}"#
-            )
+            let fields = format!(r#""domain":"{domain}","removed":{removed}"#);
+            format!(r#"{{"domainMetadata":{{{fields},"configuration":""}}}}"#)
         }));
         all.iter().map(|it| parse(it)).collect()
     })
