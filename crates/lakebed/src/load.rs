@@ -154,6 +154,10 @@ async fn open_from(
         let checkpoint = segment.checkpoint_version;
         match load(env, op, store, segment, hint, seen).await {
             Ok(loaded) => return Ok(loaded),
+            // What else there is proves nothing either: the checkpoint is what has to be mended.
+            Err(Trouble::Final(it)) if it.kind() == ErrorKind::Corrupt => {
+                return Err(first_error.unwrap_or(it));
+            }
             Err(Trouble::Final(it)) => return Err(it),
             Err(Trouble::Checkpoint(it)) => {
                 tracing::warn!(error = ?it, "a checkpoint is broken; trying without it");
@@ -212,7 +216,9 @@ async fn load(
     let counted = hint.filter(|it| Some(it.version) == segment.checkpoint_version);
     if let Some(expected) = counted.and_then(|it| it.size) {
         let found: u64 = parts.iter().map(|(_, it)| it.actions).sum();
-        if u64::try_from(expected) != Ok(found) {
+        // Old writers gave bytes where the protocol wants actions.
+        let bytes: u64 = segment.checkpoint.iter().map(|it| it.size).sum();
+        if ![Ok(found), Ok(bytes)].contains(&u64::try_from(expected)) {
             let what = format!("the checkpoint holds {found} actions, the hint says {expected}");
             let at = checkpoint_place(store, &segment);
             return Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(at)));

@@ -177,8 +177,9 @@ impl Reader {
         };
         if task.deletion_vector.is_some() {
             turn.pass();
-            let what = "the file has a deletion vector, which this build does not apply";
-            let err = Error::new(Code::UnsupportedProtocol, what).at(self.place(task));
+            // A protocol that allows them has been refused before.
+            let what = "the file has a deletion vector, which the protocol does not allow";
+            let err = Error::new(Code::InvalidProtocol, what).at(self.place(task));
             return futures::stream::iter([Err(err)]).boxed();
         }
         let source = Source {

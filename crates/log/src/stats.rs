@@ -55,6 +55,9 @@ pub struct ColumnStats {
 /// What a stored maximum in milliseconds may have lost, in microseconds.
 const MILLISECOND_SLACK: i64 = 999;
 
+/// A maximum of so many characters may have been cut: the length that writers cut to.
+const CUT_CHARACTERS: usize = 32;
+
 /// Unscaled decimals up to here survive a writer that goes through a 64-bit float.
 const FLOAT_EXACT_MAX: u128 = 1_000_000_000_000_000;
 
@@ -168,8 +171,28 @@ fn upper_bound(max: &Value) -> Option<Value> {
             precision: *precision,
             scale: *scale,
         }),
+        Value::String(it) => text_upper_bound(it).map(Value::String),
         other => Some(other.clone()),
     }
+}
+
+/// A text that is as long as writers cut to may be cut, with a tie-breaker or without one, and the
+/// replacement character was a tie-breaker once, though emoji stand above it. Then every text that
+/// goes on from there is below the successor of the prefix.
+fn text_upper_bound(max: &str) -> Option<String> {
+    let prefix = max.trim_end_matches(char::REPLACEMENT_CHARACTER);
+    if prefix.len() == max.len() && max.chars().nth(CUT_CHARACTERS - 1).is_none() {
+        return Some(max.to_string());
+    }
+    let mut bound = prefix.to_string();
+    while let Some(last) = bound.pop() {
+        let next = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32);
+        if let Some(next) = next {
+            bound.push(next);
+            return Some(bound);
+        }
+    }
+    None
 }
 
 /// More than the three roundings of a trip through a 64-bit float and its shortest decimal text.

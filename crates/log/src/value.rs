@@ -87,8 +87,8 @@ impl Value {
 
     /// Reads a partition value; `""` is null for every type.
     ///
-    /// Timestamps without zone are read as UTC. Of binary values every character is one byte, or
-    /// the text is UTF-8 if a character does not fit.
+    /// Timestamps without zone are read as UTC. Of binary values the bytes are the UTF-8 of
+    /// the text.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Value {
             return Ok(None);
         }
         let value = match of {
-            PrimitiveType::Binary => Some(Value::Binary(text::bytes_of_chars(text))),
+            PrimitiveType::Binary => Some(Value::Binary(text.as_bytes().to_vec())),
             _ => text::read(text, of),
         };
         value.map(Some).ok_or_else(|| no_value(Code::InvalidPartitionValue, text, of))
@@ -107,7 +107,8 @@ impl Value {
 
     /// The partition string that reads back to this value: timestamps in ISO form with Z.
     ///
-    /// The empty string and the empty binary read back as null, by the protocol.
+    /// The empty string and the empty binary read back as null, by the protocol. Bytes that are no
+    /// UTF-8 have no partition string: writers ask [`Value::has_partition`] first.
     pub fn to_partition(&self) -> String {
         match self {
             Value::Boolean(it) => it.to_string(),
@@ -121,11 +122,16 @@ impl Value {
             Value::Double(it) => text::not_finite(*it).to_string(),
             Value::Decimal { unscaled, scale, .. } => number::print(*unscaled, *scale),
             Value::String(it) => it.clone(),
-            Value::Binary(it) => it.iter().map(|byte| char::from(*byte)).collect(),
+            Value::Binary(it) => String::from_utf8_lossy(it).into_owned(),
             Value::Date(it) => format_date(*it),
             Value::Timestamp(it) => format!("{}Z", format_micros(*it, 'T', Some(6))),
             Value::TimestampNtz(it) => format_micros(*it, ' ', None),
         }
+    }
+
+    /// Does [`Value::to_partition`] read back to this value, or to null if it is empty?
+    pub fn has_partition(&self) -> bool {
+        !matches!(self, Value::Binary(it) if std::str::from_utf8(it).is_err())
     }
 
     /// Reads a text literal as a value of the type: `ts >= '2024-01-01T00:00:00Z'`, `x = 'NaN'`.

@@ -268,7 +268,15 @@ impl Column {
     }
 
     fn value(&mut self, array: &ArrayRef, row: usize) -> Result<u32> {
-        let text = Value::from_array(array, row)?.map(|it| it.to_partition());
+        let value = Value::from_array(array, row)?;
+        if value.as_ref().is_some_and(|it| !it.has_partition()) {
+            let what = format!(
+                "partition column `{}` holds bytes that are no UTF-8, which no partition value can",
+                self.name
+            );
+            return Err(Error::new(Code::InvalidData, what));
+        }
+        let text = value.map(|it| it.to_partition());
         self.number(text.filter(|it| !it.is_empty()))
     }
 

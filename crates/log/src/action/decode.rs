@@ -300,8 +300,8 @@ fn metadata(parser: &mut Parser<'_>) -> Result<Metadata> {
         }
         Ok(())
     })?;
-    let schema_string = required(schema_string, "metaData.schemaString")
-        .map_err(|it| recode(it, Code::InvalidSchema))?;
+    // A table may start without a schema; only the version that is read needs one.
+    let schema_string = schema_string.unwrap_or_default();
     let (provider, options) = required(format, "metaData.format")?;
     Ok(Metadata {
         id: required(id, "metaData.id")?.into_owned(),

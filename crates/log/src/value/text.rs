@@ -32,13 +32,6 @@ pub(super) fn read(text: &str, of: PrimitiveType) -> Option<Value> {
     Some(value)
 }
 
-/// Every character is one byte, as the protocol says. Where one is above 255 the writer meant
-/// UTF-8, as the reference implementation does.
-pub(super) fn bytes_of_chars(text: &str) -> Vec<u8> {
-    let bytes: Option<Vec<u8>> = text.chars().map(|it| u8::try_from(it).ok()).collect();
-    bytes.unwrap_or_else(|| text.as_bytes().to_vec())
-}
-
 /// The name of a float that is no number.
 pub(super) fn not_finite(float: f64) -> &'static str {
     match float {
