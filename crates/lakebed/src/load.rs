@@ -213,10 +213,10 @@ async fn load(
         read_commits(env, op, store, &segment.commits, Width::Narrow),
     );
     let (parts, commits) = (parts?, commits?);
-    check_count(store, &segment, hint, &parts)?;
-
+    let found: u64 = parts.iter().map(|(_, it)| it.actions).sum();
     let (checkpoint, batches): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let mut head = fold_head(env, store, &segment, &commits, batches).await?;
+    check_hint(store, &segment, hint, found)?;
     read_last_commit(env, op, store, &segment, &mut head).await?;
 
     let identity = match segment.last_commit.as_ref().or(segment.checkpoint.first()) {
@@ -228,25 +228,23 @@ async fn load(
     Ok(Loaded { segment: Arc::new(segment), head: Arc::new(head), kept: Arc::new(kept) })
 }
 
-/// A checkpoint that was cut short may be sound Parquet all the same: the hint knows how many actions
-/// its writer wrote.
-fn check_count(
+/// A checkpoint that was cut short may still be sound Parquet; the hint knows how long it was.
+fn check_hint(
     store: &Store,
     segment: &LogSegment,
     hint: Option<&Hint>,
-    parts: &[(Option<Bytes>, LogBatch)],
+    found: u64,
 ) -> Result<(), Trouble> {
     let counted = hint.filter(|it| Some(it.version) == segment.checkpoint_version);
     let Some(expected) = counted.and_then(|it| it.size) else { return Ok(()) };
-    let found: u64 = parts.iter().map(|(_, it)| it.actions).sum();
     // Old writers gave bytes where the protocol wants actions.
     let bytes = segment.checkpoint.iter().map(|it| it.size).fold(0, u64::saturating_add);
-    if u64::try_from(expected).is_ok_and(|it| it == found || it == bytes) {
+    if [Ok(found), Ok(bytes)].contains(&u64::try_from(expected)) {
         return Ok(());
     }
     let what = format!("the checkpoint holds {found} actions, the hint says {expected}");
-    let error = Error::new(Code::CorruptCheckpoint, what);
-    Err(Trouble::Checkpoint(error.at(checkpoint_place(store, segment))))
+    let at = checkpoint_place(store, segment);
+    Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(at)))
 }
 
 async fn fold_head(

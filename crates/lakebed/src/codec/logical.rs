@@ -270,8 +270,10 @@ fn array_to(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
         }
         (from, to) if is_lossless(from, to) => cast(array, to, path),
         (DataType::Int32, DataType::Int8 | DataType::Int16) => cast(array, to, path),
+        // Some writers leave out that a timestamp is in UTC; the table says that it is. The other
+        // way round an instant would be taken for a time of day.
         (DataType::Timestamp(unit, zone), DataType::Timestamp(_, to_zone))
-            if zone.is_some() == to_zone.is_some() =>
+            if zone.is_none() || to_zone.is_some() =>
         {
             timestamp_to(array, *unit, to, path)
         }

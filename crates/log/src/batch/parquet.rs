@@ -438,7 +438,8 @@ fn metadata(section: &Section) -> Result<Metadata> {
         description: text("description")?,
         format_provider: format.required_texts("provider")?.value(0).to_string(),
         format_options: format.not_null_map_at("options", 0)?,
-        schema_string: required("schemaString")?,
+        // As in a commit: a table may start without a schema.
+        schema_string: text("schemaString")?.unwrap_or_default(),
         partition_columns: section
             .list_at("partitionColumns", 0)?
             .ok_or_else(|| corrupt("`metaData.partitionColumns` is null"))?,
