@@ -32,7 +32,7 @@ use crate::write::Data;
 /// let schema = Schema::parse_ddl("id long not null")?;
 /// let table = Table::create("memory://doc/blocking", Create::new(schema))?;
 /// assert_eq!(table.snapshot()?.inner().version().get(), 0);
-/// # lakebed::Result::Ok(())
+/// # Ok::<(), lakebed::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Table(table::Table);

@@ -41,7 +41,7 @@ pub use crate::history::Resolved;
 /// let done = table.append(rows, Append::new()).await?;
 /// let batches = done.snapshot().read(&Scan::new()).await?.collect().await?;
 /// assert_eq!(batches.iter().map(|it| it.num_rows()).sum::<usize>(), 3);
-/// # lakebed::Result::Ok(()) }).unwrap();
+/// # Ok::<(), lakebed::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Table {
@@ -98,7 +98,7 @@ impl Table {
     /// Table::create("memory://doc/new", create.clone()).await?;
     /// let again = Table::create("memory://doc/new", create).await.err().unwrap();
     /// assert_eq!(again.code(), Code::TableExists);
-    /// # lakebed::Result::Ok(()) }).unwrap();
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
     /// ```
     #[cfg(feature = "tokio")]
     pub async fn create(location: &str, options: Create) -> Result<Table> {

@@ -60,7 +60,9 @@ impl Broken {
     }
 }
 
-/// spec: CKPT-1
+/// Whatever the hint says, the log decides.
+///
+/// spec: HINT-2, HINT-3, HINT-5
 #[test]
 fn hints_are_hints() {
     for hint in [
@@ -85,6 +87,9 @@ fn hints_are_hints() {
     table.opens();
 }
 
+/// The commits, while they are all there, prove the version without any checkpoint.
+///
+/// spec: RECON-18
 #[test]
 fn broken_checkpoints_with_all_commits() {
     let cut = |mut it: Vec<u8>| {
@@ -102,6 +107,9 @@ fn broken_checkpoints_with_all_commits() {
     assert_eq!(rows(&at), (0..12).collect::<Vec<_>>());
 }
 
+/// With nothing else to prove the version, a checkpoint that is broken or cut short is an error.
+///
+/// spec: RECON-8
 #[test]
 fn broken_checkpoints_without_them() {
     let table = Broken::new();
@@ -117,6 +125,7 @@ fn broken_checkpoints_without_them() {
     table.fails(Code::CorruptCheckpoint);
 }
 
+/// spec: RECON-7, TXN-16
 #[test]
 fn gaps_and_damaged_commits() {
     let table = Broken::new();

@@ -123,6 +123,42 @@ fn many_appends_stay_flat() {
     assert_eq!(rows(&block_on(table.snapshot()).unwrap()), (0..35).collect::<Vec<_>>());
 }
 
+/// Of a checkpoint over 4 MiB an open fetches the footer and the few columns of the small state.
+#[test]
+fn large_checkpoints() {
+    const FILES: u64 = 60_000;
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let schema = Schema::parse_ddl("id long").unwrap();
+    block_on(fresh(place).0.create_here(Create::new(schema))).unwrap();
+    let add = |it: u64| {
+        let name = it.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        format!(
+            "{{\"add\":{{\"path\":\"{name:016x}-{it:016x}-{name:016x}-{name:032x}.parquet\",\
+             \"partitionValues\":{{}},\"size\":{it},\"modificationTime\":{it},\"dataChange\":true,\
+             \"stats\":\"{{\\\"numRecords\\\":{it},\\\"minValues\\\":{{\\\"id\\\":{name}}}}}\"}}}}\n"
+        )
+    };
+    let commit: String = (0..FILES).map(add).collect();
+    let log = folder.path().join("_delta_log");
+    std::fs::write(log.join("00000000000000000001.json"), commit).unwrap();
+    let made = block_on(fresh(place).0.snapshot()).unwrap();
+    block_on(made.checkpoint()).unwrap();
+    let size =
+        std::fs::metadata(log.join("00000000000000000001.checkpoint.parquet")).unwrap().len();
+    assert!(4 << 20 < size, "{size}");
+
+    let (table, op) = fresh(place);
+    let opened = block_on(table.snapshot()).unwrap();
+    let usage = op.usage();
+    assert_eq!((opened.version().get(), usage.lists), (1, 1));
+    assert!(usage.gets <= 8 && usage.bytes_read < size / 10, "{usage:?} of {size}");
+    let files = block_on(opened.files()).unwrap();
+    assert_eq!(files.files.len(), FILES);
+    assert_eq!(files.files.total_bytes(), (0..FILES).sum::<u64>());
+    assert!(op.usage().bytes_read < size, "{:?} of {size}", op.usage());
+}
+
 /// What a verb counts is its own, unless the caller brings a context.
 #[test]
 fn usage_is_per_verb() {

@@ -21,7 +21,7 @@ fn code<T>(result: lakebed::Result<T>) -> Code {
 
 /// A new table asks for no more than its types and properties need.
 ///
-/// spec: PROTO-1
+/// spec: PROTO-9
 #[test]
 fn protocols_of_new_tables() {
     let rows = [
