@@ -1,3 +1,5 @@
+//! Tables of lines, one thing wrong in each, and round trips of generated actions.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Commits as text, checkpoints as Parquet made here, and bytes of both changed by chance.
+
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
@@ -361,15 +363,6 @@ impl Checkpoint {
         let ints = |value: i32, rows: usize| Arc::new(Int32Array::from(vec![value; rows])) as _;
         let texts = |value: &str, rows: usize| Arc::new(StringArray::from(vec![value; rows])) as _;
         let yes = |rows: usize| Arc::new(BooleanArray::from(vec![true; rows])) as ArrayRef;
-        let mut lists = ListBuilder::new(StringBuilder::new());
-        for _ in 0..m {
-            lists.values().append_value("p");
-            lists.append(true);
-        }
-        let provider = StructArray::from(vec![(
-            Arc::new(Field::new("provider", DataType::Utf8, true)),
-            texts("parquet", m),
-        )]);
         let mut add = vec![
             ("path", self.paths.clone()),
             ("dataChange", yes(n)),
@@ -398,19 +391,7 @@ impl Checkpoint {
                     vec![("minReaderVersion", ints(1, p)), ("minWriterVersion", ints(2, p))],
                 ),
             ),
-            (
-                "metaData",
-                self.column(
-                    p,
-                    vec![
-                        ("id", texts("m", m)),
-                        ("schemaString", texts("{}", m)),
-                        ("format", Arc::new(provider) as ArrayRef),
-                        ("partitionColumns", Arc::new(lists.finish()) as ArrayRef),
-                        ("configuration", self.maps(m, &[("a", Some("b"))])),
-                    ],
-                ),
-            ),
+            ("metaData", self.metadata()),
             ("someday", ints(7, self.rows())),
             (
                 "remove",
@@ -429,6 +410,26 @@ impl Checkpoint {
             columns.into_iter().map(|(name, column)| (name, column, true)),
         )
         .unwrap()
+    }
+
+    fn metadata(&self) -> ArrayRef {
+        let rows = self.metadatas;
+        let texts = |value: &str| Arc::new(StringArray::from(vec![value; rows])) as ArrayRef;
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for _ in 0..rows {
+            lists.values().append_value("p");
+            lists.append(true);
+        }
+        let provider = Arc::new(Field::new("provider", DataType::Utf8, true));
+        let format = StructArray::from(vec![(provider, texts("parquet"))]);
+        let fields = vec![
+            ("id", texts("m")),
+            ("schemaString", texts("{}")),
+            ("format", Arc::new(format) as ArrayRef),
+            ("partitionColumns", Arc::new(lists.finish()) as ArrayRef),
+            ("configuration", self.maps(rows, &[("a", Some("b"))])),
+        ];
+        self.column(self.protocols, fields)
     }
 
     fn bytes(&self) -> Bytes {
