@@ -229,7 +229,7 @@ fn fields_of_metadata() {
         ("configuration", "null", "Metadata"),
         ("format", r#"{"provider":"parquet","options":null}"#, "Metadata"),
         ("id", "null", "invalid-metadata"),
-        ("schemaString", "null", "invalid-schema"),
+        ("schemaString", "null", "Metadata"),
         ("schemaString", "{}", "invalid-schema"),
         ("partitionColumns", "null", "invalid-metadata"),
         ("partitionColumns", "[1]", "invalid-metadata"),
@@ -365,6 +365,7 @@ fn metadata_is_checked_against_its_schema() {
         (with(&[], "none", "orc", schema), "invalid-metadata"),
         (with(&[], "telepathy", "parquet", schema), "invalid-metadata"),
         (with(&[], "none", "parquet", "no JSON"), "invalid-schema"),
+        (with(&[], "none", "parquet", ""), "invalid-schema"),
     ];
     for (metadata, expected) in rows {
         let actual = metadata.check().map_or_else(|it| it.code().as_str(), |()| "ok");
