@@ -18,7 +18,7 @@ fn flights_end_to_end() {
     let said = shell.try_run(&[&words[..], &["--format", "json"]].concat());
     assert_eq!(said.code, 0, "{said:?}");
     let rows: Vec<Value> = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(rows.len(), 2049);
+    assert_eq!(rows.len(), 523 + 1274);
     assert!(rows.iter().all(|it| it["dep_delay"].as_i64().unwrap() > 60));
     assert!(rows.iter().all(|it| it.as_object().unwrap().len() == 2));
     let stats: Value = serde_json::from_str(said.err.trim()).unwrap();

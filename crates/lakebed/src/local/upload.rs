@@ -101,7 +101,12 @@ impl Upload for LocalUpload {
         Box::pin(async move {
             self.op.count(Request::Put);
             let (target, pieces) = (Arc::clone(&self.target), self.take());
-            self.env.block(move || target.finish(&pieces)).await?;
+            let finished = self.env.block(move || target.finish(&pieces)).await;
+            if let Err(error) = finished {
+                // Awaited: a process that ends on this error would leave the file behind.
+                self.abort().await;
+                return Err(error);
+            }
             self.done = true;
             Ok(self.size)
         })

@@ -78,6 +78,12 @@ impl Typed {
         }
     }
 
+    /// A literal of the type of the other side, which an error names.
+    fn literal_of(self, other: &Typed) -> Result<Typed> {
+        let of = other.of.clone();
+        self.beside(of.as_ref()).map_err(|it| it.at(other.describe()))
+    }
+
     fn describe(&self) -> String {
         let of = self.of.as_ref().map_or_else(|| "text".to_owned(), short);
         format!("`{}` ({of})", short(&self.expr))
@@ -157,7 +163,7 @@ impl Binder<'_> {
         };
         let mut bound = Vec::with_capacity(list.len());
         for item in list {
-            let item = item.beside(it.of.as_ref())?;
+            let item = item.literal_of(&it)?;
             comparable(&it, &item)?;
             bound.push(item.expr);
         }
@@ -213,11 +219,11 @@ fn pair(a: Typed, b: Typed) -> Result<(Typed, Typed)> {
     let literal = |it: &Typed| matches!(it.expr, Expr::Literal(_) | Expr::Text(_));
     let text = |it: &Typed| it.of.is_none();
     if text(&a) || (literal(&a) && !literal(&b)) {
-        let a = a.beside(b.of.as_ref())?;
-        let b = if text(&b) { b.beside(a.of.as_ref())? } else { b };
+        let a = a.literal_of(&b)?;
+        let b = if text(&b) { b.literal_of(&a)? } else { b };
         Ok((a, b))
     } else if text(&b) || literal(&b) {
-        let b = b.beside(a.of.as_ref())?;
+        let b = b.literal_of(&a)?;
         Ok((a, b))
     } else {
         Ok((a, b))
