@@ -2,7 +2,11 @@
 //!
 //! `lakebed-bench OPERATION TABLE [--KEY VALUE ..]`, for drivers that put engines side by side: see
 //! `peers/lakebed_adapter.py`. Times end in `_s`; everything else is an answer to compare.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a harness prints and measures")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a harness prints and measures"
+)]
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -60,8 +60,11 @@ impl<'a> Session<'a> {
             ("changed", json!(committed.changed())),
         ];
         let metrics = committed.metrics();
-        for (name, key) in [("rows", "numOutputRows"), ("files", "numFiles"), ("bytes", "numOutputBytes")] {
-            let number = metrics.get(key).and_then(Value::as_str).and_then(|it| it.parse::<u64>().ok());
+        for (name, key) in
+            [("rows", "numOutputRows"), ("files", "numFiles"), ("bytes", "numOutputBytes")]
+        {
+            let number =
+                metrics.get(key).and_then(Value::as_str).and_then(|it| it.parse::<u64>().ok());
             if let Some(number) = number {
                 pairs.push((name, json!(number)));
             }
@@ -72,7 +75,8 @@ impl<'a> Session<'a> {
 }
 
 pub(crate) async fn create(session: &Session<'_>, args: &CreateArgs) -> Result<()> {
-    let mut options = Create::new(Schema::parse_ddl(&args.schema)?).partition_by(&args.partition_by);
+    let mut options =
+        Create::new(Schema::parse_ddl(&args.schema)?).partition_by(&args.partition_by);
     for (key, value) in &args.property {
         options = options.property(key, value);
     }
@@ -251,7 +255,13 @@ pub(crate) async fn history(session: &Session<'_>, args: &HistoryArgs) -> Result
         let mut row = vec![json!(entry.version.get()), json!(entry.timestamp.to_string())];
         let field = |key: &str| entry.info.fields.get(key).cloned().unwrap_or_default();
         if is_text {
-            let keys = ["operation", "operationParameters", "operationMetrics", "engineInfo", "userMetadata"];
+            let keys = [
+                "operation",
+                "operationParameters",
+                "operationMetrics",
+                "engineInfo",
+                "userMetadata",
+            ];
             row.extend(keys.iter().map(|it| json!(brief(&field(it)))));
         } else {
             row.push(Value::Object(entry.info.fields.clone()));

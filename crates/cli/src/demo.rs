@@ -69,7 +69,9 @@ struct Demo<'a> {
 impl Demo<'_> {
     fn unpack(&self) -> Result<()> {
         let failed = |it: std::io::Error| {
-            Error::new(Code::Unavailable, "the demo cannot write").at(self.folder.display()).because(it)
+            Error::new(Code::Unavailable, "the demo cannot write")
+                .at(self.folder.display())
+                .because(it)
         };
         fs::create_dir_all(self.folder).map_err(failed)?;
         for (name, bytes) in FLIGHTS {
@@ -80,7 +82,8 @@ impl Demo<'_> {
 
     fn command(&self, line: &str) -> Result<Command> {
         eprintln!("$ lakebed {line}");
-        let failed = |it: std::io::Error| Error::internal("the demo cannot find itself").because(it);
+        let failed =
+            |it: std::io::Error| Error::internal("the demo cannot find itself").because(it);
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command.args(words(line)).current_dir(self.folder);
         Ok(command)

@@ -70,7 +70,9 @@ fn help(error: &Error) -> Option<&'static str> {
 
 /// Text of strangers, without what a terminal would obey.
 pub(crate) fn plain(text: &str) -> String {
-    let is_odd = |it: char| it.is_control() || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_odd = |it: char| {
+        it.is_control() || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
         if is_odd(character) {

@@ -74,7 +74,9 @@ fn sources(files: &[String], args: &InputArgs) -> Result<Vec<Source>> {
     for name in files {
         if name == "-" {
             let format = args.input_format.ok_or_else(|| {
-                Error::invalid("standard input has no name to tell its format; say `--input-format`")
+                Error::invalid(
+                    "standard input has no name to tell its format; say `--input-format`",
+                )
             })?;
             let file = spool().map_err(|it| unreadable(name, it))?;
             sources.push(Source { name: "standard input".to_string(), file, format });
@@ -156,9 +158,8 @@ fn broken(name: &str, error: ArrowError) -> Error {
 
 fn parquet(source: Source) -> Result<(SchemaRef, Batches)> {
     let Source { name, file, .. } = source;
-    let invalid = |it: parquet::errors::ParquetError| {
-        Error::new(Code::InvalidData, it.to_string()).at(&name)
-    };
+    let invalid =
+        |it: parquet::errors::ParquetError| Error::new(Code::InvalidData, it.to_string()).at(&name);
     let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(invalid)?;
     let is_old = |it: usize| {
         let column = found.parquet_schema().column(it);
@@ -167,7 +168,8 @@ fn parquet(source: Source) -> Result<(SchemaRef, Batches)> {
     // Old writers store timestamps as INT96, in UTC; nanoseconds would overflow outside 1677 to 2262.
     let options = if (0..found.parquet_schema().num_columns()).any(is_old) {
         let fields = found.schema().fields().iter().map(|it| Arc::new(micros(it)));
-        ArrowReaderOptions::new().with_schema(Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>())))
+        ArrowReaderOptions::new()
+            .with_schema(Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>())))
     } else {
         ArrowReaderOptions::new()
     };
@@ -180,9 +182,9 @@ fn parquet(source: Source) -> Result<(SchemaRef, Batches)> {
 
 fn micros(field: &Field) -> Field {
     match field.data_type() {
-        DataType::Timestamp(TimeUnit::Nanosecond, None) => {
-            field.clone().with_data_type(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))
-        }
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => field
+            .clone()
+            .with_data_type(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
         _ => field.clone(),
     }
 }

@@ -90,4 +90,3 @@ async fn command(session: &Session<'_>, command: &Command) -> Result<()> {
         Command::Demo(_) | Command::Completions(_) => Ok(()),
     }
 }
-

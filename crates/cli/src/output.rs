@@ -43,7 +43,8 @@ impl Output {
                 let mut partial = path.as_os_str().to_os_string();
                 partial.push(".partial");
                 let partial = PathBuf::from(partial);
-                let open = File::create(&partial).map_err(|it| unwritable(it).at(partial.display()))?;
+                let open =
+                    File::create(&partial).map_err(|it| unwritable(it).at(partial.display()))?;
                 (Box::new(BufWriter::new(open)), Some((partial, path.to_path_buf())))
             }
         };
@@ -94,7 +95,9 @@ impl Output {
                     table(sink, &empty, widths).map_err(arrow)?;
                 }
                 let plural = if *rows == 1 { "" } else { "s" };
-                writeln!(sink, "({rows} row{plural})").and_then(|()| sink.flush()).map_err(unwritable)?;
+                writeln!(sink, "({rows} row{plural})")
+                    .and_then(|()| sink.flush())
+                    .map_err(unwritable)?;
             }
             Rows::Json(writer) => writer.finish().map_err(arrow)?,
             Rows::Ndjson(writer) => writer.finish().map_err(arrow)?,
@@ -259,11 +262,7 @@ pub(crate) fn answer(format: Format, pairs: &[(&str, serde_json::Value)]) -> Res
 }
 
 /// A list of answers: one line each for people, else JSON.
-pub(crate) fn list(
-    format: Format,
-    names: &[&str],
-    rows: &[Vec<serde_json::Value>],
-) -> Result<()> {
+pub(crate) fn list(format: Format, names: &[&str], rows: &[Vec<serde_json::Value>]) -> Result<()> {
     let mut sink = stdout().lock();
     let object = |row: &Vec<serde_json::Value>| {
         let pairs = names.iter().zip(row).map(|it| ((*it.0).to_string(), it.1.clone()));
@@ -277,9 +276,9 @@ pub(crate) fn list(
         Format::Ndjson => rows.iter().try_for_each(|it| writeln!(sink, "{}", object(it))),
         Format::Csv => {
             let mut lines = vec![names.join(",")];
-            lines.extend(rows.iter().map(|row| {
-                row.iter().map(csv_cell).collect::<Vec<_>>().join(",")
-            }));
+            lines.extend(
+                rows.iter().map(|row| row.iter().map(csv_cell).collect::<Vec<_>>().join(",")),
+            );
             lines.iter().try_for_each(|it| writeln!(sink, "{it}"))
         }
         Format::Table => {

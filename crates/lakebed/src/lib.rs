@@ -1,13 +1,13 @@
 //! Lakebed: an embeddable lakehouse table engine in the open Delta Lake protocol.
 
-pub mod op;
 pub mod budget;
-pub mod pool;
 pub mod env;
-pub mod store;
-mod object;
 mod local;
+mod object;
+pub mod op;
 mod place;
+pub mod pool;
+pub mod store;
 
 pub mod load;
 pub mod save;
@@ -19,13 +19,13 @@ pub mod write;
 pub mod snapshot;
 pub mod txn;
 
-pub mod create;
 pub mod append;
-pub mod overwrite;
+pub mod create;
 mod history;
+pub mod overwrite;
 
-pub mod table;
 pub mod blocking;
+pub mod table;
 
 pub use append::Append;
 pub use create::Create;

@@ -137,7 +137,8 @@ impl FromStr for Decisions {
 
     fn from_str(text: &str) -> Result<Decisions, String> {
         let line = |it: &str| {
-            let [label, client, count, value] = it.split_whitespace().collect::<Vec<_>>()[..] else {
+            let [label, client, count, value] = it.split_whitespace().collect::<Vec<_>>()[..]
+            else {
                 return None;
             };
             let name = (label.to_string(), client.parse().ok()?, count.parse().ok()?);

@@ -279,9 +279,9 @@ fn alike(name: &str, ours: &Value, expected: &Value) -> bool {
         }
         ("protocol", Value::Object(ours), Value::Object(expected)) => {
             ours.len() == expected.len()
-                && ours.iter().all(|(key, value)| {
-                    expected.get(key).is_some_and(|it| alike(key, value, it))
-                })
+                && ours
+                    .iter()
+                    .all(|(key, value)| expected.get(key).is_some_and(|it| alike(key, value, it)))
         }
         _ => ours == expected,
     }
@@ -291,8 +291,10 @@ fn protocol(protocol: &lakebed::Protocol) -> Value {
     let mut json = Map::new();
     json.insert("minReaderVersion".to_string(), protocol.min_reader_version.into());
     json.insert("minWriterVersion".to_string(), protocol.min_writer_version.into());
-    let lists =
-        [("readerFeatures", &protocol.reader_features), ("writerFeatures", &protocol.writer_features)];
+    let lists = [
+        ("readerFeatures", &protocol.reader_features),
+        ("writerFeatures", &protocol.writer_features),
+    ];
     for (name, list) in lists {
         if let Some(list) = list {
             let names: Vec<String> = list.iter().map(ToString::to_string).collect();

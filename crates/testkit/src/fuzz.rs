@@ -32,7 +32,11 @@ pub fn commit(bytes: &[u8]) {
         if let Ok(batch) = LogBatch::from_json(bytes, width) {
             let mut replay = Replay::new(Version::ZERO, width);
             let fed = replay.feed(batch);
-            if width == Width::Head { drop(replay.finish_head()) } else { drop(replay.finish()) }
+            if width == Width::Head {
+                drop(replay.finish_head())
+            } else {
+                drop(replay.finish())
+            }
             drop(fed);
         }
     }
@@ -67,7 +71,8 @@ pub fn schema(bytes: &[u8]) {
 /// Statistics of a file.
 pub fn stats(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let ddl = "n long, x double, s string, d date, t timestamp, p decimal(38,10), q struct<b: boolean>";
+    let ddl =
+        "n long, x double, s string, d date, t timestamp, p decimal(38,10), q struct<b: boolean>";
     let Ok(schema) = Schema::parse_ddl(ddl) else { return };
     let stats = Stats::from_json(text, &schema, None);
     for column in stats.columns.values() {
@@ -84,7 +89,10 @@ pub fn value(bytes: &[u8]) {
             let again = Value::from_partition(&value.to_partition(), *primitive);
             let same = matches!(&again, Ok(Some(it)) if *it == value);
             // The empty string is null when read back: that is the protocol's.
-            assert!(same || value.to_partition().is_empty(), "{text:?} as {primitive:?}: {again:?}");
+            assert!(
+                same || value.to_partition().is_empty(),
+                "{text:?} as {primitive:?}: {again:?}"
+            );
         }
         let _ = Value::from_literal(text, *primitive);
     }
@@ -110,7 +118,10 @@ pub fn expr(bytes: &[u8]) {
     if let Ok(expr) = text.parse::<Expr>() {
         let printed = expr.to_string();
         let again = printed.parse::<Expr>();
-        assert!(again.as_ref().is_ok_and(|it| *it == expr), "{text} prints as {printed}: {again:?}");
+        assert!(
+            again.as_ref().is_ok_and(|it| *it == expr),
+            "{text} prints as {printed}: {again:?}"
+        );
     }
 }
 

@@ -38,10 +38,15 @@ pub fn read(objects: &Objects, root: &str) -> Result<Vec<Committed>, String> {
             return Err(format!("version {version} is missing, there is {key}"));
         }
         let bytes = objects.get(&key).unwrap_or_default();
-        let mut commit =
-            Committed { txn_id: String::new(), added: Vec::new(), rows: Vec::new(), apps: Vec::new() };
+        let mut commit = Committed {
+            txn_id: String::new(),
+            added: Vec::new(),
+            rows: Vec::new(),
+            apps: Vec::new(),
+        };
         for line in bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty()) {
-            let action: Value = serde_json::from_slice(line).map_err(|it| format!("{key}: {it}"))?;
+            let action: Value =
+                serde_json::from_slice(line).map_err(|it| format!("{key}: {it}"))?;
             let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
             if let Some(remove) = action.get("remove") {
                 let path = text(&remove["path"]);

@@ -67,7 +67,8 @@ pub fn difference(ours: &Multiset, expected: &Multiset) -> Option<String> {
 pub fn read_parquet(path: &Path) -> Result<Vec<RecordBatch>, Box<dyn std::error::Error>> {
     let mut files = vec![path.to_path_buf()];
     if path.is_dir() {
-        files = std::fs::read_dir(path)?.map(|it| Ok(it?.path())).collect::<std::io::Result<_>>()?;
+        files =
+            std::fs::read_dir(path)?.map(|it| Ok(it?.path())).collect::<std::io::Result<_>>()?;
         files.retain(|it| it.extension().is_some_and(|it| it == "parquet"));
         files.sort();
     }
@@ -76,9 +77,11 @@ pub fn read_parquet(path: &Path) -> Result<Vec<RecordBatch>, Box<dyn std::error:
         let file = std::fs::File::open(file)?;
         let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
         // Nanoseconds would overflow outside 1677 to 2262.
-        let wanted: Vec<_> = found.schema().fields().iter().map(|it| Arc::new(micros(it))).collect();
+        let wanted: Vec<_> =
+            found.schema().fields().iter().map(|it| Arc::new(micros(it))).collect();
         let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(wanted)));
-        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?.build()?;
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?.build()?;
         batches.extend(reader.collect::<Result<Vec<_>, _>>()?);
     }
     Ok(batches)

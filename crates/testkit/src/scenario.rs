@@ -106,7 +106,9 @@ fn weather(world: &Arc<World>) -> Weather {
 fn table(world: &Arc<World>, objects: &Arc<Objects>, client: Client, weather: Weather) -> Table {
     let skew = i64::try_from(world.choices().pick("skew", client, 3)).unwrap_or(0) * 60_000;
     let store = SimStore::new(world, objects, client, weather);
-    let env = Env::new(world.side(client, skew)).with_codec(Arc::new(JsonRows)).with_store("sim://", store);
+    let env = Env::new(world.side(client, skew))
+        .with_codec(Arc::new(JsonRows))
+        .with_store("sim://", store);
     let deadline = Duration::from_secs(1 + 10 * world.choices().pick("deadline", client, 3));
     match Table::open_with(&env, LOCATION) {
         Ok(table) => table.with_op(Op::new(deadline)),
@@ -155,7 +157,12 @@ async fn actor(
     }
 }
 
-async fn write(table: &Table, ids: Vec<i64>, overwrites: bool, once: Option<&(String, i64)>) -> Event {
+async fn write(
+    table: &Table,
+    ids: Vec<i64>,
+    overwrites: bool,
+    once: Option<&(String, i64)>,
+) -> Event {
     let mut options = Append::new().property("delta.checkpointInterval", "3");
     if let Some((app, version)) = once {
         options = options.once(app.clone(), *version);
@@ -206,7 +213,8 @@ async fn rows(table: &Table, version: Option<u64>) -> Result<(u64, Vec<i64>)> {
     let batches: Vec<RecordBatch> = snapshot.read(&Scan::new()).await?.try_collect().await?;
     let mut ids = Vec::new();
     for batch in batches {
-        let column = batch.column_by_name("id").and_then(|it| it.as_any().downcast_ref::<Int64Array>());
+        let column =
+            batch.column_by_name("id").and_then(|it| it.as_any().downcast_ref::<Int64Array>());
         ids.extend(column.into_iter().flat_map(|it| it.iter().flatten().collect::<Vec<_>>()));
     }
     ids.sort_unstable();
@@ -214,7 +222,11 @@ async fn rows(table: &Table, version: Option<u64>) -> Result<(u64, Vec<i64>)> {
 }
 
 /// Every rule of the module's header.
-fn audit(world: &Arc<World>, objects: &Arc<Objects>, events: &[Event]) -> std::result::Result<(), String> {
+fn audit(
+    world: &Arc<World>,
+    objects: &Arc<Objects>,
+    events: &[Event],
+) -> std::result::Result<(), String> {
     let log = oracle::read(objects, "table")?;
     let mut broken = objects.violations();
     broken.extend(identities(&log));

@@ -292,19 +292,16 @@ impl ObjectStore for SimStore {
         };
         self.travel().await;
         match fault {
-            Fault::None | Fault::Twice if done => {
-                Ok(PutResult { e_tag: None, version: None })
-            }
+            Fault::None | Fault::Twice if done => Ok(PutResult { e_tag: None, version: None }),
             Fault::None | Fault::Twice | Fault::OwnExists | Fault::FalseExists => Err(exists(key)),
             Fault::Before | Fault::After | Fault::Late => Err(broken("put", key)),
             Fault::Full => Err(Error::Generic {
                 store: "sim",
                 source: std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
             }),
-            Fault::Denied => Err(Error::PermissionDenied {
-                path: key.to_string(),
-                source: "not for you".into(),
-            }),
+            Fault::Denied => {
+                Err(Error::PermissionDenied { path: key.to_string(), source: "not for you".into() })
+            }
         }
     }
 
@@ -325,10 +322,9 @@ impl ObjectStore for SimStore {
         options.check_preconditions(&meta)?;
         let range: Range<u64> = match &options.range {
             None => 0..meta.size,
-            Some(range) => range.as_range(meta.size).map_err(|it| Error::Generic {
-                store: "sim",
-                source: it.into(),
-            })?,
+            Some(range) => range
+                .as_range(meta.size)
+                .map_err(|it| Error::Generic { store: "sim", source: it.into() })?,
         };
         let at = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
         let bytes = if options.head {
@@ -368,9 +364,8 @@ impl ObjectStore for SimStore {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.read("list", prefix.map_or("", |it| it.as_ref())).await?;
         let below = prefix.map(|it| it.as_ref().len() + 1).unwrap_or(0);
-        let direct = |it: &ObjectMeta| {
-            it.location.as_ref().get(below..).is_some_and(|it| !it.contains('/'))
-        };
+        let direct =
+            |it: &ObjectMeta| it.location.as_ref().get(below..).is_some_and(|it| !it.contains('/'));
         let objects = self.listed(prefix, None).into_iter().filter(direct).collect();
         self.travel().await;
         Ok(ListResult { objects, common_prefixes: Vec::new() })

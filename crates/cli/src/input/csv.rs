@@ -67,9 +67,8 @@ pub(super) fn open(
 fn header(source: &mut Source, args: &InputArgs, given: Option<&Schema>) -> Result<Vec<String>> {
     let format = Format::default().with_header(!args.no_header).with_delimiter(args.delimiter);
     let rows = if args.no_header { 1 } else { 0 };
-    let (found, _) = format
-        .infer_schema(&mut source.file, Some(rows))
-        .map_err(|it| broken(&source.name, it))?;
+    let (found, _) =
+        format.infer_schema(&mut source.file, Some(rows)).map_err(|it| broken(&source.name, it))?;
     rewind(source)?;
     let names: Vec<String> = match (args.no_header, given) {
         (false, _) => found.fields().iter().map(|it| plain_name(it.name())).collect(),
@@ -84,7 +83,9 @@ fn header(source: &mut Source, args: &InputArgs, given: Option<&Schema>) -> Resu
         );
         return Err(Error::new(Code::SchemaMismatch, what).at(&source.name));
     }
-    if let Some(twice) = names.iter().enumerate().find(|it| names.iter().take(it.0).any(|n| n == it.1)) {
+    if let Some(twice) =
+        names.iter().enumerate().find(|it| names.iter().take(it.0).any(|n| n == it.1))
+    {
         let what = format!("the header names `{}` twice", twice.1);
         return Err(Error::new(Code::SchemaMismatch, what).at(&source.name));
     }
@@ -148,8 +149,7 @@ fn cells(
 ) -> Result<arrow_csv::Reader<std::fs::File>> {
     rewind(source)?;
     let file = source.file.try_clone().map_err(|it| unreadable(&source.name, it))?;
-    let fields: Vec<Field> =
-        names.iter().map(|it| Field::new(it, ArrowType::Utf8, true)).collect();
+    let fields: Vec<Field> = names.iter().map(|it| Field::new(it, ArrowType::Utf8, true)).collect();
     ReaderBuilder::new(Arc::new(ArrowSchema::new(fields)))
         .with_header(!args.no_header)
         .with_delimiter(args.delimiter)
@@ -225,11 +225,11 @@ fn looks_like(cell: &str, primitive: PrimitiveType) -> bool {
             let is_number = digits.starts_with(|it: char| it.is_ascii_digit() || it == '.');
             is_number && !is_code && is_exact && cell.parse::<f64>().is_ok_and(f64::is_finite)
         }
-        PrimitiveType::Boolean => matches!(cell, "true" | "false" | "TRUE" | "FALSE" | "True" | "False"),
-        PrimitiveType::Date => cell.len() == 10 && Value::from_literal(cell, primitive).is_ok(),
-        PrimitiveType::Timestamp => {
-            has_zone(cell) && Value::from_literal(cell, primitive).is_ok()
+        PrimitiveType::Boolean => {
+            matches!(cell, "true" | "false" | "TRUE" | "FALSE" | "True" | "False")
         }
+        PrimitiveType::Date => cell.len() == 10 && Value::from_literal(cell, primitive).is_ok(),
+        PrimitiveType::Timestamp => has_zone(cell) && Value::from_literal(cell, primitive).is_ok(),
         _ => !has_zone(cell) && cell.len() > 10 && Value::from_literal(cell, primitive).is_ok(),
     }
 }

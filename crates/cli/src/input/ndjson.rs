@@ -41,7 +41,11 @@ pub(super) fn open(source: Source, known: Option<&Schema>) -> Result<(SchemaRef,
                 }
             }
         }
-        if rows.is_empty() { None } else { Some(batch(&rows, &shape).map_err(|it| broken(&name, it))) }
+        if rows.is_empty() {
+            None
+        } else {
+            Some(batch(&rows, &shape).map_err(|it| broken(&name, it)))
+        }
     });
     Ok((schema, Box::new(batches)))
 }
@@ -50,9 +54,8 @@ pub(super) fn open(source: Source, known: Option<&Schema>) -> Result<(SchemaRef,
 fn look(name: &str, file: &mut File) -> Result<SchemaRef> {
     let copy = file.try_clone().map_err(|it| unreadable(name, it))?;
     let lines = Lines::new(name.to_string(), copy);
-    let rows = lines.map(|it| {
-        it.map(|it| it.1).map_err(|it| ArrowError::ExternalError(Box::new(it)))
-    });
+    let rows =
+        lines.map(|it| it.map(|it| it.1).map_err(|it| ArrowError::ExternalError(Box::new(it))));
     let schema = infer_json_schema_from_iterator(rows).map_err(|it| broken(name, it))?;
     file.seek(SeekFrom::Start(0)).map_err(|it| unreadable(name, it))?;
     Ok(Arc::new(schema))
@@ -90,7 +93,9 @@ impl Iterator for Lines {
                         Err(error) => Err(format!("the line is no JSON: {error}")),
                     };
                     return Some(row.map_err(|what| {
-                        Error::new(Code::InvalidData, what).at(format!("line {line}")).at(&self.name)
+                        Error::new(Code::InvalidData, what)
+                            .at(format!("line {line}"))
+                            .at(&self.name)
                     }));
                 }
             }
@@ -120,7 +125,8 @@ fn fits(row: &Json, columns: &[(String, ArrowType)], known: Option<&Schema>) -> 
 
 fn value_fits(value: &Json, data_type: &ArrowType) -> bool {
     let between = |low: i64, high: i64| value.as_i64().is_some_and(|it| low <= it && it <= high);
-    let reads_as = |primitive| value.as_str().is_some_and(|it| Value::from_literal(it, primitive).is_ok());
+    let reads_as =
+        |primitive| value.as_str().is_some_and(|it| Value::from_literal(it, primitive).is_ok());
     match (value, data_type) {
         (Json::Null, _) => true,
         (_, ArrowType::Boolean) => value.is_boolean(),
@@ -141,7 +147,8 @@ fn value_fits(value: &Json, data_type: &ArrowType) -> bool {
                 _ => return false,
             };
             let scale = u8::try_from(*scale).unwrap_or(0);
-            Value::from_literal(&text, PrimitiveType::Decimal { precision: *precision, scale }).is_ok()
+            Value::from_literal(&text, PrimitiveType::Decimal { precision: *precision, scale })
+                .is_ok()
         }
         (Json::Array(items), ArrowType::List(item)) => {
             items.iter().all(|it| value_fits(it, item.data_type()))

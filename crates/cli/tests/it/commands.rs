@@ -51,7 +51,8 @@ fn create_write_and_look() {
     assert_eq!(info["rows"], 2);
     assert_eq!(info["protocol"], "reader 1, writer 2");
     assert_eq!(info["properties"]["delta.checkpointInterval"], "5");
-    let files: Value = serde_json::from_str(&shell.run(&["files", "t", "--format", "json"])).unwrap();
+    let files: Value =
+        serde_json::from_str(&shell.run(&["files", "t", "--format", "json"])).unwrap();
     assert_eq!(files[0]["rows"], 2);
     let history = shell.run(&["history", "t", "--format", "json"]);
     let history: Value = serde_json::from_str(&history).unwrap();
@@ -71,10 +72,12 @@ fn modes_of_writing() {
     shell.run(&["write", "t", "b.csv", "--mode", "ignore"]);
     assert_eq!(shell.rows(&["t"]).len(), 2);
     shell.run(&["write", "t", "b.csv", "--mode", "overwrite", "--where", "p = 'x'"]);
-    let mut numbers: Vec<i64> = shell.rows(&["t"]).iter().map(|it| it["n"].as_i64().unwrap()).collect();
+    let mut numbers: Vec<i64> =
+        shell.rows(&["t"]).iter().map(|it| it["n"].as_i64().unwrap()).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, [2, 3]);
-    let outside = shell.try_run(&["write", "t", "a.csv", "--mode", "overwrite", "--where", "p = 'x'"]);
+    let outside =
+        shell.try_run(&["write", "t", "a.csv", "--mode", "overwrite", "--where", "p = 'x'"]);
     assert_eq!(outside.code, 5, "{outside:?}");
     shell.run(&["write", "t", "b.csv", "--mode", "overwrite"]);
     assert_eq!(shell.rows(&["t"]), [json!({"p": "x", "n": 3})]);
@@ -99,7 +102,10 @@ fn once_is_once() {
 #[test]
 fn formats_there_and_back() {
     let shell = Shell::new();
-    shell.write("a.ndjson", "{\"n\":1,\"s\":\"a,\\\"b\",\"l\":[1,null]}\n\n{\"n\":null,\"s\":\"\"}\n");
+    shell.write(
+        "a.ndjson",
+        "{\"n\":1,\"s\":\"a,\\\"b\",\"l\":[1,null]}\n\n{\"n\":null,\"s\":\"\"}\n",
+    );
     shell.run(&["write", "t", "a.ndjson"]);
     let rows = shell.rows(&["t"]);
     assert_eq!(rows[0], json!({"n": 1, "s": "a,\"b", "l": [1, null]}));

@@ -29,7 +29,10 @@ fn eight_processes_append_at_once() {
             );
             let mut sh = std::process::Command::new("sh");
             let sh = sh.args(["-c", &line]).current_dir(shell.path(""));
-            sh.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+            sh.stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
         })
         .collect();
     for child in loops {

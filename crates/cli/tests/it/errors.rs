@@ -34,7 +34,12 @@ fn what_is_not_there() {
 #[test]
 fn usage_is_exit_code_2() {
     let shell = Shell::new();
-    for words in [&["read"][..], &["fly", "t"], &["read", "t", "--version", "-1"], &["read", "t", "--version", "1", "--at", "2024-01-01"]] {
+    for words in [
+        &["read"][..],
+        &["fly", "t"],
+        &["read", "t", "--version", "-1"],
+        &["read", "t", "--version", "1", "--at", "2024-01-01"],
+    ] {
         assert_eq!(shell.try_run(words).code, 2, "{words:?}");
     }
 }

@@ -51,7 +51,8 @@ fn peers_read_our_tables() {
     shell.run(&["write", "t", "--partition-by", "origin", "--null", "NA", &flights("2013-01.csv")]);
     shell.run(&["write", "t", &flights("2013-02.parquet")]);
     for round in 0..11 {
-        shell.write("few.csv", &format!("origin,day,time_hour\nJFK,{round},2013-01-01T10:00:00Z\n"));
+        shell
+            .write("few.csv", &format!("origin,day,time_hour\nJFK,{round},2013-01-01T10:00:00Z\n"));
         shell.run(&["write", "t", "few.csv"]);
     }
     assert!(shell.path("t/_delta_log/00000000000000000010.checkpoint.parquet").exists());

@@ -59,7 +59,8 @@ fn verdict(folder: &Path, case: &Case) -> std::result::Result<bool, String> {
     let wanted: Vec<&str> = case.expect.split('|').collect();
     match &answer {
         Ok(facts) => {
-            let fits = wanted.iter().filter_map(|it| it.strip_prefix("ok:")).any(|it| fit(it, *facts));
+            let fits =
+                wanted.iter().filter_map(|it| it.strip_prefix("ok:")).any(|it| fit(it, *facts));
             if fits { Ok(true) } else { Err(format!("read {facts:?}")) }
         }
         Err(error) => {
@@ -67,7 +68,8 @@ fn verdict(folder: &Path, case: &Case) -> std::result::Result<bool, String> {
             if wanted.iter().filter_map(|it| it.strip_prefix("error:")).any(|it| it == code) {
                 return Ok(true);
             }
-            let named = error.missing_feature().is_some() && error.code() == Code::UnsupportedProtocol;
+            let named =
+                error.missing_feature().is_some() && error.code() == Code::UnsupportedProtocol;
             if named { Ok(false) } else { Err(format!("got {error:?}")) }
         }
     }

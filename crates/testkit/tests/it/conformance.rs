@@ -23,5 +23,10 @@ fn tables_of_other_writers() {
     }
     let passed: usize = report.counts.values().map(|it| it.0).sum();
     assert!(passed > 0, "no case ran");
-    assert!(report.failures.is_empty(), "{} failed:\n{}", report.failures.len(), report.failures.join("\n"));
+    assert!(
+        report.failures.is_empty(),
+        "{} failed:\n{}",
+        report.failures.len(),
+        report.failures.join("\n")
+    );
 }

@@ -29,9 +29,7 @@ fn bytes_of_strangers() {
 /// Flips, cuts, repeats and splices, one to three of them.
 fn mutated(bytes: &[u8], choices: &Choices) -> Vec<u8> {
     let mut out = bytes.to_vec();
-    let pick = |label, below: usize| {
-        usize::try_from(choices.pick(label, 0, below as u64)).unwrap()
-    };
+    let pick = |label, below: usize| usize::try_from(choices.pick(label, 0, below as u64)).unwrap();
     for _ in 0..=pick("how-many", 3) {
         let at = pick("at", out.len().max(1)).min(out.len());
         match pick("what", 5) {
@@ -42,7 +40,8 @@ fn mutated(bytes: &[u8], choices: &Choices) -> Vec<u8> {
                 out.splice(at..at, piece);
             }
             3 => {
-                let tokens = ["\"", "{", "}", "null", "-", "9223372036854775808", "\\ud800", "%", "'", "("];
+                let tokens =
+                    ["\"", "{", "}", "null", "-", "9223372036854775808", "\\ud800", "%", "'", "("];
                 out.splice(at..at, tokens[pick("token", tokens.len())].bytes());
             }
             _ => {

@@ -20,7 +20,11 @@ fn no_module_names_one_above_it() {
     for (name, folder) in FLOORED.iter().zip(["crates/log/src", "crates/lakebed/src"]) {
         let order = floors(&drawing, name);
         let sources = files(folder, "rs");
-        assert_eq!(looks_up(&order, folder, &sources), [""; 0], "see the floors in ARCHITECTURE.md");
+        assert_eq!(
+            looks_up(&order, folder, &sources),
+            [""; 0],
+            "see the floors in ARCHITECTURE.md"
+        );
         assert_eq!(undrawn(&order, folder, &sources), [""; 0], "draw the floor in ARCHITECTURE.md");
     }
 }
@@ -180,7 +184,8 @@ fn too_long(source: &Source) -> Vec<String> {
 fn function(line: &str) -> Option<&str> {
     let (before, after) = line.split_once("fn ")?;
     let words = ["pub", "const", "async", "unsafe", "extern", "\"\"", "default"];
-    let is_start = before.split_whitespace().all(|it| words.contains(&it) || it.starts_with("pub("));
+    let is_start =
+        before.split_whitespace().all(|it| words.contains(&it) || it.starts_with("pub("));
     let name = after.split(['(', '<']).next()?;
     (is_start && after.contains(['(', '<'])).then_some(name)
 }
