@@ -1,4 +1,41 @@
 //! Lakebed: an embeddable lakehouse table engine in the open Delta Lake protocol.
+//!
+//! A table is a folder of Parquet files and a log of commits. Any number of processes append to it,
+//! overwrite it and read it at once; each sees whole versions, and every version that the log still
+//! holds can be read again.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use arrow_array::{Int64Array, RecordBatch, StringArray};
+//! use lakebed::{Append, Overwrite, Scan, Table, Version, col, lit};
+//!
+//! # futures::executor::block_on(async {
+//! let rows = |day: &str, users: &[i64]| {
+//!     let days = StringArray::from(vec![day; users.len()]);
+//!     let users = Int64Array::from(users.to_vec());
+//!     RecordBatch::try_from_iter([("day", Arc::new(days) as _), ("user", Arc::new(users) as _)])
+//!         .unwrap()
+//! };
+//! let table = Table::open("memory://doc/events").await?;
+//! table.append(rows("2026-08-01", &[7, 8]), Append::new().partition_by(["day"])).await?;
+//! table.append(rows("2026-08-02", &[9]), Append::new().once("ingest", 1)).await?;
+//!
+//! let first = Overwrite::filter(col("day").eq(lit("2026-08-01")));
+//! table.overwrite(rows("2026-08-01", &[70]), first).await?;
+//!
+//! let now = table.snapshot().await?;
+//! let plan = now.plan(&Scan::new().filter(col("user").gt(lit(50)))).await?;
+//! assert_eq!((plan.tasks().len(), plan.considered()), (1, 2));
+//!
+//! let then = table.snapshot_at(Version::from(0)).await?;
+//! let batches = then.read(&Scan::new().columns(["user"])).await?.collect().await?;
+//! assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
+//! # Ok::<(), lakebed::Error>(()) }).unwrap();
+//! ```
+//!
+//! What is absent, and stays so: a current version inside [`Table`] that could be stale, an option
+//! that runs by itself, a retry that hides an outcome.
 
 pub mod budget;
 pub mod env;

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lakebed_log::batch::{LogBatch, Width};
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
-use lakebed_log::limits::HINT_BYTES_MAX;
+use lakebed_log::limits::{COMMIT_BYTES_MAX, HINT_BYTES_MAX};
 use lakebed_log::log_path::{HINT, LOG_DIR, LogPath};
 use lakebed_log::replay::Replay;
 use lakebed_log::segment::{Hint, LogFile, LogSegment};
@@ -81,6 +81,17 @@ enum Identity {
     Met { path: LogPath, size: u64, by: Timestamp },
     /// The log holds no file of this version that could be compared.
     None,
+}
+
+/// Is what we hold still in the log?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// By what the listing shows.
+    Yes,
+    /// By its bytes, because the listing left a doubt.
+    YesByBytes,
+    /// It is gone, or another object has its name.
+    No,
 }
 
 #[derive(Clone, Copy)]
@@ -312,23 +323,22 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
     for _ in 0..MOVES_MAX {
         let at = Moment::now(env);
         let files = list(op, store, Some(held)).await?;
-        if !from.kept.identity.is_among(&files) {
-            return open(env, op, store, None).await.map(Some);
-        }
         let commits = commits_after(&files, held);
-        let newest = commits.last().map(|it| it.path.version());
-        if !follows(held, &commits) {
-            return open(env, op, store, None).await.map(Some);
+        let there = from.is_among(op, store, &files).await?;
+        if there == Among::No || !follows(held, &commits) {
+            return reopen(env, op, store, from).await;
         }
+        let newest = commits.last().map(|it| it.path.version());
         match read_commits(env, op, store, &commits, Width::Narrow).await {
-            Ok(read) if read.is_empty() => return Ok(None),
+            Ok(read) if read.is_empty() && there == Among::Yes => return Ok(None),
             Ok(read) => {
                 let mut loaded = from.clone();
                 for (file, commit) in commits.iter().zip(read) {
                     loaded = loaded.advance_by(file.clone(), commit, false)?;
                 }
                 let seen = Seen { at, newest: true };
-                let last = commits.last().cloned();
+                let last = LogPath::Commit(loaded.head.version);
+                let last = files.iter().find(|it| it.path == last).cloned();
                 return Ok(Some(loaded.listed(last, seen).with_checkpoint(files, newest)));
             }
             Err(Trouble::Moved(it)) => cause = Some(it),
@@ -337,6 +347,21 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
     }
     let cause = cause.unwrap_or_else(|| Error::internal("nothing moved"));
     Err(moving(store, cause))
+}
+
+/// The log no longer leads on from what we hold: another table stands there now, or cleanup has gone
+/// past us, or the listing is behind what we have seen with our own eyes.
+async fn reopen(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result<Option<Loaded>> {
+    let opened = open(env, op, store, None).await?;
+    let last = from.kept.commits.last().filter(|_| opened.head.version < from.head.version);
+    if let Some(last) = last {
+        let key = LogPath::Commit(last.version).to_path();
+        let there = store.get(op, &key, COMMIT_BYTES_MAX).await;
+        if there.is_ok_and(|it| it == last.bytes) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(opened))
 }
 
 /// The commits of a listing above a version, ascending.
@@ -456,9 +481,36 @@ impl Loaded {
         self.kept.seen.newest.then(|| self.kept.seen.at.age(env))
     }
 
-    /// Does a listing still hold the object this version was read from?
-    pub(crate) fn is_among(&self, files: &[LogFile]) -> bool {
-        self.kept.identity.is_among(files)
+    /// Does a listing still hold the object this version was read from? No request unless that is in
+    /// doubt.
+    pub(crate) async fn is_among(
+        &self,
+        op: &Op,
+        store: &Store,
+        files: &[LogFile],
+    ) -> Result<Among> {
+        let (path, size, by) = match &self.kept.identity {
+            Identity::Listed(held) => {
+                let there = files.iter().any(|it| it.path == held.path && same(it, held));
+                return Ok(if there { Among::Yes } else { Among::No });
+            }
+            Identity::Met { path, size, by } => (path, *size, *by),
+            Identity::None => return Ok(Among::No),
+        };
+        let Some(file) = files.iter().find(|it| it.path == *path && it.size == size) else {
+            return Ok(Among::No);
+        };
+        if file.modified <= by.plus_millis(SKEW_MILLIS) {
+            return Ok(Among::Yes);
+        }
+        // Another object, or two clocks that disagree: only the bytes can tell.
+        let Some(commit) = self.kept.commits.last() else { return Ok(Among::No) };
+        match store.get(op, &path.to_path(), COMMIT_BYTES_MAX).await {
+            Ok(it) if it == commit.bytes => Ok(Among::YesByBytes),
+            Ok(_) => Ok(Among::No),
+            Err(it) if it.code() == Code::FileNotFound => Ok(Among::No),
+            Err(it) => Err(it),
+        }
     }
 
     /// When the file of this version was written, where a listing told.
@@ -492,16 +544,6 @@ impl Kept {
 impl Identity {
     fn met(file: LogFile) -> Identity {
         Identity::Met { path: file.path, size: file.size, by: file.modified }
-    }
-
-    fn is_among(&self, files: &[LogFile]) -> bool {
-        match self {
-            Identity::Listed(held) => files.iter().any(|it| it.path == held.path && same(it, held)),
-            Identity::Met { path, size, by } => files.iter().any(|it| {
-                it.path == *path && it.size == *size && it.modified <= by.plus_millis(SKEW_MILLIS)
-            }),
-            Identity::None => false,
-        }
     }
 }
 

@@ -51,6 +51,8 @@ use crate::store::Store;
 mod attempt;
 mod conclude;
 
+pub use lakebed_log::conflict::Unresolved;
+
 use attempt::{Attempt, Failure};
 
 /// Data files deleted at once after a conflict.
@@ -64,22 +66,6 @@ pub struct Committed {
     metrics: Map<String, Json>,
     notes: Vec<String>,
     usage: Usage,
-}
-
-/// A commit whose outcome was unknown at the deadline: the payload of `outcome-unknown`.
-///
-/// ```
-/// # use lakebed::txn::Unresolved;
-/// # use lakebed::{Code, Error};
-/// let err = Error::new(Code::OutcomeUnknown, "the deadline passed")
-///     .with_payload(Unresolved { id: "7d6b...@42".into() });
-/// assert_eq!(err.payload::<Unresolved>().unwrap().id, "7d6b...@42");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unresolved {
-    /// Identity to ask [`Table::resolve`](crate::Table::resolve) with: the transaction's id, `@`, and
-    /// the version it was tried at.
-    pub id: String,
 }
 
 impl Committed {

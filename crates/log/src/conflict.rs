@@ -365,9 +365,30 @@ impl fmt::Display for Conflict {
     }
 }
 
+/// A commit whose outcome was not known at the deadline.
+///
+/// ```
+/// # use lakebed_log::conflict::Unresolved;
+/// # use lakebed_log::error::{Code, Error};
+/// let err = Error::new(Code::OutcomeUnknown, "the deadline passed")
+///     .with_payload(Unresolved { id: "80a083e8-7026-4e79-81be-64bd76c43a11@42".into() });
+/// assert!(err.unresolved().unwrap().id.ends_with("@42"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The transaction's id, `@`, and the version it was tried at: what stands there tells what became
+    /// of it.
+    pub id: String,
+}
+
 impl Error {
     /// What won, for code `conflict`.
     pub fn conflict(&self) -> Option<&Conflict> {
+        self.payload()
+    }
+
+    /// What to ask about, for code `outcome-unknown`.
+    pub fn unresolved(&self) -> Option<&Unresolved> {
         self.payload()
     }
 }

@@ -18,7 +18,7 @@ use lakebed_log::support;
 use lakebed_log::version::Version;
 
 use super::{Context, Unresolved, covered};
-use crate::load::{self, Commit, Loaded, Moment};
+use crate::load::{self, Among, Commit, Loaded, Moment};
 use crate::pool::map_ordered;
 use crate::store::Put;
 
@@ -290,7 +290,8 @@ impl Attempt {
         let winners = load::commits_after(&files, held);
         let passed = files.iter().any(|it| it.path.version() > held);
         let leads_on = load::follows(held, &winners) && (!winners.is_empty() || !passed);
-        if !base.is_among(&files) || !leads_on {
+        let there = base.is_among(op, store, &files).await?;
+        if there == Among::No || !leads_on {
             let what = format!("the log no longer leads on from version {held}; start again");
             return Err(Error::new(Code::TransactionExpired, what).at(store.location()));
         }

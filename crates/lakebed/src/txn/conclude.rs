@@ -81,7 +81,7 @@ async fn checkpoint_if_due(context: &Context, snapshot: Snapshot) -> Snapshot {
     let Context { env, op, store, .. } = context;
     let interval = snapshot.head().properties.checkpoint_interval.max(1);
     let version = snapshot.version();
-    if version == Version::ZERO || version.get() % interval != 0 {
+    if version == Version::ZERO || !version.get().is_multiple_of(interval) {
         return snapshot;
     }
     let written = async {

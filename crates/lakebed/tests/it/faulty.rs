@@ -37,11 +37,17 @@ pub struct Faulty {
     inner: InMemory,
     fates: Mutex<VecDeque<Fate>>,
     late: Mutex<Option<(Path, PutPayload, PutOptions)>>,
+    during_put: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Faulty {
     pub fn new() -> Arc<Faulty> {
-        Arc::new(Faulty { inner: InMemory::new(), fates: Mutex::default(), late: Mutex::default() })
+        Arc::new(Faulty {
+            inner: InMemory::new(),
+            fates: Mutex::default(),
+            late: Mutex::default(),
+            during_put: Mutex::default(),
+        })
     }
 
     pub fn plan(&self, fates: impl IntoIterator<Item = Fate>) {
@@ -51,6 +57,11 @@ impl Faulty {
     /// How many fates are still to come.
     pub fn left(&self) -> usize {
         self.fates.lock().unwrap().len()
+    }
+
+    /// What else happens while the next commit is put.
+    pub fn during_put(&self, happens: impl FnOnce() + Send + 'static) {
+        *self.during_put.lock().unwrap() = Some(Box::new(happens));
     }
 
     async fn arrive(&self) {
@@ -83,6 +94,9 @@ impl ObjectStore for Faulty {
             true => self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Fine),
             false => Fate::Fine,
         };
+        if commit && let Some(happens) = self.during_put.lock().unwrap().take() {
+            happens();
+        }
         match fate {
             Fate::Fine => self.inner.put_opts(path, payload, options).await,
             Fate::LostAfter => {

@@ -11,6 +11,7 @@
 )]
 
 mod broken;
+mod clocks;
 mod faulty;
 mod help;
 mod outcomes;

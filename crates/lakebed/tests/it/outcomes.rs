@@ -105,7 +105,7 @@ fn unknown_at_the_deadline() {
         let error = block_on(hurried.append(ids([1]), Append::new())).err().unwrap();
         assert_eq!(error.code(), Code::OutcomeUnknown);
         assert_eq!(files(&store), 2);
-        let Unresolved { id } = error.payload::<Unresolved>().unwrap().clone();
+        let Unresolved { id } = error.unresolved().unwrap().clone();
         assert!(id.ends_with(&format!("@{expected}")), "{id}");
         assert_eq!(block_on(table.resolve(&id)).unwrap(), Resolved::Unknown);
 

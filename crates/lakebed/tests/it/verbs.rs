@@ -358,3 +358,21 @@ fn history_is_lazy() {
     });
     assert_eq!(first.unwrap().version.get(), 4);
 }
+
+/// A file that vacuum took is told from one that is lost.
+#[test]
+fn files_that_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = grown(folder.path().to_str().unwrap(), 1);
+    let held = block_on(table.snapshot()).unwrap();
+    let data = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        path.extension().is_some_and(|it| it == "parquet").then_some(path)
+    };
+    let file = std::fs::read_dir(folder.path()).unwrap().find_map(data).unwrap();
+    std::fs::remove_file(file).unwrap();
+    let read = || code(block_on(async { held.read(&lakebed::Scan::new()).await?.collect().await }));
+    assert_eq!(read(), Code::MissingFile);
+    block_on(table.overwrite(ids([1]), Overwrite::all())).unwrap();
+    assert_eq!(read(), Code::ExpiredSnapshot);
+}

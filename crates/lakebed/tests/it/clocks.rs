@@ -1,0 +1,212 @@
+//! Writers that slept: what the log and vacuum have forgotten meanwhile must not be built upon.
+//!
+//! Time is virtual here: weeks pass at once.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::executor::block_on;
+use futures::{StreamExt, TryStreamExt};
+use lakebed::env::{BoxFuture, Runtime};
+use lakebed::write::Data;
+use lakebed::{Append, Code, Env, Op, Snapshot, Table, Timestamp};
+use lakebed_testkit::choices::Choices;
+use lakebed_testkit::sim::{Side, World};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::faulty::{Fate, Faulty};
+use crate::help::ids;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A world in which the clocks of the one client can be moved.
+struct Clocks {
+    side: Arc<Side>,
+    ahead_millis: Arc<AtomicI64>,
+}
+
+impl Runtime for Clocks {
+    fn now(&self) -> Timestamp {
+        self.side.now().plus_millis(self.ahead_millis.load(Ordering::Relaxed))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.side.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        self.side.random()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.side.sleep(duration)
+    }
+
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        self.side.spawn(future);
+    }
+
+    fn compute(&self, work: Box<dyn FnOnce() + Send + 'static>) {
+        work();
+    }
+
+    fn block(&self, work: Box<dyn FnOnce() + Send + 'static>) {
+        work();
+    }
+
+    fn cores(&self) -> usize {
+        1
+    }
+}
+
+/// One client, one store, and a table of two versions that it holds.
+struct Sleeper {
+    world: Arc<World>,
+    env: Env,
+    ahead_millis: Arc<AtomicI64>,
+    store: Arc<Faulty>,
+}
+
+impl Sleeper {
+    fn new() -> Sleeper {
+        let world = World::new(Choices::seeded(0));
+        let ahead_millis = Arc::new(AtomicI64::new(0));
+        let side = world.side(1, 0);
+        let clocks = Clocks { side, ahead_millis: Arc::clone(&ahead_millis) };
+        let store = Faulty::new();
+        let shared = Arc::clone(&store) as Arc<dyn ObjectStore>;
+        let env = Env::new(Arc::new(clocks))
+            .with_codec(Arc::new(lakebed::codec::Parquet))
+            .with_store("sim://", shared);
+        Sleeper { world, env, ahead_millis, store }
+    }
+
+    fn table(&self) -> Table {
+        Table::open_with(&self.env, "sim://t").unwrap()
+    }
+
+    /// Runs in the world, to its end.
+    fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        let result = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&result);
+        let task = async move { *told.lock().unwrap() = Some(future.await) };
+        self.world.spawn(1, Box::pin(task));
+        self.world.run().unwrap();
+        let done = result.lock().unwrap().take();
+        done.unwrap()
+    }
+
+    fn append(&self, id: i64) -> Snapshot {
+        let table = self.table();
+        self.run(async move { table.append(ids([id]), Append::new()).await }).unwrap().snapshot()
+    }
+
+    fn append_from(&self, held: &Snapshot) -> lakebed::Result<u64> {
+        let held = held.clone();
+        let done = self.run(async move { held.append(ids([99]), Append::new()).await });
+        done.map(|it| it.version().get())
+    }
+
+    fn pass(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        self.ahead_millis.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    fn forget(&self, versions: std::ops::Range<u64>) {
+        for version in versions {
+            let path = Path::from(format!("t/_delta_log/{version:020}.json"));
+            block_on(self.store.delete(&path)).unwrap();
+        }
+    }
+
+    fn names(&self, end: &str) -> Vec<String> {
+        let all = block_on(self.store.list(None).try_collect::<Vec<_>>()).unwrap();
+        let names = all.into_iter().map(|it| it.location.to_string());
+        names.filter(|it| it.ends_with(end)).collect()
+    }
+}
+
+/// The version after the held one was there, and cleanup has made it absent again.
+#[test]
+fn a_base_past_the_log() {
+    let sleeper = Sleeper::new();
+    sleeper.append(0);
+    let held = sleeper.append(1);
+    for id in 2..13 {
+        sleeper.append(id);
+    }
+    sleeper.pass(16 * DAY);
+    sleeper.forget(0..10);
+    let commits = sleeper.names(".json");
+    let data = sleeper.names(".parquet").len();
+    let error = sleeper.append_from(&held).unwrap_err();
+    assert_eq!(error.code(), Code::TransactionExpired, "{error:?}");
+    assert_eq!(sleeper.names(".json"), commits);
+    assert_eq!(sleeper.names(".parquet").len(), data, "its file is deleted");
+}
+
+/// An old base is compared with the log, and is as good as any while the log leads on from it.
+#[test]
+fn a_base_that_is_old() {
+    for others in [0, 11] {
+        let sleeper = Sleeper::new();
+        sleeper.append(0);
+        let held = sleeper.append(1);
+        (0..others).for_each(|it| drop(sleeper.append(2 + it)));
+        sleeper.pass(16 * DAY);
+        assert_eq!(sleeper.append_from(&held).unwrap(), 2 + others.unsigned_abs());
+    }
+}
+
+/// Rows that come too slowly: vacuum may have taken the first files before the last are written.
+#[test]
+fn an_operation_past_the_retention() {
+    let sleeper = Sleeper::new();
+    let held = sleeper.append(0);
+    let files = sleeper.names(".parquet").len();
+    let rows = ids([1]);
+    let ahead = Arc::clone(&sleeper.ahead_millis);
+    let schema = rows.schema();
+    let slow = futures::stream::once(async move {
+        ahead.fetch_add(3 * i64::try_from(DAY.as_millis()).unwrap(), Ordering::Relaxed);
+        Ok(rows)
+    });
+    let data = Data::stream(schema, slow.boxed());
+    let patient = sleeper.table().with_op(Op::new(30 * DAY));
+    let error =
+        sleeper.run(async move { patient.append(data, Append::new()).await }).err().unwrap();
+    assert_eq!(error.code(), Code::TransactionExpired, "{error:?}");
+    assert_eq!(sleeper.names(".parquet").len(), files);
+    drop(held);
+}
+
+/// The machine stopped while the put was under way, and the number was used and cleaned up meanwhile.
+#[test]
+fn a_put_past_the_log() {
+    for newer_is_older in [true, false] {
+        let sleeper = Sleeper::new();
+        let held = sleeper.append(0);
+        let newer = Path::from("t/_delta_log/00000000000000000005.json");
+        let put = |path: &Path| block_on(sleeper.store.put(path, "{}".into())).unwrap();
+        if newer_is_older {
+            put(&newer);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The deadline must not come first: the machine stood still, the operation is young.
+        let ahead = Arc::clone(&sleeper.ahead_millis);
+        let jump = 16 * i64::try_from(DAY.as_millis()).unwrap();
+        sleeper.store.during_put(move || drop(ahead.fetch_add(jump, Ordering::Relaxed)));
+        sleeper.store.plan([Fate::Fine]);
+        let data = sleeper.names(".parquet").len();
+        let done = sleeper.append_from(&held);
+        match newer_is_older {
+            true => assert_eq!(done.unwrap_err().code(), Code::TransactionExpired),
+            false => assert_eq!(done.unwrap(), 1),
+        }
+        // The log names the file in either case.
+        assert_eq!(sleeper.names(".parquet").len(), data + 1);
+    }
+}
