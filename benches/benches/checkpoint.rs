@@ -1,7 +1,7 @@
 //! What a checkpoint costs: rendering it, and decoding it again.
 //!
-//! Rendering is dominated by turning JSON statistics into columns and by compression; decoding narrow should be a
-//! small part of decoding wide, because statistics are most of the bytes.
+//! Rendering is dominated by turning JSON statistics into columns and by compression; decoding
+//! narrow should be a small part of decoding wide, because statistics are most of the bytes.
 //!
 //! Budget: 100,000 files render in a second and decode narrow in a tenth of it.
 #![allow(

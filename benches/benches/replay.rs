@@ -1,8 +1,8 @@
 //! How fast a log is decoded and reconciled.
 //!
-//! Decoding is bound by the JSON parser and by copying text into columns; reconciling by hashing keys and probing
-//! a table that outgrows the cache. Both should grow in line with the number of files, and hardly at all with
-//! the share of files that newer commits replace.
+//! Decoding is bound by the JSON parser and by copying text into columns; reconciling by hashing
+//! keys and probing a table that outgrows the cache. Both should grow in line with the number of
+//! files, and hardly at all with the share of files that newer commits replace.
 //!
 //! Budget: a million actions a second on one core, decode and fold together.
 #![allow(

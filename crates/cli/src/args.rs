@@ -33,7 +33,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "SIZE", value_parser = size, default_value = "1GiB")]
     pub(crate) memory_limit: u64,
     /// Longest time a command may take
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, default_value = "600")]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(default_value = "600")]
     pub(crate) timeout: Duration,
     /// Draw no progress bar, even on a terminal
     #[arg(long, global = true)]
@@ -142,8 +143,8 @@ pub(crate) struct WriteArgs {
 /// How input files are read.
 #[derive(Args, Debug)]
 pub(crate) struct InputArgs {
-    /// Columns of text files, as `a long not null, b string` or as schema JSON; else those of the table, else
-    /// what the files look like
+    /// Columns of text files, as `a long not null, b string` or as schema JSON; else those of the
+    /// table, else what the files look like
     #[arg(long)]
     pub(crate) schema: Option<String>,
     /// Format of the files; else by their names

@@ -1,4 +1,5 @@
-//! The whole job on real data: each step prints the command that does it, runs it, and shows what it says.
+//! The whole job on real data: each step prints the command that does it, runs it, and shows what
+//! it says.
 //!
 //! The data is in the binary, so that the demo works wherever the binary is.
 

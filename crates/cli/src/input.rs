@@ -1,7 +1,8 @@
 //! Input files: found, opened, and read as batches of one schema.
 //!
-//! Text has no types, so they come from `--schema`, else from the table that is there, else from a look at
-//! every row. A cell that does not fit its type is an error with file, line, column and value, never a null.
+//! Text has no types, so they come from `--schema`, else from the table that is there, else from a
+//! look at every row. A cell that does not fit its type is an error with file, line, column and
+//! value, never a null.
 
 mod csv;
 mod ndjson;
@@ -165,7 +166,8 @@ fn parquet(source: Source) -> Result<(SchemaRef, Batches)> {
         let column = found.parquet_schema().column(it);
         column.physical_type() == parquet::basic::Type::INT96
     };
-    // Old writers store timestamps as INT96, in UTC; nanoseconds would overflow outside 1677 to 2262.
+    // Old writers store timestamps as INT96, in UTC; nanoseconds would overflow outside 1677 to
+    // 2262.
     let options = if (0..found.parquet_schema().num_columns()).any(is_old) {
         let fields = found.schema().fields().iter().map(|it| Arc::new(micros(it)));
         ArrowReaderOptions::new()

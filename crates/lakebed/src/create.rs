@@ -59,8 +59,9 @@ impl Create {
         Create { partition_columns: columns.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// A table property. `delta.feature.<name>` with the value `supported`, `delta.minReaderVersion`
-    /// and `delta.minWriterVersion` shape the protocol and are not kept as properties.
+    /// A table property. `delta.feature.<name>` with the value `supported`,
+    /// `delta.minReaderVersion` and `delta.minWriterVersion` shape the protocol and are not kept as
+    /// properties.
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Create {
         self.properties.insert(key.into(), value.into());
         self

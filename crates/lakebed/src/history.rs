@@ -193,7 +193,8 @@ pub(crate) async fn resolve(context: &Context, id: &str) -> Result<Resolved> {
     let key = LogPath::Commit(version).to_path();
     let read = context.store.get(&context.op, &key, COMMIT_BYTES_MAX);
     match context.bounded("reading a commit", read).await {
-        // A version is tried only after all before it turned out to be others', so this one decides.
+        // A version is tried only after all before it turned out to be others', so this one
+        // decides.
         Ok(bytes) => match commit::is_ours(&bytes, txn_id) {
             Ok(true) => Ok(Resolved::Committed(version)),
             Ok(false) => Ok(Resolved::NotCommitted),

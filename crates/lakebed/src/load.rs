@@ -407,7 +407,8 @@ impl Loaded {
         Ok(Loaded { segment: Arc::new(segment), head: Arc::new(head), kept: Arc::new(kept) })
     }
 
-    /// One version on, by a commit we hold decoded (our own, or a winner that was read): no request.
+    /// One version on, by a commit we hold decoded (our own, or a winner that was read): no
+    /// request.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! `Overwrite`: replaces rows.
 //!
 //! Removes whole files and adds new ones in one commit. Which files leave is decided by their
-//! partition values alone, so no row is read. What it removes it has read, as far as conflicts go: rows
-//! that others add meanwhile where this one replaces must not survive unseen.
+//! partition values alone, so no row is read. What it removes it has read, as far as conflicts go:
+//! rows that others add meanwhile where this one replaces must not survive unseen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ use crate::snapshot::Snapshot;
 use crate::txn::{self, Committed, Context, Staged};
 use crate::write::Data;
 
-/// With more partitions than this, what was read counts as everything: a filter of their names would
-/// cost more than the conflicts it avoids.
+/// With more partitions than this, what was read counts as everything: a filter of their names
+/// would cost more than the conflicts it avoids.
 const PARTITIONS_NAMED_MAX: usize = 1_000;
 
 /// Options of [`crate::Table::overwrite`]. An inert value: building one does nothing.

@@ -19,16 +19,16 @@ use crate::env::Env;
 use crate::op::Op;
 use crate::store::{Put, Store};
 
-/// Writes a classic checkpoint of a wide state, reads it back and compares, then the hint (never back
-/// to an older version). Gives the file, as a listing would.
+/// Writes a classic checkpoint of a wide state, reads it back and compares, then the hint (never
+/// back to an older version). Gives the file, as a listing would.
 ///
-/// One that is there already is left as it is, because two writers of one version write the same; it
-/// is compared all the same.
+/// One that is there already is left as it is, because two writers of one version write the same;
+/// it is compared all the same.
 ///
 /// # Errors
 ///
-/// What writing and reading give; `corrupt-checkpoint` if what is there does not hold the files of the
-/// state. Then the hint is not written.
+/// What writing and reading give; `corrupt-checkpoint` if what is there does not hold the files of
+/// the state. Then the hint is not written.
 pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -> Result<LogFile> {
     let version = state.head.version;
     let path = LogPath::Checkpoint(version, CheckpointName::Classic);

@@ -1,8 +1,8 @@
 //! `Snapshot`: a version, its small state, its files when asked, a way to read it.
 //!
 //! A snapshot never changes, so it can be held, cloned and shared without thought. Its file list is
-//! the one thing that may be large: it is loaded on first use, then kept, and a newer snapshot of the
-//! same table starts from it, so that the next version costs its own actions and not the table.
+//! the one thing that may be large: it is loaded on first use, then kept, and a newer snapshot of
+//! the same table starts from it, so that the next version costs its own actions and not the table.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -23,9 +23,9 @@ pub use crate::history::Resolved;
 
 /// A table at a location. Cheap to clone; clones share the last state seen.
 ///
-/// There is no "current version" that could be stale: every verb takes the newest version by itself,
-/// with one LIST, and uses the last state seen only to load less. Hold a [`Snapshot`] to save the LIST
-/// too.
+/// There is no "current version" that could be stale: every verb takes the newest version by
+/// itself, with one LIST, and uses the last state seen only to load less. Hold a [`Snapshot`] to
+/// save the LIST too.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -52,8 +52,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Parses the location and builds the store; makes no request, so that a table that is not there
-    /// can be made by the first append.
+    /// Parses the location and builds the store; makes no request, so that a table that is not
+    /// there can be made by the first append.
     ///
     /// # Errors
     ///
@@ -83,8 +83,8 @@ impl Table {
 
     /// Makes a table. One LIST and one PUT.
     ///
-    /// Dropping the future before the commit began leaves nothing behind; afterwards the commit goes
-    /// on to its end.
+    /// Dropping the future before the commit began leaves nothing behind; afterwards the commit
+    /// goes on to its end.
     ///
     /// # Errors
     ///
@@ -170,8 +170,8 @@ impl Table {
     /// Adds rows; makes the table if there is none.
     ///
     /// Dropping the future before the commit began leaves data files that no version names, for
-    /// vacuum; afterwards the commit goes on to its end. "At most once" is promised after an unknown
-    /// outcome only with [`Append::once`].
+    /// vacuum; afterwards the commit goes on to its end. "At most once" is promised after an
+    /// unknown outcome only with [`Append::once`].
     ///
     /// # Errors
     ///
@@ -191,9 +191,9 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// As [`Table::append`]; `invalid-argument` for a filter on other than partition columns and for
-    /// an append-only table; `invalid-data` for a new row that the filter does not match; `conflict`
-    /// if others added or removed rows meanwhile where this one replaces them.
+    /// As [`Table::append`]; `invalid-argument` for a filter on other than partition columns and
+    /// for an append-only table; `invalid-data` for a new row that the filter does not match;
+    /// `conflict` if others added or removed rows meanwhile where this one replaces them.
     pub async fn overwrite(&self, data: impl Into<Data>, options: Overwrite) -> Result<Committed> {
         let context = self.context();
         let base = self.base(&context).await?;

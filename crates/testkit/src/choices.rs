@@ -1,10 +1,11 @@
 //! One source of decisions for a simulated run: drawn from a seed, or read from a list.
 //!
-//! A decision is named by what is decided, by whom, and by how often they decided it before. Its value is
-//! a hash of the seed and that name, so that taking one client or one step out of a run leaves the
-//! decisions of the others as they were. A run keeps the decisions that differ from 0, and 0 is always the
-//! uneventful choice: no fault, no delay, the first task. The list of a failing run is what is kept of it: a
-//! seed stops meaning the same run as soon as the engine makes one request more.
+//! A decision is named by what is decided, by whom, and by how often they decided it before. Its
+//! value is a hash of the seed and that name, so that taking one client or one step out of a run
+//! leaves the decisions of the others as they were. A run keeps the decisions that differ from 0,
+//! and 0 is always the uneventful choice: no fault, no delay, the first task. The list of a failing
+//! run is what is kept of it: a seed stops meaning the same run as soon as the engine makes one
+//! request more.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,8 +98,8 @@ impl Decisions {
         self.0.is_empty()
     }
 
-    /// Smaller lists for which `fails` still holds, until none of its halves, quarters, .. or single
-    /// decisions can be left out. `attempts` bounds the number of runs.
+    /// Smaller lists for which `fails` still holds, until none of its halves, quarters, .. or
+    /// single decisions can be left out. `attempts` bounds the number of runs.
     #[must_use]
     pub fn shrink(&self, mut attempts: usize, fails: impl Fn(&Decisions) -> bool) -> Decisions {
         let mut kept: Vec<_> = self.0.clone().into_iter().collect();

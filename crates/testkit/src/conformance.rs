@@ -1,8 +1,8 @@
 //! Runs the cases of a conformance manifest: real tables by many writers, with expected answers.
 //!
-//! A case either passes, or is refused by the name of a feature that this build does not claim, or fails. The
-//! features that are not claimed stand in one list here, in the manifest's words: a case that needs none of
-//! them must pass, so a refusal can never hide a wrong answer.
+//! A case either passes, or is refused by the name of a feature that this build does not claim, or
+//! fails. The features that are not claimed stand in one list here, in the manifest's words: a case
+//! that needs none of them must pass, so a refusal can never hide a wrong answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -174,8 +174,8 @@ pub async fn run_all(env: &Env, folder: &Path) -> Result<Report, Box<dyn std::er
     Ok(report)
 }
 
-/// `Ok(None)`: as expected. `Ok(Some(..))`: another answer. `Err`: an error where none was expected, or
-/// another one.
+/// `Ok(None)`: as expected. `Ok(Some(..))`: another answer. `Err`: an error where none was
+/// expected, or another one.
 async fn outcome(env: &Env, folder: &Path, case: &Case) -> Result<Option<String>, Error> {
     let location = folder.join(&case.table);
     let answer = answer(env, folder, &location, case).await;

@@ -1,6 +1,7 @@
 //! Bodies of the fuzz targets: each takes the bytes of a stranger and must neither panic nor hang.
 //!
-//! Where the code promises a law, it is asserted as well: what decodes encodes back, what prints parses.
+//! Where the code promises a law, it is asserted as well: what decodes encodes back, what prints
+//! parses.
 
 use bytes::Bytes;
 use lakebed_log::action::Action;
@@ -26,7 +27,8 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("path", path),
 ];
 
-/// A commit file, replayed if it decodes; and the lines of it, each of which prints and parses to itself.
+/// A commit file, replayed if it decodes; and the lines of it, each of which prints and parses to
+/// itself.
 pub fn commit(bytes: &[u8]) {
     for width in [Width::Head, Width::Narrow, Width::Wide] {
         if let Ok(batch) = LogBatch::from_json(bytes, width) {
@@ -81,7 +83,8 @@ pub fn stats(bytes: &[u8]) {
     let _ = stats.to_json();
 }
 
-/// A partition value and a literal of every type; a value prints to what it was read from, or to its equal.
+/// A partition value and a literal of every type; a value prints to what it was read from, or to
+/// its equal.
 pub fn value(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     for primitive in TYPES {

@@ -1,4 +1,5 @@
-//! Data files as rows in JSON, so that a simulated run costs milliseconds: the second data file codec.
+//! Data files as rows in JSON, so that a simulated run costs milliseconds: the second data file
+//! codec.
 
 use arrow_array::RecordBatch;
 use arrow_json::{LineDelimitedWriter, ReaderBuilder};

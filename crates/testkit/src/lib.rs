@@ -1,5 +1,5 @@
-//! What the tests of Lakebed need and its users do not: a simulated store and executor, an oracle, a
-//! builder of tables, the conformance runner. Never published.
+//! What the tests of Lakebed need and its users do not: a simulated store and executor, an oracle,
+//! a builder of tables, the conformance runner. Never published.
 
 pub mod choices;
 pub mod conformance;

@@ -1,8 +1,8 @@
 //! An independent reader: what a log says, by the dullest means.
 //!
-//! No statistics, no checkpoint, no cache, no code of the engine: every commit from version 0 on is parsed as
-//! plain JSON, and rows are what the files of [`crate::json_rows`] hold. It reads only what the simulated
-//! writers write.
+//! No statistics, no checkpoint, no cache, no code of the engine: every commit from version 0 on is
+//! parsed as plain JSON, and rows are what the files of [`crate::json_rows`] hold. It reads only
+//! what the simulated writers write.
 
 use std::collections::BTreeMap;
 

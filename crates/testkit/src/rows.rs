@@ -18,8 +18,8 @@ use parquet::arrow::arrow_reader::{
 /// Each distinct row, and how often it is there.
 pub type Multiset = BTreeMap<String, u64>;
 
-/// Rows by content: columns by name, numbers by value, NaN alike, -0.0 as 0.0, maps unordered, timestamps in
-/// microseconds UTC.
+/// Rows by content: columns by name, numbers by value, NaN alike, -0.0 as 0.0, maps unordered,
+/// timestamps in microseconds UTC.
 ///
 /// # Errors
 ///

@@ -1,13 +1,16 @@
-//! Several writers and readers on one table in one simulated world, and the check of what they were told.
+//! Several writers and readers on one table in one simulated world, and the check of what they were
+//! told.
 //!
-//! Each row has an id that only one operation writes, so the log itself tells which operations landed, where,
-//! and how often. Afterwards:
+//! Each row has an id that only one operation writes, so the log itself tells which operations
+//! landed, where, and how often. Afterwards:
 //!
 //! - the store saw no commit replaced or out of order, and no transaction id stands twice;
 //! - an operation that was told its version stands there, whole, and nowhere else;
-//! - one that was told of a failure stands nowhere; one told that its outcome is unknown stands at most
+//! - one that was told of a failure stands nowhere; one told that its outcome is unknown stands at
+//!   most
 //!   once, and `resolve` says truly where;
-//! - applied in the order of the log, the operations give the rows that the independent reader finds at
+//! - applied in the order of the log, the operations give the rows that the independent reader
+//!   finds at
 //!   each version, and so does the engine, at every version and at every moment it was asked.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,9 @@
-//! A world in one thread: virtual time, tasks polled in an order that the choices pick, no runtime inside.
+//! A world in one thread: virtual time, tasks polled in an order that the choices pick, no runtime
+//! inside.
 //!
-//! Nothing happens between two polls, and time stands still while any task can run; when none can, it
-//! jumps to the next timer. So a run is a function of its choices, and hours of it cost milliseconds.
+//! Nothing happens between two polls, and time stands still while any task can run; when none can,
+//! it jumps to the next timer. So a run is a function of its choices, and hours of it cost
+//! milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

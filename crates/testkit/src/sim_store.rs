@@ -1,8 +1,9 @@
 //! A store that loses, delays, repeats and refuses, as its world's choices say.
 //!
-//! Every call of a client is four steps: the request travels, it takes effect (or not, or later, or twice), the
-//! answer travels, the client hears it (or something else). Data and log live in one ordered map that all
-//! clients share; each client has its own handle, whose faults are its own decisions.
+//! Every call of a client is four steps: the request travels, it takes effect (or not, or later, or
+//! twice), the answer travels, the client hears it (or something else). Data and log live in one
+//! ordered map that all clients share; each client has its own handle, whose faults are its own
+//! decisions.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! NDJSON: each line is read on its own, checked against the columns' types, and only then turned into Arrow.
+//! NDJSON: each line is read on its own, checked against the columns' types, and only then turned
+//! into Arrow.
 //!
 //! The check comes first because the Arrow reader is lenient: it takes `12.5` for the integer 12.
 

@@ -7,7 +7,8 @@ use crate::shell::{Shell, said};
 const PROCESSES: usize = 8;
 const APPENDS: usize = 50;
 
-/// Every append of every process lands exactly once, none fails, and each process's own stay in order.
+/// Every append of every process lands exactly once, none fails, and each process's own stay in
+/// order.
 ///
 /// spec: TXN-1
 #[test]

@@ -93,8 +93,8 @@ fn we_read_tables_of_peers() {
         peer(python, &["write", engine, shell.path("").to_str().unwrap()]);
         for table in ["plain", "partitioned", "replaced"] {
             shell.run(&["read", table, "--format", "parquet", "-o", "ours.parquet"]);
-            // The rows that the peer wrote, against those that we read: the peer's own reader is the judge
-            // of one, and the file of the other.
+            // The rows that the peer wrote, against those that we read: the peer's own reader is
+            // the judge of one, and the file of the other.
             agree(&shell, python, engine, table, None);
             let expected = shell.path(&format!("{table}.parquet"));
             shell.run(&["write", &format!("copy-{table}"), expected.to_str().unwrap()]);

@@ -1,7 +1,8 @@
 //! Fetches log files and decodes them.
 //!
-//! What can go wrong here is told apart by what to try next: a broken checkpoint may be stepped over,
-//! a file that is gone or changed means that the listing is old, and everything else is final.
+//! What can go wrong here is told apart by what to try next: a broken checkpoint may be stepped
+//! over, a file that is gone or changed means that the listing is old, and everything else is
+//! final.
 
 use std::sync::Arc;
 

@@ -251,7 +251,8 @@ impl Attempt {
         Err(Failure { error: error.at(store.location()), open })
     }
 
-    /// After a put that took long: was its number still free for us to take, or had cleanup freed it?
+    /// After a put that took long: was its number still free for us to take, or had cleanup freed
+    /// it?
     async fn check_number(&self, version: Version, began: Moment) -> Result<(), Failure> {
         let Context { env, op, store, .. } = &self.context;
         let limit = retention(self.properties().log_retention_millis) / 2;
@@ -298,8 +299,8 @@ impl Attempt {
         self.give_way_to_all(winners).await
     }
 
-    /// After a loss: reads on as far as there are winners, because a read is cheaper than a put that
-    /// is lost too.
+    /// After a loss: reads on as far as there are winners, because a read is cheaper than a put
+    /// that is lost too.
     async fn read_ahead(&mut self, losses: &mut u32) -> Result<Option<Landed>> {
         loop {
             let version = self.next()?;

@@ -1,4 +1,5 @@
-//! What follows a commit that landed: a checksum, now and then a checkpoint. None of it can fail it.
+//! What follows a commit that landed: a checksum, now and then a checkpoint. None of it can fail
+//! it.
 
 use lakebed_log::batch::Width;
 use lakebed_log::checksum::Checksum;
@@ -40,8 +41,8 @@ impl Attempt {
         Committed { snapshot, changed: true, metrics, notes: Vec::new(), usage: op.usage() }
     }
 
-    /// Number and bytes of the live files after our commit, if they are known: nobody else's may lie
-    /// between it and the base whose counts are known.
+    /// Number and bytes of the live files after our commit, if they are known: nobody else's may
+    /// lie between it and the base whose counts are known.
     fn counts(&self, base: Option<&Snapshot>, version: Version) -> Option<Counts> {
         let before = match base {
             None => Counts { files: 0, bytes: 0 },

@@ -53,7 +53,8 @@ fn hostile_tables() {
     assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// `Ok(true)`: as the manifest wants. `Ok(false)`: refused by the name of a feature that is not claimed.
+/// `Ok(true)`: as the manifest wants. `Ok(false)`: refused by the name of a feature that is not
+/// claimed.
 fn verdict(folder: &Path, case: &Case) -> std::result::Result<bool, String> {
     let answer = futures::executor::block_on(facts(folder, case));
     let wanted: Vec<&str> = case.expect.split('|').collect();

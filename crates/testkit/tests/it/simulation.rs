@@ -8,7 +8,8 @@ use lakebed_testkit::scenario::{Size, run};
 
 const SIZE: Size = Size { writers: 3, operations: 6 };
 
-/// Every order of events that a few hundred seeds pick, under lost, late, repeated and refused answers.
+/// Every order of events that a few hundred seeds pick, under lost, late, repeated and refused
+/// answers.
 ///
 /// spec: TXN-15, TXN-20, TXN-21, TXN-22, TXN-23
 #[test]

@@ -1,4 +1,5 @@
-//! Rules of the house as tests: the shape of the code (`tidy`) and the ties between rules and tests (`spec`).
+//! Rules of the house as tests: the shape of the code (`tidy`) and the ties between rules and tests
+//! (`spec`).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
