@@ -349,8 +349,8 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
     Err(moving(store, cause))
 }
 
-/// The log no longer leads on from what we hold: another table stands there now, or cleanup has gone
-/// past us, or the listing is behind what we have seen with our own eyes.
+/// The log no longer leads on from what we hold: another table stands there now, or cleanup has
+/// gone past us, or the listing is behind what we have seen with our own eyes.
 async fn reopen(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result<Option<Loaded>> {
     let opened = open(env, op, store, None).await?;
     let last = from.kept.commits.last().filter(|_| opened.head.version < from.head.version);
@@ -482,8 +482,8 @@ impl Loaded {
         self.kept.seen.newest.then(|| self.kept.seen.at.age(env))
     }
 
-    /// Does a listing still hold the object this version was read from? No request unless that is in
-    /// doubt.
+    /// Does a listing still hold the object this version was read from? No request unless that is
+    /// in doubt.
     pub(crate) async fn is_among(
         &self,
         op: &Op,

@@ -1,9 +1,9 @@
 //! The commit loop: one draft, landed exactly once, or known not to have landed.
 //!
-//! The store gives one atomic step, put-if-absent, and may lose its answer: a lost answer looks like
-//! a failure and may be a success, and a second try then finds the file "already there". So neither
-//! is taken at its word. Every draft carries an identity, and whenever the answer is not a plain yes
-//! the version is read, and what stands there decides:
+//! The store gives one atomic step, put-if-absent, and may lose its answer: a lost answer looks
+//! like a failure and may be a success, and a second try then finds the file "already there". So
+//! neither is taken at its word. Every draft carries an identity, and whenever the answer is not a
+//! plain yes the version is read, and what stands there decides:
 //!
 //! ```text
 //!           +----------------------------- v := v + 1 ------------------------------+
@@ -24,10 +24,10 @@
 //! they belong to vacuum.
 //!
 //! Put-if-absent has a second hole. Log cleanup makes old versions absent again, so a writer that
-//! slept through the log's retention could create a version that every reader has passed, and be told
-//! yes. Hence the clocks: a base that is old, or was never the newest, is compared with the log before
-//! the first put; a put that took long is compared afterwards; and an operation that has run so long
-//! that vacuum may have taken its files is refused.
+//! slept through the log's retention could create a version that every reader has passed, and be
+//! told yes. Hence the clocks: a base that is old, or was never the newest, is compared with the
+//! log before the first put; a put that took long is compared afterwards; and an operation that has
+//! run so long that vacuum may have taken its files is refused.
 
 use std::time::Duration;
 

@@ -376,8 +376,8 @@ impl fmt::Display for Conflict {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
-    /// The transaction's id, `@`, and the version it was tried at: what stands there tells what became
-    /// of it.
+    /// The transaction's id, `@`, and the version it was tried at: what stands there tells what
+    /// became of it.
     pub id: String,
 }
 

@@ -16,8 +16,11 @@ use lakebed_log::uri;
 use lakebed_log::value::Value;
 use lakebed_log::version::Version;
 
+/// Takes the bytes of a stranger.
+pub type Target = fn(&[u8]);
+
 /// Every target by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("commit", commit),
     ("checkpoint", checkpoint),
     ("schema", schema),

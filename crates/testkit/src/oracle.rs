@@ -75,7 +75,9 @@ fn ids(objects: &Objects, key: &str) -> Result<Vec<i64>, String> {
     let bytes = objects.get(key).ok_or_else(|| format!("{key} is not there"))?;
     let rows = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>();
     let id = |row: serde_json::Result<Value>| {
-        row.ok().and_then(|it| it["id"].as_i64()).ok_or_else(|| format!("{key}: a row without id"))
+        row.ok()
+            .and_then(|it| it.get("id")?.as_i64())
+            .ok_or_else(|| format!("{key}: a row without id"))
     };
     rows.map(id).collect()
 }

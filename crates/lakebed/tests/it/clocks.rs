@@ -183,7 +183,8 @@ fn an_operation_past_the_retention() {
     drop(held);
 }
 
-/// The machine stopped while the put was under way, and the number was used and cleaned up meanwhile.
+/// The machine stopped while the put was under way, and the number was used and cleaned up
+/// meanwhile.
 #[test]
 fn a_put_past_the_log() {
     for newer_is_older in [true, false] {
