@@ -1,4 +1,16 @@
 //! The command line of Lakebed: parses words, calls the library once, prints words.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "test code; the library build is checked without it"
+    )
+)]
 #![allow(clippy::print_stdout, reason = "a command line prints")]
 
 mod args;

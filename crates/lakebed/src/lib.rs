@@ -36,6 +36,20 @@
 //!
 //! What is absent, and stays so: a current version inside [`Table`] that could be stale, an option
 //! that runs by itself, a retry that hides an outcome.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::type_complexity,
+        clippy::single_range_in_vec_init,
+        reason = "test code; the library build is checked without it"
+    )
+)]
 
 pub mod budget;
 pub mod env;

@@ -1,5 +1,17 @@
 //! What the tests of Lakebed need and its users do not: a simulated store and executor, an oracle,
 //! a builder of tables, the conformance runner. Never published.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "test code; the library build is checked without it"
+    )
+)]
 
 pub mod choices;
 pub mod conformance;

@@ -119,7 +119,7 @@ fn one_file_for_few_rows() {
     let adds = bed.write(rows).unwrap();
     let [add] = &adds[..] else { panic!("{adds:?}") };
     assert!(add.path.starts_with("part-00000-") && add.path.ends_with(".c000.zstd.parquet"));
-    assert_eq!(bed.keys(), [add.path.clone()]);
+    assert_eq!(bed.keys(), std::slice::from_ref(&add.path));
     assert!(add.data_change && add.partition_values.is_empty() && 0 < add.modification_time);
     assert_eq!(block_on(bed.store.head(&bed.op, &add.path)).unwrap().size, add.size as u64);
     assert_eq!(bed.numbers(add), [3, 1, 2]);
