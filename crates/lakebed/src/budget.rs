@@ -273,7 +273,6 @@ mod tests {
 
     /// Threads that take, hold, shrink and leave: the pool is never overdrawn and ends whole.
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the test wants real threads")]
     fn under_threads() {
         let budget = Budget::new(100);
         std::thread::scope(|scope| {

@@ -250,7 +250,6 @@ fn new_folders_are_synced_once() {
 
 /// Many threads that make the same folders at once get in nobody's way.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the test wants real threads")]
 fn folders_are_made_together() {
     let folder = TempDir::new().unwrap();
     for round in 0..20 {

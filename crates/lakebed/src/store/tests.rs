@@ -76,7 +76,6 @@ fn code<T: fmt::Debug>(result: Result<T>) -> &'static str {
 ///
 /// spec: TXN-20
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the test wants real threads")]
 fn one_creates() {
     const THREADS: usize = 16;
     const ROUNDS: usize = 200;
