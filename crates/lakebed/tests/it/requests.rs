@@ -136,7 +136,8 @@ fn large_checkpoints() {
         format!(
             "{{\"add\":{{\"path\":\"{name:016x}-{it:016x}-{name:016x}-{name:032x}.parquet\",\
              \"partitionValues\":{{}},\"size\":{it},\"modificationTime\":{it},\"dataChange\":true,\
-             \"stats\":\"{{\\\"numRecords\\\":{it},\\\"minValues\\\":{{\\\"id\\\":{name}}}}}\"}}}}\n"
+             \"stats\":\"{{\\\"numRecords\\\":{it},\
+             \\\"minValues\\\":{{\\\"id\\\":{name}}}}}\"}}}}\n"
         )
     };
     let commit: String = (0..FILES).map(add).collect();
