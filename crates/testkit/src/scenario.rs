@@ -146,6 +146,10 @@ async fn actor(
                 if matches!(event.told, Told::Unknown(_)) {
                     tell(event);
                     event = write(&table, ids, false, Some(&once)).await;
+                    if matches!(event.told, Told::Failed(_)) {
+                        // Of this try; the first one may stand all the same.
+                        continue;
+                    }
                 }
                 tell(event);
             }

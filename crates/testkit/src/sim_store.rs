@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use lakebed::Timestamp;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
@@ -23,7 +24,7 @@ use object_store::{
 };
 
 use crate::choices::Client;
-use crate::sim::World;
+use crate::sim::{BEGINNING, World};
 
 /// What is stored, shared by the handles of all clients.
 #[derive(Default)]
@@ -58,6 +59,9 @@ pub struct SimStore {
     objects: Arc<Objects>,
     client: Client,
     weather: Weather,
+    /// Until when nothing of this client arrives: an outage after a commit is what leaves its outcome
+    /// open for long.
+    down_until: Arc<Mutex<Timestamp>>,
 }
 
 /// What goes wrong with one create.
@@ -81,6 +85,9 @@ enum Fault {
     /// The store is full.
     Full,
 }
+
+/// Longest outage of one client, longer than the longest deadline.
+const OUTAGE_MILLIS: u64 = 60_000;
 
 const COMMIT_FAULTS: &[Fault] = &[
     Fault::Before,
@@ -157,7 +164,8 @@ impl SimStore {
         weather: Weather,
     ) -> Arc<SimStore> {
         let (world, objects) = (Arc::clone(world), Arc::clone(objects));
-        Arc::new(SimStore { world, objects, client, weather })
+        let down_until = Arc::new(Mutex::new(BEGINNING));
+        Arc::new(SimStore { world, objects, client, weather, down_until })
     }
 
     async fn travel(&self) {
@@ -166,14 +174,26 @@ impl SimStore {
         self.world.sleep(Duration::from_millis(millis)).await;
     }
 
+    fn is_down(&self) -> bool {
+        self.world.now() < *self.down_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After a fault of a commit the way to the store may be gone for a while.
+    fn maybe_go_down(&self) {
+        let choices = self.world.choices();
+        if choices.once_in("outage", self.client, 4) {
+            let millis = choices.pick("outage-millis", self.client, OUTAGE_MILLIS);
+            let until = self.world.now().plus_millis(i64::try_from(millis).unwrap_or(0));
+            *self.down_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        }
+    }
+
     /// Does a call that changes nothing fail?
     async fn read(&self, what: &str, key: &str) -> Result<()> {
         self.travel().await;
         let odds = self.weather.any_one_in;
-        if odds != 0 && self.world.choices().once_in("read-fault", self.client, odds) {
-            return Err(broken(what, key));
-        }
-        Ok(())
+        let fails = odds != 0 && self.world.choices().once_in("read-fault", self.client, odds);
+        if fails || self.is_down() { Err(broken(what, key)) } else { Ok(()) }
     }
 
     fn fault(&self, key: &str) -> Fault {
@@ -240,6 +260,7 @@ impl SimStore {
             objects: Arc::clone(&self.objects),
             client: self.client,
             weather: self.weather,
+            down_until: Arc::clone(&self.down_until),
         };
         let page = async move {
             match this.read("list", prefix.as_ref().map_or("", |it| it.as_ref())).await {
@@ -278,7 +299,7 @@ impl ObjectStore for SimStore {
         let (key, bytes) = (location.as_ref(), Bytes::from(payload));
         let create = options.mode == PutMode::Create;
         self.travel().await;
-        let fault = self.fault(key);
+        let fault = if self.is_down() { Fault::Before } else { self.fault(key) };
         let done = match fault {
             Fault::None | Fault::After | Fault::OwnExists => self.store(key, bytes, create),
             Fault::Twice => {
@@ -291,6 +312,9 @@ impl ObjectStore for SimStore {
             }
             Fault::Before | Fault::FalseExists | Fault::Denied | Fault::Full => true,
         };
+        if fault != Fault::None && commit_version(key).is_some() {
+            self.maybe_go_down();
+        }
         self.travel().await;
         match fault {
             Fault::None | Fault::Twice if done => Ok(PutResult { e_tag: None, version: None }),

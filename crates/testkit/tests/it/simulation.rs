@@ -19,7 +19,8 @@ fn told_truly_under_faults() {
             let fails = |it: &Decisions| run(Choices::replayed(it.clone()), SIZE).is_err();
             let least = decisions.shrink(400, fails);
             let kept = keep(seed, &what, &least);
-            panic!("seed {seed}, {} decisions in {kept}:\n{what}", least.len());
+            let what = format!("seed {seed}, {} decisions in {kept}:\n{what}", least.len());
+            panic!("{what}\nkeep the list in testdata/found, then mend it");
         }
     }
 }
