@@ -22,9 +22,6 @@ use lakebed::{Append, Scan, Snapshot, Table, Width};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value, json};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 type Outcome<T> = Result<T, Box<dyn Error>>;
 type Figures = Map<String, Value>;
 

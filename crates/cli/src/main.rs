@@ -31,9 +31,6 @@ use lakebed::Result;
 use crate::args::{Cli, Command, Format};
 use crate::commands::Session;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.global.verbose);

@@ -12,5 +12,6 @@
 mod commands;
 mod concurrency;
 mod errors;
+mod memory;
 mod peers;
 mod shell;
