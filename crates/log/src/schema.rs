@@ -33,6 +33,7 @@ use crate::limits;
 
 pub use arrow::{ArrowOptions, from_arrow};
 pub use conform::conform;
+pub(crate) use ddl::primitive as type_of_name;
 pub use evolve::evolve;
 
 /// A type of the protocol.

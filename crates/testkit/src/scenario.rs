@@ -7,11 +7,10 @@
 //! - the store saw no commit replaced or out of order, and no transaction id stands twice;
 //! - an operation that was told its version stands there, whole, and nowhere else;
 //! - one that was told of a failure stands nowhere; one told that its outcome is unknown stands at
-//!   most
-//!   once, and `resolve` says truly where;
+//!   most once, and `resolve` says truly where;
 //! - applied in the order of the log, the operations give the rows that the independent reader
-//!   finds at
-//!   each version, and so does the engine, at every version and at every moment it was asked.
+//!   finds at each version, and so does the engine, at every version and at every moment it was
+//!   asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

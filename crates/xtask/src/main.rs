@@ -3,8 +3,7 @@
 //! The tests compare Lakebed with other engines, and those are Python packages. They are installed
 //! into virtual environments below `target/`, at the versions that `testdata/peers/` pins, so that
 //! nothing outside the checkout changes. Bare `cargo test` works too: it says which peers it left
-//! out. Under
-//! `cargo xtask test` a missing peer is a failure.
+//! out. Under `cargo xtask test` a missing peer is a failure.
 
 use std::env;
 use std::ffi::OsString;

@@ -28,7 +28,7 @@ use super::bind::invalid;
 use super::print::RESERVED;
 use super::{ArithmeticOp, CompareOp, Expr, Pattern, number};
 use crate::error::{Error, Result};
-use crate::schema::PrimitiveType;
+use crate::schema::{PrimitiveType, type_of_name};
 use crate::value::Value;
 
 mod tokens;
@@ -399,21 +399,14 @@ impl Parser {
         let Token::Word(Word { value: name, quote_style: None, .. }) = self.peek().clone() else {
             return Err(self.unexpected("a type"));
         };
-        let of = match lower(&name).as_str() {
-            "boolean" | "bool" => PrimitiveType::Boolean,
-            "byte" | "tinyint" => PrimitiveType::Byte,
-            "short" | "smallint" => PrimitiveType::Short,
-            "int" | "integer" => PrimitiveType::Integer,
-            "long" | "bigint" => PrimitiveType::Long,
-            "float" | "real" => PrimitiveType::Float,
-            "double" => PrimitiveType::Double,
-            "string" | "text" | "varchar" => PrimitiveType::String,
-            "binary" | "bytea" => PrimitiveType::Binary,
-            "date" => PrimitiveType::Date,
-            "timestamp" => PrimitiveType::Timestamp,
-            "timestamp_ntz" => PrimitiveType::TimestampNtz,
-            "decimal" | "dec" | "numeric" => return self.decimal_type(),
-            _ => return Err(self.invalid(format!("type `{name}` is not supported"))),
+        let lower = lower(&name);
+        if matches!(lower.as_str(), "decimal" | "dec" | "numeric") {
+            return self.decimal_type();
+        }
+        let known = type_of_name(&lower)
+            .filter(|it| !matches!(it, PrimitiveType::Void | PrimitiveType::Variant));
+        let Some(of) = known else {
+            return Err(self.invalid(format!("type `{name}` is not supported")));
         };
         self.advance();
         if of == PrimitiveType::Double {

@@ -251,8 +251,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The protocol's names and SQL's for types without parts.
-fn primitive(name: &str) -> Option<PrimitiveType> {
+/// The protocol's names and SQL's for types without parts, in lower case.
+pub(crate) fn primitive(name: &str) -> Option<PrimitiveType> {
     let primitive = match name {
         "boolean" | "bool" => PrimitiveType::Boolean,
         "byte" | "tinyint" => PrimitiveType::Byte,

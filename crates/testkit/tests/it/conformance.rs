@@ -9,7 +9,7 @@ use lakebed_testkit::conformance::run_all;
 #[test]
 fn tables_of_other_writers() {
     let Some(folder) = std::env::var_os("LAKEBED_CONFORMANCE").map(PathBuf::from) else {
-        eprintln!("left out: LAKEBED_CONFORMANCE names no folder of tables");
+        crate::left_out("LAKEBED_CONFORMANCE names no folder of tables");
         return;
     };
     let report = futures::executor::block_on(run_all(&Env::tokio(), &folder)).unwrap();

@@ -2,8 +2,7 @@
 //!
 //! A rule is a line `- **DV-7** ...` of a page in `spec/`. A test claims rules in its doc comment,
 //! `spec: DV-7, DV-8`, each by its full id so that a search finds it. A rule without a test stands
-//! in
-//! `spec/todo.md`, `- DV-9: reason`, until there is one.
+//! in `spec/todo.md`, `- DV-9: reason`, until there is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
