@@ -38,6 +38,7 @@ pub struct Append {
     pub(crate) partition_by: Vec<String>,
     pub(crate) properties: BTreeMap<String, String>,
     pub(crate) user_metadata: Option<String>,
+    pub(crate) only_create: bool,
 }
 
 impl Append {
@@ -72,6 +73,24 @@ impl Append {
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Append {
         self.properties.insert(key.into(), value.into());
         self
+    }
+
+    /// Makes the table; if there is one, or another writer makes it first, nothing is written:
+    /// `table-exists`. Defaults to `false`.
+    ///
+    /// ```
+    /// use lakebed::blocking::Table;
+    /// use lakebed::{Append, Code};
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// let table = Table::open("memory://doc/only-create")?;
+    /// table.append(rows.clone(), Append::new().only_create(true))?;
+    /// let again = table.append(rows, Append::new().only_create(true)).err().unwrap();
+    /// assert_eq!(again.code(), Code::TableExists);
+    /// # Ok::<(), lakebed::Error>(())
+    /// ```
+    pub fn only_create(self, only: bool) -> Append {
+        Append { only_create: only, ..self }
     }
 
     /// Kept in the history. Defaults to none.
@@ -123,6 +142,10 @@ pub(crate) async fn append(
     let staged = Staged { once: options.once.is_some(), ..Staged::new(draft)? };
     let files = staged.files.clone();
     match (txn::commit_staged(context, base, staged).await, retry) {
+        (Err(lost), _) if options.only_create && txn::is_creation_lost(&lost) => {
+            context.discard(&files).await;
+            Err(create::exists().at(context.store.location()).because(lost))
+        }
         (Err(lost), Some(draft)) if txn::is_creation_lost(&lost) => {
             match rebase(context, draft, &ours, &partition_columns, options).await {
                 Ok(done) => Ok(done),
@@ -212,6 +235,7 @@ impl Target {
     ) -> Result<Target> {
         let place = context.store.location();
         let target = match base {
+            Some(_) if options.only_create => Err(create::exists()),
             Some(base) => Target::of_table(base.head(), data, options),
             None => Target::of_data(context, data, options),
         };

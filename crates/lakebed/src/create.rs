@@ -318,7 +318,7 @@ pub(crate) async fn create(context: &Context, options: &Create) -> Result<Commit
     }
 }
 
-fn exists() -> Error {
+pub(crate) fn exists() -> Error {
     Error::new(Code::TableExists, "there is a table already")
 }
 

@@ -24,6 +24,7 @@ use lakebed_log::uri;
 use lakebed_log::value::Value;
 
 use crate::append::{Append, Target};
+use crate::create;
 use crate::snapshot::Snapshot;
 use crate::txn::{self, Committed, Context, Staged};
 use crate::write::Data;
@@ -134,7 +135,10 @@ pub(crate) async fn overwrite(
     match txn::commit_staged(context, base, staged).await {
         Err(it) if txn::is_creation_lost(&it) => {
             context.discard(&files).await;
-            Err(it)
+            match options.append.only_create {
+                true => Err(create::exists().at(context.store.location()).because(it)),
+                false => Err(it),
+            }
         }
         done => done.map(|it| it.with_notes(notes)),
     }

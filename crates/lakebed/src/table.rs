@@ -177,7 +177,8 @@ impl Table {
     ///
     /// `schema-mismatch` and `invalid-data` for rows that do not fit, `unsupported-protocol` for a
     /// table that this build cannot write, `conflict` if others changed the schema meanwhile,
-    /// `outcome-unknown` if the store did not say whether it landed: see [`Table::resolve`].
+    /// `outcome-unknown` if the store did not say whether it landed: see [`Table::resolve`];
+    /// `table-exists` if it was to be made ([`Append::only_create`]).
     pub async fn append(&self, data: impl Into<Data>, options: Append) -> Result<Committed> {
         let context = self.context();
         let base = self.base(&context).await?;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use futures::executor::block_on;
 use futures::{StreamExt, TryStreamExt};
 use lakebed::{
-    Append, Code, Create, ErrorKind, HistoryEntry, Overwrite, Schema, Table, Timestamp, Version,
-    col, lit,
+    Append, Code, Create, Env, ErrorKind, HistoryEntry, Overwrite, Schema, Table, Timestamp,
+    Version, col, lit,
 };
 
 use crate::help::{grown, ids, memory, parts, rows, table};
@@ -316,6 +316,44 @@ fn once_among_many() {
     let changed = done.into_iter().filter(|it| it.as_ref().unwrap().changed()).count();
     assert_eq!(changed, 1);
     assert_eq!(rows(&block_on(table(&place).snapshot()).unwrap()), [0, 7]);
+}
+
+/// Of many who want to make one table with their rows, one does; what the others wrote is gone.
+///
+/// spec: TXN-20
+#[test]
+fn only_create_among_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let overwritten = folder.path().join("o");
+    let appended = folder.path().join("a");
+    for (place, over) in [(&appended, false), (&overwritten, true)] {
+        let only = || Append::new().only_create(true);
+        let write = |id: i64| {
+            let table = table(place.to_str().unwrap());
+            let make = async move {
+                match over {
+                    true => table.overwrite(ids([id]), Overwrite::all().options(only())).await,
+                    false => table.append(ids([id]), only()).await,
+                }
+            };
+            Env::tokio().spawn(make)
+        };
+        let racing: Vec<_> = (0..8).map(write).collect();
+        let done = block_on(futures::future::join_all(racing));
+        let (made, lost): (Vec<_>, Vec<_>) = done.into_iter().partition(|it| it.is_ok());
+        assert_eq!(made.len(), 1);
+        for it in lost {
+            let error = it.err().unwrap();
+            assert_eq!((error.code(), error.kind()), (Code::TableExists, ErrorKind::Conflict));
+        }
+        let again = table(place.to_str().unwrap());
+        assert_eq!(code(block_on(again.append(ids([9]), only()))), Code::TableExists);
+        assert_eq!(rows(&block_on(again.snapshot()).unwrap()).len(), 1);
+        let parquet = |it: &std::io::Result<std::fs::DirEntry>| {
+            it.as_ref().unwrap().path().extension().is_some_and(|it| it == "parquet")
+        };
+        assert_eq!(std::fs::read_dir(place).unwrap().filter(parquet).count(), 1);
+    }
 }
 
 /// A folder that is deleted and filled with another table is not taken for the old one.
