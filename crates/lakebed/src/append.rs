@@ -48,28 +48,78 @@ impl Append {
     }
 
     /// Adds columns that the data has and the table lacks. Defaults to `false`: they are an error.
+    ///
+    /// ```
+    /// # use lakebed::Append;
+    /// let wider = Append::new().evolve_schema(true);
+    /// # let _ = wider;
+    /// ```
     pub fn evolve_schema(self, evolve: bool) -> Append {
         Append { evolve_schema: evolve, ..self }
     }
 
     /// Does nothing if the table has seen this version, or a later one, of the application. Without
     /// it, running an append again after an unknown outcome may add the rows twice.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/a-once").await?;
+    /// let once = Append::new().once("ingest-7", 1841);
+    /// table.append(rows.clone(), once.clone()).await?;
+    /// assert!(!table.append(rows, once).await?.changed());
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn once(self, app: impl Into<String>, version: i64) -> Append {
         Append { once: Some((app.into(), version)), ..self }
     }
 
     /// File sizes, compression. Defaults to [`Layout::default`].
+    ///
+    /// ```
+    /// # use lakebed::{Append, Layout};
+    /// let plain = Layout { compression: ("none".into(), None), ..Layout::default() };
+    /// # let _ =
+    /// Append::new().layout(plain);
+    /// ```
     pub fn layout(self, layout: Layout) -> Append {
         Append { layout, ..self }
     }
 
     /// Partition columns of the table it makes if there is none; checked against the table's if
     /// there is one and this is not empty.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/a-parts").await?;
+    /// # let days = std::sync::Arc::new(arrow_array::StringArray::from(vec!["mon", "tue"]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("day", days as _), ("id", rows.column(0).clone())]).unwrap();
+    /// let done = table.append(rows, Append::new().partition_by(["day"])).await?;
+    /// assert_eq!(done.metrics()["numFiles"], "2");
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn partition_by<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Append {
         Append { partition_by: columns.into_iter().map(Into::into).collect(), ..self }
     }
 
     /// A property of the table it makes if there is none.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/a-property").await?;
+    /// let keep = Append::new().property("delta.appendOnly", "true");
+    /// let done = table.append(rows, keep).await?;
+    /// assert!(done.snapshot().head().properties.append_only);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Append {
         self.properties.insert(key.into(), value.into());
         self
@@ -94,6 +144,16 @@ impl Append {
     }
 
     /// Kept in the history. Defaults to none.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/a-user").await?;
+    /// table.append(rows, Append::new().user_metadata("batch 7")).await?;
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn user_metadata(self, text: impl Into<String>) -> Append {
         Append { user_metadata: Some(text.into()), ..self }
     }
@@ -105,9 +165,22 @@ impl Snapshot {
     /// # Errors
     ///
     /// As [`crate::Table::append`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/a-append").await?;
+    /// let done = table.append(rows.clone(), Append::new()).await?;
+    /// let done = done.snapshot().append(rows, Append::new()).await?;
+    /// assert_eq!(done.version(), Version::from(1));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn append(&self, data: impl Into<Data>, options: Append) -> Result<Committed> {
         let context = Context::new(self.env(), &self.op(), self.store());
-        append(&context, Some(self), data.into(), &options).await
+        let done = append(&context, Some(self), data.into(), &options).await?;
+        Ok(done.logged("append", &context))
     }
 }
 
@@ -287,10 +360,19 @@ impl Target {
         {
             layout.target_file_bytes = bytes;
         }
-        let columns = &self.partition_columns;
-        let write =
-            write::write(env, op, store, data, &self.schema, columns, &self.properties, &layout);
-        context.bounded("writing data files", write).await
+        let (columns, deadline) = (&self.partition_columns, context.deadline());
+        let write = write::write(
+            env,
+            op,
+            store,
+            data,
+            &self.schema,
+            columns,
+            &self.properties,
+            &layout,
+            &deadline,
+        );
+        write.await
     }
 
     /// The application counter that the options ask for.

@@ -44,6 +44,13 @@ pub struct Create {
 
 impl Create {
     /// An empty table of a schema.
+    ///
+    /// ```
+    /// # use lakebed::{Create, Schema};
+    /// # let schema = Schema::parse_ddl("id long, day date").unwrap();
+    /// let create = Create::new(schema);
+    /// # let _ = create;
+    /// ```
     pub fn new(schema: impl Into<Schema>) -> Create {
         Create {
             schema: schema.into(),
@@ -55,6 +62,13 @@ impl Create {
     }
 
     /// Partition columns, in order. Defaults to none.
+    ///
+    /// ```
+    /// # use lakebed::{Create, Schema};
+    /// # let schema = Schema::parse_ddl("id long, day date").unwrap();
+    /// let create = Create::new(schema).partition_by(["day"]);
+    /// # let _ = create;
+    /// ```
     pub fn partition_by<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Create {
         Create { partition_columns: columns.into_iter().map(Into::into).collect(), ..self }
     }
@@ -62,17 +76,38 @@ impl Create {
     /// A table property. `delta.feature.<name>` with the value `supported`,
     /// `delta.minReaderVersion` and `delta.minWriterVersion` shape the protocol and are not kept as
     /// properties.
+    ///
+    /// ```
+    /// # use lakebed::{Create, Schema};
+    /// # let schema = Schema::parse_ddl("id long, day date").unwrap();
+    /// let create = Create::new(schema).property("delta.appendOnly", "true");
+    /// # let _ = create;
+    /// ```
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Create {
         self.properties.insert(key.into(), value.into());
         self
     }
 
     /// For people. Defaults to none.
+    ///
+    /// ```
+    /// # use lakebed::{Create, Schema};
+    /// # let schema = Schema::parse_ddl("id long, day date").unwrap();
+    /// let create = Create::new(schema).name("events");
+    /// # let _ = create;
+    /// ```
     pub fn name(self, name: impl Into<String>) -> Create {
         Create { name: Some(name.into()), ..self }
     }
 
     /// For people. Defaults to none.
+    ///
+    /// ```
+    /// # use lakebed::{Create, Schema};
+    /// # let schema = Schema::parse_ddl("id long, day date").unwrap();
+    /// let create = Create::new(schema).description("one row a click");
+    /// # let _ = create;
+    /// ```
     pub fn description(self, text: impl Into<String>) -> Create {
         Create { description: Some(text.into()), ..self }
     }
@@ -314,7 +349,7 @@ pub(crate) async fn create(context: &Context, options: &Create) -> Result<Commit
     new.stage(&mut draft);
     match txn::commit_staged(context, None, Staged::new(draft)?).await {
         Err(it) if txn::is_creation_lost(&it) => Err(exists().at(place).because(it)),
-        done => done,
+        done => done.map(|it| it.logged("create", context)),
     }
 }
 

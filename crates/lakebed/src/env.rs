@@ -39,8 +39,11 @@ use crate::budget::Budget;
 mod chance;
 #[cfg(feature = "tokio")]
 mod cores;
+mod deadline;
 #[cfg(feature = "tokio")]
 mod tokio;
+
+pub(crate) use deadline::Deadline;
 
 /// A boxed future.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -291,6 +294,21 @@ impl Env {
                 let what = format!("{what}: no answer within {limit:?}");
                 Err(Error::new(Code::Unavailable, what))
             }
+        }
+    }
+}
+
+impl Env {
+    /// Runs `future` unless the deadline passes first. The future is dropped then.
+    pub(crate) async fn until<T>(
+        &self,
+        deadline: &Deadline,
+        what: &str,
+        future: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        match select(pin!(future), self.0.runtime.sleep(deadline.left())).await {
+            Either::Left((result, _)) => result,
+            Either::Right(_) => Err(deadline.error(what)),
         }
     }
 }

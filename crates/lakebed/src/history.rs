@@ -41,6 +41,7 @@ pub(crate) async fn history(context: &Context) -> Result<BoxStream<'static, Resu
         return Err(Error::new(Code::NotATable, what).at(context.store.location()));
     }
     let times = Arc::new(file_times(&commits)?);
+    let deadline = context.deadline();
     let context = context.clone();
     let read = move |file: LogFile| {
         let (context, times) = (context.clone(), Arc::clone(&times));
@@ -48,7 +49,8 @@ pub(crate) async fn history(context: &Context) -> Result<BoxStream<'static, Resu
     };
     let entries = map_ordered(commits.into_iter().rev(), AHEAD, read);
     // What cleanup deletes while we read is no longer history.
-    Ok(entries.filter_map(|it| async { it.transpose() }).boxed())
+    let entries = entries.filter_map(|it| async { it.transpose() }).boxed();
+    Ok(deadline.stream("reading the history", entries))
 }
 
 async fn entry(

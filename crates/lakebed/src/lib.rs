@@ -57,10 +57,13 @@ mod local;
 mod object;
 pub mod op;
 mod place;
+#[doc(hidden)]
 pub mod pool;
 pub mod store;
 
+#[doc(hidden)]
 pub mod load;
+#[doc(hidden)]
 pub mod save;
 
 pub mod codec;
@@ -81,11 +84,13 @@ pub mod table;
 pub use append::Append;
 pub use create::Create;
 pub use env::Env;
-pub use op::{Op, Usage};
+pub use op::{Observer, Op, Usage};
 pub use overwrite::Overwrite;
+pub use read::Batches;
 pub use snapshot::{Snapshot, When};
 pub use table::{Resolved, Table};
 pub use txn::{Committed, Unresolved};
+pub use write::{Data, Layout};
 
 pub use lakebed_log::action::{Add, Metadata, Protocol};
 pub use lakebed_log::batch::Width;

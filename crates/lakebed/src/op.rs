@@ -121,21 +121,54 @@ impl Default for Op {
 
 impl Op {
     /// With a time limit, counted from the start of the verb that uses it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// assert_eq!(op.deadline(), Duration::from_secs(5));
+    /// ```
     pub fn new(deadline: Duration) -> Op {
         Op(Arc::new(Inner { counts: Counts::default(), deadline, observer: None }))
     }
 
     /// With somebody who watches as well.
+    ///
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use lakebed::{Observer, Op};
+    /// struct Quiet;
+    /// impl Observer for Quiet {
+    ///     fn progress(&self, _phase: &'static str, _done: u64, _total: u64) {}
+    /// }
+    /// let op = Op::observed(Duration::from_secs(5), Arc::new(Quiet));
+    /// # let _ = op;
+    /// ```
     pub fn observed(deadline: Duration, observer: Arc<dyn Observer>) -> Op {
         Op(Arc::new(Inner { counts: Counts::default(), deadline, observer: Some(observer) }))
     }
 
     /// The time limit.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// assert!(op.deadline() < Op::default().deadline());
+    /// ```
     pub fn deadline(&self) -> Duration {
         self.0.deadline
     }
 
     /// Counts one request.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// op.count(Request::Get);
+    /// assert_eq!(op.usage().gets, 1);
+    /// ```
     pub fn count(&self, request: Request) {
         let counts = &self.0.counts;
         add(
@@ -151,16 +184,40 @@ impl Op {
     }
 
     /// Counts bytes that came from the store.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// op.read_bytes(7);
+    /// assert_eq!(op.usage().bytes_read, 7);
+    /// ```
     pub fn read_bytes(&self, bytes: u64) {
         add(&self.0.counts.bytes_read, bytes);
     }
 
     /// Counts bytes that went to the store.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// op.wrote_bytes(7);
+    /// assert_eq!(op.usage().bytes_written, 7);
+    /// ```
     pub fn wrote_bytes(&self, bytes: u64) {
         add(&self.0.counts.bytes_written, bytes);
     }
 
     /// Counts the files of a plan, and its partitions as `(considered, read)`.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// op.planned(9, 2, (3, 1));
+    /// assert_eq!(op.usage().partitions_read, 1);
+    /// ```
     pub fn planned(&self, considered: u64, read: u64, partitions: (u64, u64)) {
         let counts = &self.0.counts;
         add(&counts.files_considered, considered);
@@ -170,11 +227,26 @@ impl Op {
     }
 
     /// Counts rows that came out or went in.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// op.rows(7);
+    /// assert_eq!(op.usage().rows, 7);
+    /// ```
     pub fn rows(&self, rows: u64) {
         add(&self.0.counts.rows, rows);
     }
 
     /// Tells the observer, if there is one.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// op.progress("read", 1, 2);
+    /// ```
     pub fn progress(&self, phase: &'static str, done: u64, total: u64) {
         if let Some(observer) = &self.0.observer {
             observer.progress(phase, done, total);
@@ -182,6 +254,13 @@ impl Op {
     }
 
     /// The counts so far.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lakebed::{Op, op::Request};
+    /// let op = Op::new(Duration::from_secs(5));
+    /// assert_eq!(op.usage().requests(), 0);
+    /// ```
     pub fn usage(&self) -> Usage {
         let counts = &self.0.counts;
         let get = |it: &AtomicU64| it.load(Ordering::Relaxed);

@@ -51,21 +51,43 @@ pub struct Overwrite {
 
 impl Overwrite {
     /// All rows of the table.
+    ///
+    /// ```
+    /// # use lakebed::Overwrite;
+    /// assert_eq!(Overwrite::all(), Overwrite::default());
+    /// ```
     pub fn all() -> Overwrite {
         Overwrite::default()
     }
 
     /// Rows that match; only partition columns may be named. Every new row must match too.
+    ///
+    /// ```
+    /// # use lakebed::{Overwrite, col, lit};
+    /// let day = Overwrite::filter(col("day").eq(lit("2026-08-01")));
+    /// # let _ = day;
+    /// ```
     pub fn filter(filter: Expr) -> Overwrite {
         Overwrite { filter: Some(filter), ..Overwrite::default() }
     }
 
     /// All rows of the partitions that the new rows name (Spark's dynamic partition overwrite).
+    ///
+    /// ```
+    /// # use lakebed::Overwrite;
+    /// assert_ne!(Overwrite::partitions(), Overwrite::all());
+    /// ```
     pub fn partitions() -> Overwrite {
         Overwrite { partitions: true, ..Overwrite::default() }
     }
 
     /// Everything else that an append knows: layout, once, schema evolution, properties.
+    ///
+    /// ```
+    /// # use lakebed::{Append, Overwrite};
+    /// let once = Overwrite::all().options(Append::new().once("nightly", 12));
+    /// # let _ = once;
+    /// ```
     pub fn options(self, append: Append) -> Overwrite {
         Overwrite { append, ..self }
     }
@@ -77,9 +99,22 @@ impl Snapshot {
     /// # Errors
     ///
     /// As [`crate::Table::overwrite`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/o-overwrite").await?;
+    /// let done = table.append(rows.clone(), Append::new()).await?;
+    /// let done = done.snapshot().overwrite(rows, Overwrite::all()).await?;
+    /// assert_eq!(done.version(), Version::from(1));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn overwrite(&self, data: impl Into<Data>, options: Overwrite) -> Result<Committed> {
         let context = Context::new(self.env(), &self.op(), self.store());
-        overwrite(&context, Some(self), data.into(), &options).await
+        let done = overwrite(&context, Some(self), data.into(), &options).await?;
+        Ok(done.logged("overwrite", &context))
     }
 }
 
@@ -237,7 +272,7 @@ impl RowCheck {
 }
 
 fn checked(context: &Context, data: Data, check: RowCheck) -> Data {
-    let (schema, stream) = data.into_parts();
+    let (schema, stream) = data.into_parts(&context.env);
     let (env, check) = (context.env.clone(), Arc::new(check));
     let stream = stream.and_then(move |batch| {
         let (env, check) = (env.clone(), Arc::clone(&check));

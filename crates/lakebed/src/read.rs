@@ -35,7 +35,8 @@ const FILES_MIN: usize = 4;
 /// Batches of a file that are held ready.
 const DEPTH: usize = 4;
 
-/// Batches of a plan, in plan order. Dropping it stops the reading.
+/// Batches of a plan, in plan order. Dropping it stops the reading. The deadline of the operation
+/// bounds the whole reading.
 pub struct Batches {
     schema: SchemaRef,
     stream: BoxStream<'static, Result<RecordBatch>>,
@@ -70,7 +71,8 @@ pub fn read(env: &Env, op: &Op, store: &Store, plan: Arc<ScanPlan>) -> Batches {
     let tasks = (0..plan.tasks().len()).zip(Turn::line());
     let lanes = tasks.map(move |(at, turn)| reader.clone().task(at, turn));
     let rows = Ahead::new(lanes, width, DEPTH, move || budget.used() < budget.total() / 2);
-    let rows = Limited { rows, plan, op: op.clone(), out: 0, told: usize::MAX };
+    let place = store.location().to_string();
+    let rows = Limited { rows, plan, op: op.clone(), out: 0, told: usize::MAX, place };
     Batches::new(schema, rows.boxed())
 }
 
@@ -272,6 +274,14 @@ struct Limited {
     op: Op,
     out: u64,
     told: usize,
+    place: String,
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        let (version, files) = (self.plan.version(), self.plan.tasks().len());
+        tracing::info!(table = %self.place, %version, files, rows = self.out, "read");
+    }
 }
 
 impl futures::Stream for Limited {

@@ -62,6 +62,8 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
 
     let hint = Hint { size: i64::try_from(actions).ok(), size_in_bytes: Some(size), ..hint };
     write_hint(op, store, &hint).await?;
+    let files = expected.0;
+    tracing::info!(table = store.location(), %version, files, size, "checkpoint written");
     Ok(LogFile { path, size, modified: now, etag: None })
 }
 

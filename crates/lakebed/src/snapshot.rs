@@ -19,7 +19,7 @@ use lakebed_log::state::{Head, TableState};
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
-use crate::env::Env;
+use crate::env::{Deadline, Env};
 use crate::load::{self, Loaded};
 use crate::op::Op;
 use crate::read::{self, Batches};
@@ -165,16 +165,51 @@ impl Snapshot {
     }
 
     /// Which version.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-version").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// assert_eq!(table.snapshot().await?.version(), Version::from(0));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn version(&self) -> Version {
         self.head().version
     }
 
     /// The table's schema.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-schema").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let now = table.snapshot().await?;
+    /// assert_eq!(now.schema().fields()[0].name, "id");
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn schema(&self) -> &Arc<Schema> {
         &self.head().schema
     }
 
     /// Protocol, metadata, properties, transactions, domains.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-head").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let now = table.snapshot().await?;
+    /// assert!(now.head().metadata.partition_columns.is_empty());
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn head(&self) -> &Head {
         &self.0.loaded.head
     }
@@ -188,6 +223,18 @@ impl Snapshot {
     /// # Errors
     ///
     /// `version-not-found` if the log no longer holds the commit.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-timestamp").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let at = table.snapshot().await?.timestamp().await?;
+    /// assert!("2020-01-01T00:00:00Z".parse::<Timestamp>()? < at);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn timestamp(&self) -> Result<Timestamp> {
         let head = self.head();
         let in_commit = head.commit_info.as_ref().and_then(CommitInfo::in_commit_timestamp);
@@ -222,6 +269,18 @@ impl Snapshot {
     /// # Errors
     ///
     /// What reading and decoding the log gives, placed at the file.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-files").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let state = table.snapshot().await?.files().await?;
+    /// assert_eq!(state.files.len(), 1);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn files(&self) -> Result<Arc<TableState>> {
         self.state(&self.op(), Width::Narrow).await
     }
@@ -231,6 +290,18 @@ impl Snapshot {
     /// # Errors
     ///
     /// As [`Snapshot::files`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-state").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let state = done.snapshot().state(&Op::default(), Width::Wide).await?;
+    /// assert_eq!(state.files.len(), 1);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn state(&self, op: &Op, width: Width) -> Result<Arc<TableState>> {
         let Inner { env, store, loaded, files, .. } = &*self.0;
         if let Some(it) = files.ready(self.version(), width) {
@@ -251,6 +322,18 @@ impl Snapshot {
     /// # Errors
     ///
     /// `unknown-column`, `invalid-expression`, and as [`Snapshot::files`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-plan").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let plan = done.snapshot().plan(&Scan::new().filter(col("id").gt(lit(2)))).await?;
+    /// assert_eq!((plan.considered(), plan.tasks().len()), (1, 0));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn plan(&self, scan: &Scan) -> Result<ScanPlan> {
         self.plan_with(&self.op(), scan).await
     }
@@ -260,6 +343,19 @@ impl Snapshot {
     /// # Errors
     ///
     /// As [`Snapshot::plan`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-plan-with").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let op = Op::default();
+    /// done.snapshot().plan_with(&op, &Scan::new()).await?;
+    /// assert_eq!(op.usage().files_read, 1);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn plan_with(&self, op: &Op, scan: &Scan) -> Result<ScanPlan> {
         let width = match scan::needs_stats(self.head(), scan)? {
             true => Width::Wide,
@@ -278,7 +374,21 @@ impl Snapshot {
     /// # Errors
     ///
     /// As [`Snapshot::plan`]; the stream yields what reading the data files gives. A file that is
-    /// gone is `expired-snapshot` if a newer version no longer needs it, else `missing-file`.
+    /// gone is `expired-snapshot` if a newer version no longer needs it, else `missing-file`. The
+    /// deadline counts from this call: whoever polls or waits past it gets `deadline-exceeded`, so
+    /// a read that may take longer than ten minutes needs an [`Op`] of its own.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-read").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let batches = done.snapshot().read(&Scan::new().limit(1)).await?.collect().await?;
+    /// assert_eq!(batches[0].num_rows(), 1);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn read(&self, scan: &Scan) -> Result<Batches> {
         self.read_with(&self.op(), scan).await
     }
@@ -288,9 +398,25 @@ impl Snapshot {
     /// # Errors
     ///
     /// As [`Snapshot::read`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-read-with").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let op = Op::default();
+    /// done.snapshot().read_with(&op, &Scan::new()).await?.collect().await?;
+    /// assert_eq!(op.usage().rows, 2);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn read_with(&self, op: &Op, scan: &Scan) -> Result<Batches> {
-        let plan = Arc::new(self.plan_with(op, scan).await?);
-        let batches = read::read(&self.0.env, op, &self.0.store, Arc::clone(&plan));
+        let Inner { env, store, .. } = &*self.0;
+        let deadline = Deadline::new(env, op.deadline(), op.deadline(), store.location());
+        let plan = env.until(&deadline, "planning", self.plan_with(op, scan)).await?;
+        let plan = Arc::new(plan);
+        let batches = read::read(env, op, store, Arc::clone(&plan));
         let schema = Arc::clone(batches.schema());
         let (snapshot, op) = (self.clone(), op.clone());
         let stream = batches.then(move |it| {
@@ -304,7 +430,7 @@ impl Snapshot {
                 }
             }
         });
-        Ok(Batches::new(schema, stream.boxed()))
+        Ok(Batches::new(schema, deadline.stream("reading", stream.boxed())))
     }
 
     /// A file of the plan is gone: was it removed from the table since, and vacuumed?
@@ -340,6 +466,17 @@ impl Snapshot {
     /// # Errors
     ///
     /// As [`Snapshot::files`], and what writing gives.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/s-checkpoint").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// table.snapshot().await?.checkpoint().await?;
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn checkpoint(&self) -> Result<()> {
         let op = self.op();
         let state = self.state(&op, Width::Wide).await?;

@@ -159,6 +159,7 @@ impl Store {
     /// `short-read`; `permission`; `unavailable`. As all errors of this type, placed at the object.
     pub async fn get(&self, op: &Op, key: &str, max: u64) -> Result<Bytes> {
         check_key(key).map_err(|it| self.placed(key, it))?;
+        tracing::debug!(table = self.location(), key, "get");
         let got = self.backend.get(op, key, max).await;
         self.received(op, key, got)
     }
@@ -173,6 +174,7 @@ impl Store {
             }
             return got;
         }
+        tracing::debug!(table = self.location(), keys = keys.len(), "get many");
         let got = self.backend.get_many(op, keys, max).await;
         keys.iter().zip(got).map(|(key, got)| self.received(op, key, got)).collect()
     }
@@ -199,6 +201,7 @@ impl Store {
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>> {
         check_key(key).map_err(|it| self.placed(key, it))?;
+        tracing::debug!(table = self.location(), key, "get_ranges");
         let joined = join_ranges(ranges);
         let got = match joined.is_empty() {
             true => Ok(Vec::new()),
@@ -224,6 +227,7 @@ impl Store {
         if !prefix.is_empty() {
             check_key(folder).map_err(|it| self.placed(prefix, it))?;
         }
+        tracing::debug!(table = self.location(), prefix, after, "list");
         let listed = self.backend.list(op, prefix, after).await;
         let mut objects = listed.map_err(|it| self.placed(prefix, it))?;
         objects.retain(|it| {
@@ -242,6 +246,7 @@ impl Store {
     /// As [`Store::get`].
     pub async fn head(&self, op: &Op, key: &str) -> Result<Object> {
         check_key(key).map_err(|it| self.placed(key, it))?;
+        tracing::debug!(table = self.location(), key, "head");
         self.backend.head(op, key).await.map_err(|it| self.placed(key, it))
     }
 
@@ -254,6 +259,7 @@ impl Store {
     /// store cannot create if absent, `unavailable` if the disk failed before the step that counts.
     pub async fn put_if_absent(&self, op: &Op, key: &str, bytes: Bytes) -> Result<Put> {
         check_key(key).map_err(|it| self.placed(key, it))?;
+        tracing::debug!(table = self.location(), key, "put_if_absent");
         op.wrote_bytes(bytes.len() as u64);
         match self.backend.put_if_absent(op, key, bytes).await {
             Ok(Put::Unknown(err)) => Ok(Put::Unknown(self.placed(key, err))),
@@ -270,6 +276,7 @@ impl Store {
     /// `permission`, `no-space`, `unavailable`; then it may be there all the same.
     pub async fn put_new(&self, op: &Op, key: &str, bytes: Bytes) -> Result<bool> {
         check_key(key).map_err(|it| self.placed(key, it))?;
+        tracing::debug!(table = self.location(), key, "put_new");
         op.wrote_bytes(bytes.len() as u64);
         self.backend.put_new(op, key, bytes).await.map_err(|it| self.placed(key, it))
     }
@@ -282,6 +289,7 @@ impl Store {
     /// As [`Store::put_new`].
     pub async fn put(&self, op: &Op, key: &str, bytes: Bytes) -> Result<()> {
         check_key(key).map_err(|it| self.placed(key, it))?;
+        tracing::debug!(table = self.location(), key, "put");
         op.wrote_bytes(bytes.len() as u64);
         self.backend.put(op, key, bytes).await.map_err(|it| self.placed(key, it))
     }
@@ -297,6 +305,7 @@ impl Store {
     /// Here and from the upload: `permission`, `no-space`, `unavailable`.
     pub async fn create(&self, op: &Op, key: &str) -> Result<Box<dyn Upload>> {
         check_key(key).map_err(|it| self.placed(key, it))?;
+        tracing::debug!(table = self.location(), key, "create");
         let upload = self.backend.create(op, key).await.map_err(|it| self.placed(key, it))?;
         Ok(Box::new(Placed { upload, place: self.place(key), op: op.clone() }))
     }
@@ -308,6 +317,7 @@ impl Store {
     /// `permission`, `unavailable`.
     pub async fn delete(&self, op: &Op, key: &str) -> Result<()> {
         check_key(key).map_err(|it| self.placed(key, it))?;
+        tracing::debug!(table = self.location(), key, "delete");
         self.backend.delete(op, key).await.map_err(|it| self.placed(key, it))
     }
 

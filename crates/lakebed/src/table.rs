@@ -59,6 +59,16 @@ impl Table {
     ///
     /// `invalid-argument` for a location that makes no sense, `unsupported-path` for a scheme that
     /// this release does not know.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/open").await?;
+    /// assert!(!table.exists().await?);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     #[cfg(feature = "tokio")]
     pub async fn open(location: &str) -> Result<Table> {
         Table::open_with(&Env::tokio(), location)
@@ -69,6 +79,17 @@ impl Table {
     /// # Errors
     ///
     /// As [`Table::open`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let env = Env::tokio().with_budget(64 << 20);
+    /// let table = Table::open_with(&env, "memory://doc/open-with")?;
+    /// # let _ = table;
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn open_with(env: &Env, location: &str) -> Result<Table> {
         let store = env.open(location)?;
         Ok(Table { env: env.clone(), store, op: None, last: Arc::default() })
@@ -76,6 +97,18 @@ impl Table {
 
     /// The same table, whose verbs count in `op` and obey its deadline. Without one, every verb
     /// counts for itself and has ten minutes.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/with-op").await?;
+    /// let op = Op::new(std::time::Duration::from_secs(5));
+    /// table.with_op(op.clone()).append(rows, Append::new()).await?;
+    /// assert_eq!(op.usage().rows, 2);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn with_op(&self, op: Op) -> Table {
         Table { op: Some(op), ..self.clone() }
@@ -112,6 +145,18 @@ impl Table {
     /// # Errors
     ///
     /// As [`Table::create`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/create-here").await?;
+    /// let schema = Schema::parse_ddl("id long not null")?;
+    /// let done = table.create_here(Create::new(schema)).await?;
+    /// assert_eq!(done.version(), Version::from(0));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn create_here(&self, options: Create) -> Result<Committed> {
         let done = create::create(&self.context(), &options).await?;
         Ok(self.seen(done))
@@ -122,6 +167,18 @@ impl Table {
     /// # Errors
     ///
     /// What listing gives.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/exists").await?;
+    /// assert!(!table.exists().await?);
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// assert!(table.exists().await?);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn exists(&self) -> Result<bool> {
         let context = self.context();
         let listed = load::list(&context.op, &context.store, None);
@@ -137,6 +194,18 @@ impl Table {
     /// # Errors
     ///
     /// `not-a-table` if there is none; what reading and decoding the log gives, placed at the file.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/snapshot").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let now = table.snapshot().await?;
+    /// assert_eq!(now.version(), Version::from(0));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn snapshot(&self) -> Result<Snapshot> {
         self.newest(&self.context()).await
     }
@@ -149,13 +218,27 @@ impl Table {
     ///
     /// `version-not-found` with the range that is there, for a number; for a time before the first
     /// version that is left. A time after the last gives the newest. Else as [`Table::snapshot`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/snapshot-at").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let first = table.snapshot_at(Version::from(0)).await?;
+    /// let same = table.snapshot_at(first.timestamp().await?).await?;
+    /// assert_eq!(same.version(), first.version());
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn snapshot_at(&self, when: impl Into<When>) -> Result<Snapshot> {
         let context = self.context();
         let version = match when.into() {
             When::Version(it) => it,
             When::Timestamp(at) => {
                 let newest = self.newest(&context).await?;
-                let version = history::version_at_time(&context, newest.head(), at).await?;
+                let version = history::version_at_time(&context, newest.head(), at);
+                let version = context.bounded("looking for the time", version).await?;
                 if version == newest.version() {
                     return Ok(newest);
                 }
@@ -164,7 +247,9 @@ impl Table {
         };
         let opened = load::open(&context.env, &context.op, &context.store, Some(version));
         let loaded = context.bounded("opening the table", opened).await?;
-        Ok(Snapshot::new(&self.env, &self.store, self.op.clone(), loaded, None))
+        let snapshot = Snapshot::new(&self.env, &self.store, self.op.clone(), loaded, None);
+        logged("opened", &snapshot);
+        Ok(snapshot)
     }
 
     /// Adds rows; makes the table if there is none.
@@ -179,11 +264,22 @@ impl Table {
     /// table that this build cannot write, `conflict` if others changed the schema meanwhile,
     /// `outcome-unknown` if the store did not say whether it landed: see [`Table::resolve`];
     /// `table-exists` if it was to be made ([`Append::only_create`]).
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/append").await?;
+    /// let done = table.append(rows, Append::new()).await?;
+    /// assert_eq!((done.version(), done.changed()), (Version::from(0), true));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn append(&self, data: impl Into<Data>, options: Append) -> Result<Committed> {
         let context = self.context();
         let base = self.base(&context).await?;
         let done = append::append(&context, base.as_ref(), data.into(), &options).await?;
-        Ok(self.seen(done))
+        Ok(self.seen(done.logged("append", &context)))
     }
 
     /// Replaces rows; makes the table if there is none.
@@ -195,11 +291,23 @@ impl Table {
     /// As [`Table::append`]; `invalid-argument` for a filter on other than partition columns and
     /// for an append-only table; `invalid-data` for a new row that the filter does not match;
     /// `conflict` if others added or removed rows meanwhile where this one replaces them.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/overwrite").await?;
+    /// table.append(rows.clone(), Append::new()).await?;
+    /// let done = table.overwrite(rows, Overwrite::all()).await?;
+    /// assert_eq!(done.metrics()["numRemovedFiles"], "1");
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn overwrite(&self, data: impl Into<Data>, options: Overwrite) -> Result<Committed> {
         let context = self.context();
         let base = self.base(&context).await?;
         let done = overwrite::overwrite(&context, base.as_ref(), data.into(), &options).await?;
-        Ok(self.seen(done))
+        Ok(self.seen(done.logged("overwrite", &context)))
     }
 
     /// The commits that the log still holds, newest first. One LIST, and a GET per commit looked at
@@ -207,7 +315,21 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// `not-a-table`; the stream yields what decoding gives, placed at the file.
+    /// `not-a-table`; the stream yields what decoding gives, placed at the file, and
+    /// `deadline-exceeded` to whoever polls or waits past the deadline, counted from this call.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/history").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// use futures::TryStreamExt;
+    /// let log: Vec<HistoryEntry> = table.history().await?.try_collect().await?;
+    /// assert_eq!(log[0].info.text("operation"), Some("WRITE"));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn history(&self) -> Result<BoxStream<'static, Result<HistoryEntry>>> {
         history::history(&self.context()).await
     }
@@ -218,11 +340,35 @@ impl Table {
     /// # Errors
     ///
     /// `invalid-argument` for what is no id.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/resolve").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// let snapshot = done.snapshot();
+    /// let id = snapshot.head().txn_id().unwrap();
+    /// assert_eq!(table.resolve(id).await?, Resolved::Committed(done.version()));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub async fn resolve(&self, id: &str) -> Result<Resolved> {
-        history::resolve(&self.context(), id).await
+        let context = self.context();
+        context.bounded("resolving a commit", history::resolve(&context, id)).await
     }
 
     /// The location, without secrets.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/location").await?;
+    /// assert_eq!(table.location(), "memory://doc/location");
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn location(&self) -> &str {
         self.store.location()
     }
@@ -246,7 +392,10 @@ impl Table {
             Some(held) => {
                 let refreshed = load::refresh(env, op, store, held.loaded());
                 match context.bounded("refreshing the table", refreshed).await {
-                    Ok(None) => return Ok(held.with_op(self.op.clone())),
+                    Ok(None) => {
+                        logged("refreshed", held);
+                        return Ok(held.with_op(self.op.clone()));
+                    }
                     Ok(Some(it)) => it,
                     Err(it) => {
                         if it.code() == Code::NotATable {
@@ -263,6 +412,7 @@ impl Table {
         };
         let snapshot = Snapshot::new(env, store, self.op.clone(), loaded, held.as_ref());
         self.keep_newer(&snapshot);
+        logged(if held.is_some() { "refreshed" } else { "opened" }, &snapshot);
         Ok(snapshot)
     }
 
@@ -290,4 +440,11 @@ impl Table {
             *last = Some(snapshot.clone());
         }
     }
+}
+
+/// One line for whoever watches the process.
+fn logged(what: &'static str, snapshot: &Snapshot) {
+    let table = snapshot.store().location();
+    let files = snapshot.counts().map(|it| it.files);
+    tracing::info!(table, version = %snapshot.version(), files, "{what}");
 }

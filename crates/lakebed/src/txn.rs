@@ -41,7 +41,7 @@ use lakebed_log::uri;
 use lakebed_log::version::Version;
 use serde_json::{Map, Value as Json};
 
-use crate::env::Env;
+use crate::env::{Deadline, Env};
 use crate::load::Moment;
 use crate::op::{Op, Usage};
 use crate::pool::map_ordered;
@@ -70,31 +70,98 @@ pub struct Committed {
 
 impl Committed {
     /// The version it landed at, or the one it read if nothing changed.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/c-version").await?;
+    /// let done = table.append(rows, Append::new()).await?;
+    /// assert_eq!(done.version(), Version::from(0));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn version(&self) -> Version {
         self.snapshot.version()
     }
 
     /// Did it commit anything?
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/c-changed").await?;
+    /// let done = table.append(rows.slice(0, 0), Append::new()).await?;
+    /// assert!(done.changed(), "it made the table");
+    /// assert!(!table.append(rows.slice(0, 0), Append::new()).await?.changed());
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn changed(&self) -> bool {
         self.changed
     }
 
     /// The table after it: the base advanced by our own commit, without a request.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/c-snapshot").await?;
+    /// let done = table.append(rows, Append::new()).await?;
+    /// assert_eq!(done.snapshot().version(), done.version());
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.clone()
     }
 
     /// `operationMetrics` of the commit; empty if nothing changed.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/c-metrics").await?;
+    /// let done = table.append(rows, Append::new()).await?;
+    /// assert_eq!(done.metrics()["numOutputRows"], "2");
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn metrics(&self) -> &Map<String, Json> {
         &self.metrics
     }
 
     /// What a person should know, e.g. that a zone-less timestamp column became `timestamp_ntz`.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/c-notes").await?;
+    /// let done = table.append(rows, Append::new()).await?;
+    /// assert!(done.notes().is_empty());
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
     /// Requests, bytes, rows.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/c-usage").await?;
+    /// let done = table.append(rows, Append::new()).await?;
+    /// assert_eq!(done.usage().lists, 1);
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
     pub fn usage(&self) -> &Usage {
         &self.usage
     }
@@ -102,6 +169,20 @@ impl Committed {
     pub(crate) fn unchanged(op: &Op, snapshot: Snapshot) -> Committed {
         let (metrics, notes) = (Map::new(), Vec::new());
         Committed { snapshot, changed: false, metrics, notes, usage: op.usage() }
+    }
+
+    /// One line for whoever watches the process.
+    pub(crate) fn logged(self, verb: &'static str, context: &Context) -> Committed {
+        let metric = |key: &str| self.metrics.get(key).and_then(Json::as_str).unwrap_or("0");
+        tracing::info!(
+            table = context.store.location(),
+            version = %self.version(),
+            changed = self.changed,
+            files = metric("numFiles"),
+            rows = metric("numOutputRows"),
+            "{verb}"
+        );
+        self
     }
 
     pub(crate) fn with_notes(self, notes: Vec<String>) -> Committed {
@@ -128,6 +209,11 @@ impl Context {
     /// What is left of the deadline.
     pub(crate) fn left(&self) -> Duration {
         self.op.deadline().saturating_sub(self.started.age(&self.env))
+    }
+
+    /// The same, for what goes on without this context.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::new(&self.env, self.left(), self.op.deadline(), self.store.location())
     }
 
     /// Runs a step of a verb that may be given up: nothing of it is visible yet.

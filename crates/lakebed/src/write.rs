@@ -13,6 +13,7 @@
 //! largest is finished early: its partition gets one more file, which is worse for readers and
 //! better than failing.
 
+mod data;
 mod input;
 mod split;
 mod void;
@@ -23,23 +24,26 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::{ArrowError, Schema as ArrowSchema, SchemaRef};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use futures::future::{join, join_all};
-use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use lakebed_log::action::Add;
-use lakebed_log::error::{Error, Result};
+use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::property::Properties;
-use lakebed_log::schema::{ArrowOptions, Schema};
+use lakebed_log::schema::Schema;
 use lakebed_log::stats::Collector;
 use lakebed_log::uri;
 
 use crate::codec::{FileOptions, FileWriter};
-use crate::env::{BoxFuture, Env};
+use crate::env::{BoxFuture, Deadline, Env};
 use crate::op::Op;
 use crate::store::{Store, Upload};
+use data::{Rows, input};
 use input::{Input, batch_bytes, is_empty};
+
+pub use data::{Data, Layout};
 use split::{PartitionValues, Parts, Splitter};
 
 /// A partition opens a file when it has this many bytes waiting.
@@ -53,108 +57,6 @@ const FINISHING_MAX: usize = 16;
 const MEMORY_MAX: u64 = 256 << 20;
 /// Least memory that one write takes from the budget.
 const MEMORY_MIN: u64 = 1 << 20;
-
-/// Rows to write: batches, a `RecordBatchReader`, or a stream of results, all of one schema.
-///
-/// ```
-/// use std::sync::Arc;
-///
-/// use arrow_array::{Int64Array, RecordBatch};
-/// use lakebed::write::Data;
-///
-/// let batch = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2])) as _)])?;
-/// let data = Data::from(vec![batch.clone(), batch]);
-/// assert_eq!(data.schema().fields().len(), 1);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Data {
-    schema: SchemaRef,
-    rows: Rows,
-    /// How much it is, if that is known.
-    bytes: Option<u64>,
-}
-
-enum Rows {
-    Stream(BoxStream<'static, Result<RecordBatch>>),
-    Reader(Box<dyn RecordBatchReader + Send>),
-}
-
-impl Data {
-    /// From a stream whose schema is known.
-    pub fn stream(schema: SchemaRef, stream: BoxStream<'static, Result<RecordBatch>>) -> Data {
-        Data { schema, rows: Rows::Stream(stream), bytes: None }
-    }
-
-    /// From a reader; it is pulled on the compute threads, so it may block and work.
-    pub fn reader(reader: impl RecordBatchReader + Send + 'static) -> Data {
-        Data { schema: reader.schema(), rows: Rows::Reader(Box::new(reader)), bytes: None }
-    }
-
-    /// The schema.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    /// Schema and stream, for whoever looks at rows before they are written. A reader is pulled
-    /// where the stream is polled.
-    pub(crate) fn into_parts(self) -> (SchemaRef, BoxStream<'static, Result<RecordBatch>>) {
-        let stream = match self.rows {
-            Rows::Stream(stream) => stream,
-            Rows::Reader(reader) => stream::iter(reader.map(|it| it.map_err(input))).boxed(),
-        };
-        (self.schema, stream)
-    }
-}
-
-fn input(err: ArrowError) -> Error {
-    Error::invalid("the input ends in an error").because(err)
-}
-
-/// One batch.
-impl From<RecordBatch> for Data {
-    fn from(batch: RecordBatch) -> Data {
-        Data::from(vec![batch])
-    }
-}
-
-/// Batches of one schema; an empty list has no columns.
-impl From<Vec<RecordBatch>> for Data {
-    fn from(batches: Vec<RecordBatch>) -> Data {
-        let schema =
-            batches.first().map_or_else(|| Arc::new(ArrowSchema::empty()), |it| it.schema());
-        let bytes = batches.iter().map(|it| it.get_array_memory_size() as u64).sum();
-        let rows = Rows::Stream(stream::iter(batches.into_iter().map(Ok)).boxed());
-        Data { schema, rows, bytes: Some(bytes) }
-    }
-}
-
-/// How files are laid out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layout {
-    /// Files roll at about this many bytes. Defaults to 128 MiB; a table's `delta.targetFileSize`
-    /// takes the place of the default.
-    pub target_file_bytes: u64,
-    /// Most rows of a row group. Defaults to 1,048,576.
-    pub row_group_rows: usize,
-    /// Most bytes of a row group. Defaults to 128 MiB.
-    pub row_group_bytes: usize,
-    /// Defaults to zstd at level 1.
-    pub compression: (String, Option<i32>),
-    /// What to do with Arrow types that have no lossless twin.
-    pub arrow: ArrowOptions,
-}
-
-impl Default for Layout {
-    fn default() -> Layout {
-        Layout {
-            target_file_bytes: 128 << 20,
-            row_group_rows: 1 << 20,
-            row_group_bytes: 128 << 20,
-            compression: ("zstd".into(), Some(1)),
-            arrow: ArrowOptions::default(),
-        }
-    }
-}
 
 /// Writes rows as data files of the table: conforms to the schema, splits by partition, rolls,
 /// collects statistics. Files are durable when it returns, and named by nothing but the result.
@@ -170,10 +72,11 @@ impl Default for Layout {
 /// `schema-mismatch` and `invalid-data` as [`conform`](lakebed_log::schema::conform) says;
 /// `invalid-data` for a partition column that is not null and has no value; `unsupported-data` for
 /// void where a file cannot leave it out; `invalid-argument` for an unknown compression; what the
-/// input itself says; what the store says. On any error the files written so far are removed, as
+/// input itself says; what the store says; `deadline-exceeded`; `memory-exceeded` if the budget is
+/// less than the least that a write needs. On any error the files written so far are removed, as
 /// far as the store allows.
 #[allow(clippy::too_many_arguments, reason = "all of a table and of the wish, no more")]
-pub async fn write(
+pub(crate) async fn write(
     env: &Env,
     op: &Op,
     store: &Store,
@@ -182,14 +85,17 @@ pub async fn write(
     partition_columns: &[String],
     properties: &Properties,
     layout: &Layout,
+    deadline: &Deadline,
 ) -> Result<Vec<Add>> {
     let total = env.budget().total();
-    let most = MEMORY_MAX.min(total / 4).max(MEMORY_MIN.min(total));
+    let most = MEMORY_MAX.min(total / 4).max(MEMORY_MIN);
     let memory = match data.bytes {
-        Some(bytes) => bytes.saturating_mul(3).clamp(MEMORY_MIN.min(most), most),
+        Some(bytes) => bytes.saturating_mul(3).clamp(MEMORY_MIN, most),
         None => most,
     };
-    let _permit = env.budget().acquire(memory).await?;
+    // More than a pool that is too small for any write has: then it says so.
+    let permit = env.budget().acquire(memory);
+    let _permit = env.until(deadline, "waiting for memory", permit).await?;
 
     let table = Arc::new(schema.clone());
     let (kept, file_schema) = match void::physical(&schema.to_arrow(), partition_columns) {
@@ -213,12 +119,20 @@ pub async fn write(
         target,
         memory,
     };
-    let input = Input::new(env, data, table, layout.arrow, splitter, target);
+    let input = Input::new(env, data, table, layout.arrow, splitter, target.min(memory / 4));
     let mut files = Files::new(Arc::new(context));
-    match files.run(input).await {
+    let done = env.until(deadline, "writing data files", files.run(input)).await;
+    match done {
         Ok(()) => Ok(files.done.into_values().collect()),
         Err(err) => {
-            files.discard().await;
+            let removed = env.spawn(async move {
+                files.discard().await;
+                Ok(())
+            });
+            // Past the deadline nobody waits for it, but it goes on.
+            if err.code() != Code::DeadlineExceeded {
+                removed.await?;
+            }
             Err(err)
         }
     }

@@ -61,6 +61,7 @@ impl Bed {
                 &partition_columns,
                 &properties,
                 &Layout::default(),
+                &crate::env::Deadline::new(&env, crate::op::DEADLINE, crate::op::DEADLINE, "t"),
             ));
             actions.extend(adds.unwrap().into_iter().map(Action::Add));
         }

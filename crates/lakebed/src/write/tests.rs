@@ -21,7 +21,7 @@ use object_store::memory::InMemory;
 
 use super::{Data, Layout, write};
 use crate::codec::{Codec, Parquet, Source, Turn};
-use crate::env::Env;
+use crate::env::{Deadline, Env};
 use crate::op::Op;
 use crate::store::Store;
 
@@ -64,6 +64,7 @@ impl Bed {
             &self.partition_columns,
             &Properties::read(&self.properties),
             &self.layout,
+            &Deadline::new(&self.env, self.op.deadline(), self.op.deadline(), "t"),
         ))
     }
 
@@ -328,4 +329,18 @@ fn readers_are_pulled() {
     let err = bed.write(Data::reader(bad)).unwrap_err();
     assert_eq!(err.code(), Code::InvalidArgument);
     assert!(format!("{err:?}").contains("line 3"), "{err:?}");
+}
+
+/// A pool below the least that a write needs is refused, not exceeded.
+#[test]
+fn a_budget_too_small() {
+    for (budget, fits) in [(1 << 10, false), ((1 << 20) - 1, false), (1 << 20, true)] {
+        let mut bed = Bed::new("n long", &[]);
+        bed.env = bed.env.with_budget(budget);
+        let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let wrote = bed.write(RecordBatch::try_from_iter([("n", n)]).unwrap());
+        let code = wrote.as_ref().err().map(Error::code);
+        assert_eq!(code, (!fits).then_some(Code::MemoryExceeded), "{budget}");
+        assert_eq!(bed.keys().len(), usize::from(fits));
+    }
 }

@@ -12,6 +12,7 @@
 
 mod broken;
 mod clocks;
+mod deadlines;
 mod faulty;
 mod help;
 mod outcomes;
