@@ -119,7 +119,7 @@ pub(crate) struct WriteArgs {
     #[arg(long, value_enum, default_value = "append")]
     pub(crate) mode: Mode,
     /// With `--mode overwrite`: replace only rows that match; only partition columns may be named
-    #[arg(long = "where", value_name = "EXPRESSION")]
+    #[arg(long = "where", value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
     /// Partition columns of a new table, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
@@ -151,11 +151,11 @@ pub(crate) struct InputArgs {
     #[arg(long, value_enum)]
     pub(crate) input_format: Option<InputFormat>,
     /// Text that means null in CSV, beside the empty cell; may be repeated
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) null: Vec<String>,
-    /// What separates the cells of CSV: one character, or `\t`
-    #[arg(long, default_value = ",", value_parser = delimiter)]
-    pub(crate) delimiter: u8,
+    /// What separates the cells of CSV: one character, or `\t`; else a comma, or a tab in `.tsv`
+    #[arg(long, value_parser = delimiter)]
+    pub(crate) delimiter: Option<u8>,
     /// CSV files have no header; columns are named by `--schema`, or c0, c1, ..
     #[arg(long)]
     pub(crate) no_header: bool,
@@ -212,7 +212,7 @@ pub(crate) struct ReadArgs {
     #[arg(long, value_delimiter = ',')]
     pub(crate) columns: Vec<String>,
     /// Only rows for which it is true, e.g. "day >= '2024-01-01' and n is not null"
-    #[arg(long = "where", value_name = "EXPRESSION")]
+    #[arg(long = "where", value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
     /// At most so many rows
     #[arg(long, value_name = "ROWS")]
@@ -245,7 +245,7 @@ pub(crate) struct FilesArgs {
     #[command(flatten)]
     pub(crate) from: At,
     /// Only files that may hold rows for which it is true
-    #[arg(long = "where", value_name = "EXPRESSION")]
+    #[arg(long = "where", value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
 }
 

@@ -116,7 +116,7 @@ pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()>
         }
     }
     let schema = existing.as_ref().map(|it| it.schema().as_ref());
-    let (shape, batches) = input::open(&args.files, &args.input, schema)?;
+    let (shape, batches) = input::open(args, schema)?;
     let data = Data::stream(shape, stream::iter(batches).boxed());
     let options = options(args);
     let committed = match (args.mode, filter) {

@@ -6,6 +6,7 @@
 
 mod csv;
 mod ndjson;
+mod records;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -19,7 +20,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 
-use crate::args::{InputArgs, InputFormat};
+use crate::args::{InputArgs, InputFormat, WriteArgs};
 
 /// Batches as they are read.
 pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
@@ -27,46 +28,150 @@ pub(crate) type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 /// Rows of a batch, when the reader may choose.
 const BATCH_ROWS: usize = 8192;
 
+/// Bytes of text after which a batch is full, however few its rows.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Longest row of text; what is longer is taken for a mistake before it fills the memory.
+const ROW_BYTES: usize = 64 << 20;
+
+/// Longest value shown in a message, in characters.
+const SHOWN_CHARS: usize = 80;
+
 /// One input file, open at its start.
 struct Source {
     name: String,
     file: File,
     format: InputFormat,
+    delimiter: u8,
 }
+
+/// A file's columns and rows.
+type Opened = (SchemaRef, Batches);
 
 /// Opens every file. `table` is the schema of the table that is there.
 ///
 /// # Errors
 ///
-/// `file-not-found`, `invalid-argument`; and per batch whatever its file holds wrong.
-pub(crate) fn open(
-    files: &[String],
-    args: &InputArgs,
-    table: Option<&Schema>,
-) -> Result<(SchemaRef, Batches)> {
-    let sources = sources(files, args)?;
+/// `file-not-found`, `invalid-argument`, `schema-mismatch`; and per batch whatever its file holds
+/// wrong.
+pub(crate) fn open(write: &WriteArgs, table: Option<&Schema>) -> Result<Opened> {
+    let args = &write.input;
+    let sources = sources(&write.files, args)?;
     let given = args.schema.as_deref().map(Schema::parse_ddl).transpose()?;
-    let known = given.as_ref().or(table);
-    let mut schema: Option<SchemaRef> = None;
-    let mut all: Vec<Batches> = Vec::new();
-    let (texts, others): (Vec<Source>, Vec<Source>) =
-        sources.into_iter().partition(|it| it.format == InputFormat::Csv);
+    let names: Vec<String> = sources.iter().map(|it| it.name.clone()).collect();
+    let mut texts: Vec<(usize, Source)> = Vec::new();
+    let mut lines: Vec<(usize, Source)> = Vec::new();
+    let mut opened: Vec<(usize, Opened)> = Vec::new();
+    for (at, source) in sources.into_iter().enumerate() {
+        let is_text = matches!(source.format, InputFormat::Csv | InputFormat::Ndjson);
+        if given.is_some() && !is_text {
+            let what = "`--schema` is for text files; this one brings its own types";
+            return Err(Error::invalid(what).at(&source.name));
+        }
+        match source.format {
+            InputFormat::Csv => texts.push((at, source)),
+            InputFormat::Ndjson => lines.push((at, source)),
+            InputFormat::Parquet => opened.push((at, typed_nulls(parquet(source)?, table))),
+            InputFormat::Arrow => opened.push((at, typed_nulls(arrow(source)?, table))),
+        }
+    }
     if !texts.is_empty() {
-        let (found, batches) = csv::open(texts, args, given.as_ref(), table)?;
-        schema = Some(found);
-        all.push(batches);
+        opened.extend(csv::open(texts, args, given.as_ref(), table)?);
     }
-    for source in others {
-        let (found, batches) = match source.format {
-            InputFormat::Ndjson => ndjson::open(source, known)?,
-            InputFormat::Parquet => parquet(source)?,
-            InputFormat::Arrow | InputFormat::Csv => arrow(source)?,
-        };
-        schema.get_or_insert(found);
-        all.push(batches);
+    if !lines.is_empty() {
+        opened.extend(ndjson::open(lines, given.as_ref().or(table))?);
     }
-    let schema = schema.ok_or_else(|| Error::invalid("there is no input file"))?;
-    Ok((schema, Box::new(all.into_iter().flatten())))
+    opened.sort_by_key(|it| it.0);
+    let schemas: Vec<SchemaRef> = opened.iter().map(|it| Arc::clone(&it.1.0)).collect();
+    same_columns(&names, &schemas, table, write.evolve_schema)?;
+    let first = schemas.into_iter().next();
+    let schema = first.ok_or_else(|| Error::invalid("there is no input file"))?;
+    Ok((schema, Box::new(opened.into_iter().flat_map(|it| it.1.1))))
+}
+
+/// Every column of every file is one of the table or, where columns may be new, of the first file:
+/// the rows of all files are one stream in the end, which no longer knows where they come from.
+fn same_columns(
+    names: &[String],
+    schemas: &[SchemaRef],
+    table: Option<&Schema>,
+    may_add: bool,
+) -> Result<()> {
+    let folded = |it: &str| it.to_lowercase();
+    let mut known: Vec<String> =
+        table.iter().flat_map(|it| it.fields()).map(|it| folded(&it.name)).collect();
+    let may_add = may_add || table.is_none();
+    for (at, (name, schema)) in names.iter().zip(schemas).enumerate() {
+        let columns = schema.fields().iter().map(|it| it.name());
+        if at == 0 && may_add {
+            known.extend(columns.map(|it| folded(it)));
+            continue;
+        }
+        let is_new = |it: &&String| !known.contains(&folded(it));
+        let new: Vec<String> = columns.filter(is_new).map(|it| format!("`{it}`")).collect();
+        if !new.is_empty() {
+            let who = if may_add { "the files before" } else { "the table" };
+            let hint = if may_add { "" } else { "; `--evolve-schema` adds columns" };
+            let what = format!("{who} have no column {}{hint}", new.join(", "));
+            let what = what.replace("the table have", "the table has");
+            return Err(Error::new(Code::SchemaMismatch, what).at(name));
+        }
+    }
+    Ok(())
+}
+
+/// New columns of nulls alone become text: other engines cannot read a column without a type.
+fn typed_nulls(opened: Opened, table: Option<&Schema>) -> Opened {
+    let (schema, batches) = opened;
+    let is_new = |it: &Field| table.is_none_or(|table| table.field(it.name()).is_none());
+    let fields = schema.fields().iter().map(|it| match is_new(it) {
+        true => Arc::new(it.as_ref().clone().with_data_type(without_null(it.data_type()))),
+        false => Arc::clone(it),
+    });
+    let shape = Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()));
+    if shape.fields() == schema.fields() {
+        return (schema, batches);
+    }
+    let to = Arc::clone(&shape);
+    let cast = move |batch: Result<RecordBatch>| {
+        let batch = batch?;
+        let columns = batch.columns().iter().zip(to.fields());
+        let columns = columns.map(|it| arrow_cast::cast(it.0, it.1.data_type()));
+        let columns = columns.collect::<std::result::Result<Vec<_>, _>>();
+        let whole = columns.and_then(|it| RecordBatch::try_new(Arc::clone(&to), it));
+        whole.map_err(|it| Error::new(Code::InvalidData, it.to_string()))
+    };
+    (shape, Box::new(batches.map(cast)))
+}
+
+/// The type, with text in place of the type that only null has.
+fn without_null(data_type: &DataType) -> DataType {
+    let field = |it: &Field| it.clone().with_data_type(without_null(it.data_type()));
+    match data_type {
+        DataType::Null => DataType::Utf8,
+        DataType::List(item) => DataType::List(Arc::new(field(item))),
+        DataType::LargeList(item) => DataType::LargeList(Arc::new(field(item))),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|it| field(it)).collect()),
+        other => other.clone(),
+    }
+}
+
+/// A value as messages show it.
+fn shown(value: &str) -> String {
+    match value.char_indices().nth(SHOWN_CHARS) {
+        Some((at, _)) => format!("{}...", value.get(..at).unwrap_or_default()),
+        None => value.to_string(),
+    }
+}
+
+/// The bytes that pairs of hexadecimal digits stand for.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |it: u8| char::from(it).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let pair = |it: &[u8]| match it {
+        [high, low] => Some((digit(*high)? << 4) | digit(*low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
 }
 
 /// Files in the order given, those of a glob by name.
@@ -80,7 +185,9 @@ fn sources(files: &[String], args: &InputArgs) -> Result<Vec<Source>> {
                 )
             })?;
             let file = spool().map_err(|it| unreadable(name, it))?;
-            sources.push(Source { name: "standard input".to_string(), file, format });
+            let delimiter = args.delimiter.unwrap_or(b',');
+            let name = "standard input".to_string();
+            sources.push(Source { name, file, format, delimiter });
             continue;
         }
         for path in expanded(name)? {
@@ -92,7 +199,9 @@ fn sources(files: &[String], args: &InputArgs) -> Result<Vec<Source>> {
             if file.metadata().is_ok_and(|it| it.is_dir()) {
                 return Err(Error::invalid(format!("`{path}` is a folder; name its files")));
             }
-            sources.push(Source { name: path, file, format });
+            let is_tabs = path.to_ascii_lowercase().ends_with(".tsv");
+            let delimiter = args.delimiter.unwrap_or(if is_tabs { b'\t' } else { b',' });
+            sources.push(Source { name: path, file, format, delimiter });
         }
     }
     Ok(sources)

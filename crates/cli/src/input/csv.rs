@@ -1,6 +1,6 @@
 //! CSV: cells are text until their column's type is known, then they fit it or are an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 
@@ -12,94 +12,108 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, NullArray, RecordBatch, StringArray};
 use arrow_csv::ReaderBuilder;
-use arrow_csv::reader::Format;
-use arrow_schema::{DataType as ArrowType, Field, Schema as ArrowSchema, SchemaRef};
+use arrow_schema::{ArrowError, DataType as ArrowType, Field, Schema as ArrowSchema, SchemaRef};
 use lakebed::{Code, DataType, Error, PrimitiveType, Result, Schema, Value};
 
-use super::{BATCH_ROWS, Batches, Source, broken, unreadable};
+use super::records::{Cutter, Records};
+use super::{Batches, Opened, Source, broken, from_hex, shown, unreadable};
 use crate::args::InputArgs;
 
 /// What to make of the columns of one file, in file order.
 type Columns = Vec<(String, PrimitiveType)>;
 
-/// Opens CSV files that hold one kind of rows.
+/// Opens CSV files that hold one kind of rows, each with its place among the files.
 pub(super) fn open(
-    mut sources: Vec<Source>,
+    mut sources: Vec<(usize, Source)>,
     args: &InputArgs,
     given: Option<&Schema>,
     table: Option<&Schema>,
-) -> Result<(SchemaRef, Batches)> {
+) -> Result<Vec<(usize, Opened)>> {
     let mut headers = Vec::new();
-    for source in &mut sources {
+    for (_, source) in &mut sources {
         headers.push(header(source, args, given)?);
     }
     let mut known: BTreeMap<String, PrimitiveType> = BTreeMap::new();
     let mut unknown: BTreeMap<String, Guess> = BTreeMap::new();
-    for name in headers.iter().flatten() {
-        match known_type(name, given, table)? {
-            Some(primitive) => drop(known.insert(name.clone(), primitive)),
-            None => drop(unknown.insert(name.clone(), Guess::default())),
+    for ((_, source), header) in sources.iter().zip(&headers) {
+        for name in header {
+            match known_type(name, given, table).map_err(|it| it.at(&source.name))? {
+                Some(primitive) => drop(known.insert(name.clone(), primitive)),
+                None => drop(unknown.insert(name.clone(), Guess::default())),
+            }
         }
     }
     if !unknown.is_empty() {
-        for (source, header) in sources.iter_mut().zip(&headers) {
+        for ((_, source), header) in sources.iter_mut().zip(&headers) {
             look(source, args, header, &mut unknown)?;
         }
         known.extend(unknown.iter().map(|(name, guess)| (name.clone(), guess.primitive())));
     }
-    let mut schema: Option<SchemaRef> = None;
-    let mut all: Vec<Batches> = Vec::new();
-    for (source, header) in sources.into_iter().zip(headers) {
+    let mut all = Vec::new();
+    for ((at, source), header) in sources.into_iter().zip(headers) {
         let typed = |name: String| {
             let primitive = known.get(&name).copied().unwrap_or(PrimitiveType::String);
             (name, primitive)
         };
         let columns: Columns = header.into_iter().map(typed).collect();
         let shape = shape(&columns, given.or(table))?;
-        schema.get_or_insert(Arc::clone(&shape));
-        all.push(batches(source, args, columns, shape)?);
+        let batches = batches(source, args, columns, Arc::clone(&shape))?;
+        all.push((at, (shape, batches)));
     }
-    let schema = schema.ok_or_else(|| Error::invalid("there is no CSV file"))?;
-    Ok((schema, Box::new(all.into_iter().flatten())))
+    Ok(all)
 }
 
 /// Names of the columns: of the header, else of `--schema`, else c0, c1, ..
 fn header(source: &mut Source, args: &InputArgs, given: Option<&Schema>) -> Result<Vec<String>> {
-    let format = Format::default().with_header(!args.no_header).with_delimiter(args.delimiter);
-    let rows = if args.no_header { 1 } else { 0 };
-    let (found, _) =
-        format.infer_schema(&mut source.file, Some(rows)).map_err(|it| broken(&source.name, it))?;
+    let first = cutter(source)?.next(1)?;
     rewind(source)?;
-    let names: Vec<String> = match (args.no_header, given) {
-        (false, _) => found.fields().iter().map(|it| plain_name(it.name())).collect(),
-        (true, Some(schema)) => schema.fields().iter().map(|it| it.name.clone()).collect(),
-        (true, None) => (0..found.fields().len()).map(|it| format!("c{it}")).collect(),
+    let mismatch = |what: String| Error::new(Code::SchemaMismatch, what).at(&source.name);
+    let given_names = given.map(|it| it.fields().iter().map(|it| it.name.clone()));
+    let Some(first) = first else {
+        return match (args.no_header, given_names) {
+            (true, Some(names)) => Ok(names.collect()),
+            (true, None) => Err(Error::invalid("the file is empty").at(&source.name)),
+            (false, _) => {
+                let what = "the file is empty; it has no header";
+                Err(Error::invalid(what).at(&source.name))
+            }
+        };
     };
-    if names.len() != found.fields().len() {
-        let what = format!(
-            "the file has {} columns, `--schema` names {}",
-            found.fields().len(),
-            names.len()
-        );
-        return Err(Error::new(Code::SchemaMismatch, what).at(&source.name));
+    let names: Vec<String> = match (args.no_header, given_names) {
+        (true, Some(names)) => names.collect(),
+        (true, None) => (0..first.cells).map(|it| format!("c{it}")).collect(),
+        (false, _) => {
+            let row = parsed(&first, first.cells).map_err(|it| broken(&source.name, it))?;
+            let cell = |it: &ArrayRef| it.as_string::<i32>().value(0).to_string();
+            row.columns().iter().map(cell).collect()
+        }
+    };
+    if names.len() != first.cells {
+        let what =
+            format!("the file has {} columns, `--schema` names {}", first.cells, names.len());
+        return Err(mismatch(what));
     }
-    if let Some(twice) =
-        names.iter().enumerate().find(|it| names.iter().take(it.0).any(|n| n == it.1))
-    {
-        let what = format!("the header names `{}` twice", twice.1);
-        return Err(Error::new(Code::SchemaMismatch, what).at(&source.name));
+    let mut earlier = BTreeSet::new();
+    if let Some(twice) = names.iter().find(|it| !earlier.insert(it.as_str())) {
+        return Err(mismatch(format!("the header names `{twice}` twice")));
+    }
+    let lacking = given.iter().flat_map(|it| it.fields()).find(|it| !names.contains(&it.name));
+    if let Some(field) = lacking {
+        return Err(mismatch(format!("the header lacks `{}`, which `--schema` names", field.name)));
     }
     Ok(names)
-}
-
-/// A byte order mark is no part of the first name.
-fn plain_name(name: &str) -> String {
-    name.trim_start_matches('\u{feff}').to_string()
 }
 
 fn rewind(source: &mut Source) -> Result<()> {
     source.file.seek(SeekFrom::Start(0)).map_err(|it| unreadable(&source.name, it))?;
     Ok(())
+}
+
+/// The records of a file, from its start.
+fn cutter(source: &mut Source) -> Result<Cutter> {
+    rewind(source)?;
+    let file = source.file.try_clone().map_err(|it| unreadable(&source.name, it))?;
+    Ok(Cutter::new(source.name.clone(), file, source.delimiter))
 }
 
 /// The type of a column that somebody has named.
@@ -141,21 +155,55 @@ fn shape(columns: &Columns, schema: Option<&Schema>) -> Result<SchemaRef> {
     Ok(Schema::new(fields)?.to_arrow())
 }
 
-/// The cells of a file as text, batch by batch.
+/// Cells of records as text, null where they are empty.
+fn parsed(records: &Records, width: usize) -> std::result::Result<RecordBatch, ArrowError> {
+    let field = |it: usize| Field::new(it.to_string(), ArrowType::Utf8, true);
+    let fields: Vec<Field> = (0..width).map(field).collect();
+    let mut decoder = ReaderBuilder::new(Arc::new(ArrowSchema::new(fields)))
+        .with_header(false)
+        .with_delimiter(records.delimiter)
+        .with_batch_size(records.lines.len())
+        .build_decoder();
+    let mut rest = records.bytes.as_slice();
+    while !rest.is_empty() {
+        let used = decoder.decode(rest)?;
+        if used == 0 {
+            break;
+        }
+        rest = rest.get(used..).unwrap_or_default();
+    }
+    let batch = decoder.flush()?.filter(|it| it.num_rows() == records.lines.len());
+    batch.ok_or_else(|| ArrowError::CsvError("records went missing".to_string()))
+}
+
+/// The cells of a file as text, batch by batch, with the line of each row.
 fn cells(
     source: &mut Source,
     args: &InputArgs,
-    names: &[String],
-) -> Result<arrow_csv::Reader<std::fs::File>> {
-    rewind(source)?;
-    let file = source.file.try_clone().map_err(|it| unreadable(&source.name, it))?;
-    let fields: Vec<Field> = names.iter().map(|it| Field::new(it, ArrowType::Utf8, true)).collect();
-    ReaderBuilder::new(Arc::new(ArrowSchema::new(fields)))
-        .with_header(!args.no_header)
-        .with_delimiter(args.delimiter)
-        .with_batch_size(BATCH_ROWS)
-        .build(file)
-        .map_err(|it| broken(&source.name, it))
+    width: usize,
+) -> Result<impl Iterator<Item = Result<(Vec<usize>, RecordBatch)>> + Send + use<>> {
+    let mut cutter = cutter(source)?;
+    if !args.no_header {
+        cutter.next(1)?;
+    }
+    let name = source.name.clone();
+    let mut next = move || {
+        let Some(records) = cutter.next(usize::MAX)? else { return Ok(None) };
+        let batch = parsed(&records, width).map_err(|it| {
+            let first = records.lines.first().copied().unwrap_or_default();
+            broken(&name, it).at(format!("after line {first}"))
+        })?;
+        Ok(Some((records.lines, batch)))
+    };
+    let mut failed = false;
+    Ok(std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let found: Result<_> = next();
+        failed = found.is_err();
+        found.transpose()
+    }))
 }
 
 /// Looks at every cell of the columns whose type nobody has named.
@@ -165,9 +213,8 @@ fn look(
     header: &[String],
     unknown: &mut BTreeMap<String, Guess>,
 ) -> Result<()> {
-    let name = source.name.clone();
-    for batch in cells(source, args, header)? {
-        let batch = batch.map_err(|it| broken(&name, it))?;
+    for batch in cells(source, args, header.len())? {
+        let (_, batch) = batch?;
         for (name, column) in header.iter().zip(batch.columns()) {
             let Some(guess) = unknown.get_mut(name) else { continue };
             for cell in column.as_string::<i32>().iter().flatten() {
@@ -246,39 +293,31 @@ fn batches(
     columns: Columns,
     shape: SchemaRef,
 ) -> Result<Batches> {
-    let names: Vec<String> = columns.iter().map(|it| it.0.clone()).collect();
-    let reader = cells(&mut source, args, &names)?;
+    let reader = cells(&mut source, args, columns.len())?;
     let nulls = args.null.clone();
-    let mut line = if args.no_header { 1 } else { 2 };
-    let typed = move |batch: std::result::Result<RecordBatch, _>| {
-        let batch = batch.map_err(|it| broken(&source.name, it))?;
+    let typed = move |batch: Result<(Vec<usize>, RecordBatch)>| {
+        let (lines, batch) = batch?;
+        let wrong = |row: usize, what: String| {
+            let line = lines.get(row).copied().unwrap_or_default();
+            Error::new(Code::InvalidData, what).at(format!("line {line}")).at(&source.name)
+        };
         let mut arrays = Vec::new();
-        for ((name, primitive), column) in columns.iter().zip(batch.columns()) {
+        let fields = columns.iter().zip(shape.fields());
+        for (((name, primitive), field), column) in fields.zip(batch.columns()) {
             let cells = without(column.as_string::<i32>(), &nulls);
             let array = typed(&cells, *primitive).map_err(|(row, why)| {
-                let line = line + row + newlines(&batch.slice(0, row));
-                let cell = cells.value(row);
-                let what = format!("column `{name}`: `{cell}` is no {primitive}{why}");
-                Error::new(Code::InvalidData, what).at(format!("line {line}")).at(&source.name)
+                let cell = shown(cells.value(row));
+                wrong(row, format!("column `{name}`: `{cell}` is no {primitive}{why}"))
             })?;
+            let null = (0..array.len()).find(|it| !field.is_nullable() && array.is_null(*it));
+            if let Some(row) = null {
+                return Err(wrong(row, format!("column `{name}` must not be null")));
+            }
             arrays.push(array);
         }
-        line += batch.num_rows() + newlines(&batch);
-        RecordBatch::try_new(Arc::clone(&shape), arrays).map_err(|it| {
-            let what = format!("a column that must not be null is: {it}");
-            Error::new(Code::InvalidData, what).at(&source.name)
-        })
+        RecordBatch::try_new(Arc::clone(&shape), arrays).map_err(|it| broken(&source.name, it))
     };
     Ok(Box::new(reader.map(typed)))
-}
-
-/// Line feeds inside of cells.
-fn newlines(batch: &RecordBatch) -> usize {
-    let in_column = |it: &ArrayRef| -> usize {
-        let column = it.as_string::<i32>();
-        column.iter().flatten().map(|it| it.bytes().filter(|it| *it == b'\n').count()).sum()
-    };
-    batch.columns().iter().map(in_column).sum()
 }
 
 /// The cells, null where they are one of the texts that mean null.
@@ -300,8 +339,12 @@ fn typed(
         PrimitiveType::Short => numbers::<Int16Type>(cells, |it| it.trim().parse().ok()),
         PrimitiveType::Integer => numbers::<Int32Type>(cells, |it| it.trim().parse().ok()),
         PrimitiveType::Long => numbers::<Int64Type>(cells, |it| it.trim().parse().ok()),
-        PrimitiveType::Float => numbers::<Float32Type>(cells, |it| it.trim().parse().ok()),
-        PrimitiveType::Double => numbers::<Float64Type>(cells, |it| it.trim().parse().ok()),
+        PrimitiveType::Float => numbers::<Float32Type>(cells, |it| {
+            it.trim().parse().ok().filter(|found: &f32| found.is_finite() || !has_digit(it))
+        }),
+        PrimitiveType::Double => numbers::<Float64Type>(cells, |it| {
+            it.trim().parse().ok().filter(|found: &f64| found.is_finite() || !has_digit(it))
+        }),
         PrimitiveType::Boolean => {
             let mut builder = BooleanBuilder::with_capacity(cells.len());
             for (row, cell) in cells.iter().enumerate() {
@@ -312,7 +355,11 @@ fn typed(
         }
         PrimitiveType::Binary => {
             let mut builder = BinaryBuilder::new();
-            cells.iter().for_each(|it| builder.append_option(it));
+            let wrong = |row| (row, ": expected pairs of hexadecimal digits".to_string());
+            for (row, cell) in cells.iter().enumerate() {
+                let bytes = cell.map(|it| from_hex(it).ok_or_else(|| wrong(row)));
+                builder.append_option(bytes.transpose()?);
+            }
             Ok(Arc::new(builder.finish()))
         }
         PrimitiveType::Void => match cells.iter().position(|it| it.is_some()) {
@@ -322,6 +369,11 @@ fn typed(
         PrimitiveType::Variant => Err((0, ": CSV cannot hold it".to_string())),
         _ => values(cells, primitive),
     }
+}
+
+/// Words such as `inf` mean infinity; digits mean a finite number.
+fn has_digit(cell: &str) -> bool {
+    cell.contains(|it: char| it.is_ascii_digit())
 }
 
 fn boolean(cell: &str) -> Option<bool> {

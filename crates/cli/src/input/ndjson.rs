@@ -3,39 +3,56 @@
 //!
 //! The check comes first because the Arrow reader is lenient: it takes `12.5` for the integer 12.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_json::ReaderBuilder;
 use arrow_json::reader::infer_json_schema_from_iterator;
-use arrow_schema::{ArrowError, DataType as ArrowType, SchemaRef};
+use arrow_schema::{ArrowError, DataType as ArrowType, Field, Schema as ArrowSchema, SchemaRef};
 use lakebed::{Code, DataType, Error, PrimitiveType, Result, Schema, Value};
 use serde_json::Value as Json;
 
-use super::{BATCH_ROWS, Batches, Source, broken, unreadable};
+use super::{
+    BATCH_BYTES, BATCH_ROWS, Batches, Opened, ROW_BYTES, Source, broken, from_hex, shown,
+    unreadable, without_null,
+};
 
-/// Opens one file. Columns come from `known`, else from a look at every line.
-pub(super) fn open(source: Source, known: Option<&Schema>) -> Result<(SchemaRef, Batches)> {
-    let Source { name, mut file, .. } = source;
+/// Opens files that hold one kind of rows, each with its place among the files. Columns come from
+/// `known`, else from a look at every line of every file.
+pub(super) fn open(
+    sources: Vec<(usize, Source)>,
+    known: Option<&Schema>,
+) -> Result<Vec<(usize, Opened)>> {
     let shape = match known {
         Some(schema) => schema.to_arrow(),
-        None => look(&name, &mut file)?,
+        None => look(&sources)?,
     };
-    let types = shape.fields().iter().map(|it| (it.name().clone(), it.data_type().clone()));
-    let checks: Vec<(String, ArrowType)> = types.collect();
-    let declared = known.cloned();
-    let mut lines = Lines::new(name.clone(), file);
-    let schema = Arc::clone(&shape);
-    let batches = std::iter::from_fn(move || {
+    let mut all = Vec::new();
+    for (at, mut source) in sources {
+        source.file.rewind().map_err(|it| unreadable(&source.name, it))?;
+        let batches = batches(source, Arc::clone(&shape), known.cloned());
+        all.push((at, (Arc::clone(&shape), batches)));
+    }
+    Ok(all)
+}
+
+/// The rows of one file, each checked before Arrow sees it.
+fn batches(source: Source, shape: SchemaRef, declared: Option<Schema>) -> Batches {
+    let name = source.name.clone();
+    let mut lines = Lines::new(source.name, source.file);
+    Box::new(std::iter::from_fn(move || {
         let mut rows = Vec::new();
-        while rows.len() < BATCH_ROWS {
+        let mut bytes = 0;
+        while rows.len() < BATCH_ROWS && bytes < BATCH_BYTES {
             match lines.next() {
                 None => break,
                 Some(Err(error)) => return Some(Err(error)),
                 Some(Ok((line, row))) => {
-                    if let Err(error) = fits(&row, &checks, declared.as_ref()) {
+                    bytes += lines.bytes;
+                    if let Err(error) = fits(&row, &shape, declared.as_ref()) {
                         return Some(Err(error.at(format!("line {line}")).at(&name)));
                     }
                     rows.push(row);
@@ -47,19 +64,29 @@ pub(super) fn open(source: Source, known: Option<&Schema>) -> Result<(SchemaRef,
         } else {
             Some(batch(&rows, &shape).map_err(|it| broken(&name, it)))
         }
-    });
-    Ok((schema, Box::new(batches)))
+    }))
 }
 
 /// The columns that the lines show.
-fn look(name: &str, file: &mut File) -> Result<SchemaRef> {
-    let copy = file.try_clone().map_err(|it| unreadable(name, it))?;
-    let lines = Lines::new(name.to_string(), copy);
+fn look(sources: &[(usize, Source)]) -> Result<SchemaRef> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut lines = Vec::new();
+    for (_, source) in sources {
+        let copy = source.file.try_clone().map_err(|it| unreadable(&source.name, it))?;
+        lines.push(Lines::new(source.name.clone(), copy));
+        names.push(&source.name);
+    }
+    let rows = lines.into_iter().flatten();
     let rows =
-        lines.map(|it| it.map(|it| it.1).map_err(|it| ArrowError::ExternalError(Box::new(it))));
-    let schema = infer_json_schema_from_iterator(rows).map_err(|it| broken(name, it))?;
-    file.seek(SeekFrom::Start(0)).map_err(|it| unreadable(name, it))?;
-    Ok(Arc::new(schema))
+        rows.map(|it| it.map(|it| it.1).map_err(|it| ArrowError::ExternalError(Box::new(it))));
+    let names = names.join(", ");
+    let schema = infer_json_schema_from_iterator(rows).map_err(|it| broken(&names, it))?;
+    if schema.fields().is_empty() {
+        return Err(Error::invalid("the file is empty; no line tells its columns").at(names));
+    }
+    let typed = |it: &Field| it.clone().with_data_type(without_null(it.data_type()));
+    let fields: Vec<Field> = schema.fields().iter().map(|it| typed(it)).collect();
+    Ok(Arc::new(ArrowSchema::new(fields)))
 }
 
 /// Lines that hold an object, numbered from 1.
@@ -67,11 +94,25 @@ struct Lines {
     name: String,
     reader: BufReader<File>,
     line: usize,
+    /// Length of the line that came last.
+    bytes: usize,
 }
 
 impl Lines {
     fn new(name: String, file: File) -> Lines {
-        Lines { name, reader: BufReader::new(file), line: 0 }
+        Lines { name, reader: BufReader::new(file), line: 0, bytes: 0 }
+    }
+
+    /// The row on a line.
+    fn row(text: &[u8]) -> std::result::Result<Json, String> {
+        if ROW_BYTES < text.len() {
+            return Err(format!("the line is longer than {} MiB", ROW_BYTES >> 20));
+        }
+        match serde_json::from_slice::<Json>(text) {
+            Ok(row @ Json::Object(_)) => exact(text).map(|()| row),
+            Ok(_) => Err("the line is no JSON object".to_string()),
+            Err(error) => Err(format!("the line is no JSON: {error}")),
+        }
     }
 }
 
@@ -79,49 +120,134 @@ impl Iterator for Lines {
     type Item = Result<(usize, Json)>;
 
     fn next(&mut self) -> Option<Result<(usize, Json)>> {
+        let limit = u64::try_from(ROW_BYTES + 2).unwrap_or(u64::MAX);
         loop {
             let mut text = Vec::new();
             self.line += 1;
-            match self.reader.read_until(b'\n', &mut text) {
+            match self.reader.by_ref().take(limit).read_until(b'\n', &mut text) {
                 Ok(0) => return None,
                 Err(error) => return Some(Err(unreadable(&self.name, error))),
-                Ok(_) if text.iter().all(u8::is_ascii_whitespace) => {}
-                Ok(_) => {
-                    let line = self.line;
-                    let row = match serde_json::from_slice::<Json>(&text) {
-                        Ok(row @ Json::Object(_)) => Ok((line, row)),
-                        Ok(_) => Err("the line is no JSON object".to_string()),
-                        Err(error) => Err(format!("the line is no JSON: {error}")),
-                    };
-                    return Some(row.map_err(|what| {
-                        Error::new(Code::InvalidData, what)
-                            .at(format!("line {line}"))
-                            .at(&self.name)
-                    }));
-                }
+                Ok(_) => {}
             }
+            let marked = if self.line == 1 { text.strip_prefix(b"\xef\xbb\xbf") } else { None };
+            let text = marked.unwrap_or(&text);
+            if text.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let line = self.line;
+            self.bytes = text.len();
+            return Some(Lines::row(text).map(|row| (line, row)).map_err(|what| {
+                Error::new(Code::InvalidData, what).at(format!("line {line}")).at(&self.name)
+            }));
         }
     }
 }
 
-/// Does every field of the row fit its column?
-fn fits(row: &Json, columns: &[(String, ArrowType)], known: Option<&Schema>) -> Result<()> {
-    for (key, value) in row.as_object().into_iter().flatten() {
-        let Some((_, data_type)) = columns.iter().find(|it| it.0 == *key) else {
-            let what = format!("there is no column `{key}`");
-            return Err(Error::new(Code::SchemaMismatch, what));
-        };
-        if !value_fits(value, data_type) {
-            let declared = known.and_then(|it| it.field(key)).map(|it| &it.data_type);
-            let kind = match declared {
-                Some(DataType::Primitive(primitive)) => primitive.to_string(),
-                _ => data_type.to_string(),
-            };
-            let what = format!("column `{key}`: `{value}` is no {kind}");
-            return Err(Error::new(Code::InvalidData, what));
+/// Finds in valid JSON what the parser passes over in silence: a key that comes twice, of which it
+/// keeps the last, and whole numbers that it rounds.
+fn exact(text: &[u8]) -> std::result::Result<(), String> {
+    let mut open: Vec<BTreeSet<String>> = Vec::new();
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'{' | b'[' => open.push(BTreeSet::new()),
+            b'}' | b']' => drop(open.pop()),
+            b'"' => {
+                let (token, after) = string(rest);
+                rest = after.trim_ascii_start();
+                if rest.first() == Some(&b':') {
+                    let quoted = [b"\"", token, b"\""].concat();
+                    let key: String = serde_json::from_slice(&quoted).unwrap_or_default();
+                    let keys = open.last_mut();
+                    if let Some(keys) = keys
+                        && !keys.insert(key.clone())
+                    {
+                        return Err(format!("the key `{}` comes twice", shown(&key)));
+                    }
+                }
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |it: &u8| it.is_ascii_digit() || b"+-.eE".contains(it);
+                let end = rest.iter().position(|it| !is_part(it)).unwrap_or(rest.len());
+                let (tail, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+                rest = after;
+                let number = String::from_utf8_lossy(&[&[*byte], tail].concat()).into_owned();
+                let fits = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+                if !fits && !number.contains(['.', 'e', 'E']) && !is_exact::<f64>(&number) {
+                    let what = "has more digits than a number keeps; write it as text";
+                    return Err(format!("`{}` {what}", shown(&number)));
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// The inside of a string that begins here, and what follows it.
+fn string(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut escaped = false;
+    let end = text.iter().position(|it| {
+        let ends = *it == b'"' && !escaped;
+        escaped = *it == b'\\' && !escaped;
+        ends
+    });
+    let (inside, rest) = text.split_at_checked(end.unwrap_or(text.len())).unwrap_or((text, &[]));
+    (inside, rest.get(1..).unwrap_or_default())
+}
+
+/// Does a whole number keep every digit in a floating type?
+fn is_exact<T: std::str::FromStr + std::fmt::Display>(digits: &str) -> bool {
+    digits.parse::<T>().is_ok_and(|it| format!("{it:.0}") == digits)
+}
+
+/// Does every field of the row fit its column?
+fn fits(row: &Json, shape: &SchemaRef, known: Option<&Schema>) -> Result<()> {
+    for (key, value) in row.as_object().into_iter().flatten() {
+        let Ok(field) = shape.field_with_name(key) else {
+            let what = format!("there is no column `{key}`");
+            return Err(Error::new(Code::SchemaMismatch, what));
+        };
+        if !value_fits(value, field.data_type()) {
+            let declared = known.and_then(|it| it.field(key)).map(|it| &it.data_type);
+            let kind = match declared {
+                Some(DataType::Primitive(primitive)) => primitive.to_string(),
+                _ => kind(field.data_type()),
+            };
+            let exact = if value.is_number() { " that keeps every digit" } else { "" };
+            let exact = if kind == "double" || kind == "float" { exact } else { "" };
+            let value = shown(&value.to_string());
+            let what = format!("column `{key}`: `{value}` is no {kind}{exact}");
+            return Err(Error::new(Code::InvalidData, what));
+        }
+    }
+    let is_null = |it: &str| row.get(it).is_none_or(Json::is_null);
+    let null = shape.fields().iter().find(|it| !it.is_nullable() && is_null(it.name()));
+    match null {
+        Some(field) => {
+            let what = format!("column `{}` must not be null", field.name());
+            Err(Error::new(Code::InvalidData, what))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The name that a type has in schemas.
+fn kind(data_type: &ArrowType) -> String {
+    match data_type {
+        ArrowType::Utf8 => "string".to_string(),
+        ArrowType::Int64 => "long".to_string(),
+        ArrowType::Float64 => "double".to_string(),
+        ArrowType::Boolean => "boolean".to_string(),
+        ArrowType::List(item) => format!("array<{}>", kind(item.data_type())),
+        ArrowType::Map(..) => "map".to_string(),
+        ArrowType::Struct(fields) => {
+            let field = |it: &Arc<Field>| format!("{}: {}", it.name(), kind(it.data_type()));
+            format!("struct<{}>", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string().to_lowercase(),
+    }
 }
 
 fn value_fits(value: &Json, data_type: &ArrowType) -> bool {
@@ -135,8 +261,17 @@ fn value_fits(value: &Json, data_type: &ArrowType) -> bool {
         (_, ArrowType::Int16) => between(i16::MIN.into(), i16::MAX.into()),
         (_, ArrowType::Int32) => between(i32::MIN.into(), i32::MAX.into()),
         (_, ArrowType::Int64) => value.is_i64(),
-        (_, ArrowType::Float32 | ArrowType::Float64) => value.is_number(),
-        (_, ArrowType::Utf8 | ArrowType::Binary) => value.is_string(),
+        (Json::Number(number), ArrowType::Float32 | ArrowType::Float64) => {
+            let text = number.to_string();
+            match (number.is_f64(), data_type) {
+                (true, ArrowType::Float32) => text.parse().is_ok_and(f32::is_finite),
+                (true, _) => true,
+                (false, ArrowType::Float32) => is_exact::<f32>(&text),
+                (false, _) => is_exact::<f64>(&text),
+            }
+        }
+        (_, ArrowType::Utf8) => value.is_string(),
+        (_, ArrowType::Binary) => value.as_str().is_some_and(|it| from_hex(it).is_some()),
         (_, ArrowType::Date32) => reads_as(PrimitiveType::Date),
         (_, ArrowType::Timestamp(_, Some(_))) => reads_as(PrimitiveType::Timestamp),
         (_, ArrowType::Timestamp(_, None)) => reads_as(PrimitiveType::TimestampNtz),
@@ -151,20 +286,27 @@ fn value_fits(value: &Json, data_type: &ArrowType) -> bool {
             Value::from_literal(&text, PrimitiveType::Decimal { precision: *precision, scale })
                 .is_ok()
         }
-        (Json::Array(items), ArrowType::List(item)) => {
-            items.iter().all(|it| value_fits(it, item.data_type()))
-        }
+        (Json::Array(items), ArrowType::List(item)) => items.iter().all(|it| field_fits(it, item)),
         (Json::Object(entries), ArrowType::Map(entry, _)) => match entry.data_type() {
-            ArrowType::Struct(fields) => fields
-                .get(1)
-                .is_some_and(|it| entries.values().all(|value| value_fits(value, it.data_type()))),
+            ArrowType::Struct(fields) => {
+                fields.get(1).is_some_and(|it| entries.values().all(|value| field_fits(value, it)))
+            }
             _ => false,
         },
-        (Json::Object(entries), ArrowType::Struct(fields)) => entries.iter().all(|(key, value)| {
-            fields.iter().any(|it| it.name() == key && value_fits(value, it.data_type()))
-        }),
+        (Json::Object(entries), ArrowType::Struct(fields)) => {
+            let is_known = |key: &String| fields.iter().any(|it| it.name() == key);
+            let fits = |it: &Arc<Field>| match entries.get(it.name()) {
+                Some(value) => field_fits(value, it),
+                None => it.is_nullable(),
+            };
+            entries.keys().all(is_known) && fields.iter().all(fits)
+        }
         _ => false,
     }
+}
+
+fn field_fits(value: &Json, field: &Field) -> bool {
+    if value.is_null() { field.is_nullable() } else { value_fits(value, field.data_type()) }
 }
 
 fn batch(rows: &[Json], shape: &SchemaRef) -> std::result::Result<RecordBatch, ArrowError> {

@@ -12,6 +12,7 @@
 mod commands;
 mod concurrency;
 mod errors;
+mod input;
 mod memory;
 mod peers;
 mod shell;

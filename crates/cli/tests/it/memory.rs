@@ -5,11 +5,11 @@ use std::process::Stdio;
 use crate::shell::Shell;
 
 /// What a process may take beside its `--memory-limit`.
-const BESIDE_BYTES: u64 = 64 << 20;
+pub(crate) const BESIDE_BYTES: u64 = 64 << 20;
 
 /// Peak resident memory of a command, in bytes, as the system counted it.
 #[cfg(target_os = "linux")]
-fn peak(shell: &Shell, words: &[&str]) -> u64 {
+pub(crate) fn peak(shell: &Shell, words: &[&str]) -> u64 {
     // The shell waits for the one child and tells its peak; /proc of a child is gone with it.
     let script = "import resource, subprocess, sys\n\
                   code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode\n\
