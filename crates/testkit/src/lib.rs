@@ -13,6 +13,7 @@
     )
 )]
 
+pub mod builder;
 pub mod choices;
 pub mod conformance;
 pub mod fuzz;

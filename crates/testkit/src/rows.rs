@@ -46,6 +46,20 @@ pub fn multiset(batches: &[RecordBatch]) -> Result<Multiset, ArrowError> {
     Ok(rows)
 }
 
+/// Rows from lines of JSON.
+///
+/// # Errors
+///
+/// `invalid-data` for lines that are not rows of the schema.
+pub fn from_ndjson(schema: &lakebed::Schema, lines: &str) -> lakebed::Result<Vec<RecordBatch>> {
+    let wrong = |it| {
+        let what = "the lines are not rows of the schema";
+        lakebed::Error::new(lakebed::Code::InvalidData, what).because(it)
+    };
+    let reader = arrow_json::ReaderBuilder::new(schema.to_arrow()).build(lines.as_bytes());
+    reader.map_err(wrong)?.map(|it| it.map_err(wrong)).collect()
+}
+
 /// Where two multisets differ, in few words; `None` if they do not.
 pub fn difference(ours: &Multiset, expected: &Multiset) -> Option<String> {
     let more = |a: &Multiset, b: &Multiset| -> Vec<String> {

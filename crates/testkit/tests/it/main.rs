@@ -12,6 +12,7 @@
 mod badinput;
 mod conformance;
 mod corpus;
+mod shapes;
 mod simulation;
 
 /// Past the test runner's capture, so that a person sees it.
