@@ -98,7 +98,8 @@ impl Append {
     /// # futures::executor::block_on(async {
     /// let table = Table::open("memory://doc/a-parts").await?;
     /// # let days = std::sync::Arc::new(arrow_array::StringArray::from(vec!["mon", "tue"]));
-    /// # let rows = arrow_array::RecordBatch::try_from_iter([("day", days as _), ("id", rows.column(0).clone())]).unwrap();
+    /// # let columns = [("day", days as _), ("id", rows.column(0).clone())];
+    /// # let rows = arrow_array::RecordBatch::try_from_iter(columns).unwrap();
     /// let done = table.append(rows, Append::new().partition_by(["day"])).await?;
     /// assert_eq!(done.metrics()["numFiles"], "2");
     /// # Ok::<(), lakebed::Error>(()) }).unwrap();

@@ -59,8 +59,8 @@ pub struct SimStore {
     objects: Arc<Objects>,
     client: Client,
     weather: Weather,
-    /// Until when nothing of this client arrives: an outage after a commit is what leaves its outcome
-    /// open for long.
+    /// Until when nothing of this client arrives: an outage after a commit is what leaves its
+    /// outcome open for long.
     down_until: Arc<Mutex<Timestamp>>,
 }
 

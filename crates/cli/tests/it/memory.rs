@@ -1,4 +1,5 @@
-//! Memory is a contract: a child process stays under its limit and a fixed share for code and output.
+//! Memory is a contract: a child process stays under its limit and a fixed share for code and
+//! output.
 
 use std::process::Stdio;
 

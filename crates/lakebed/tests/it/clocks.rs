@@ -194,12 +194,14 @@ fn a_put_past_the_log() {
         let put = |path: &Path| block_on(sleeper.store.put(path, "{}".into())).unwrap();
         if newer_is_older {
             put(&newer);
-            std::thread::sleep(Duration::from_millis(5));
+            block_on(Env::tokio().sleep(Duration::from_millis(5)));
         }
         // The deadline must not come first: the machine stood still, the operation is young.
         let ahead = Arc::clone(&sleeper.ahead_millis);
         let jump = 16 * i64::try_from(DAY.as_millis()).unwrap();
-        sleeper.store.during_put(move || drop(ahead.fetch_add(jump, Ordering::Relaxed)));
+        sleeper.store.during_put(move || {
+            ahead.fetch_add(jump, Ordering::Relaxed);
+        });
         sleeper.store.plan([Fate::Fine]);
         let data = sleeper.names(".parquet").len();
         let done = sleeper.append_from(&held);

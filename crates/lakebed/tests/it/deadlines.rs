@@ -52,7 +52,7 @@ fn input_that_does_not_come() {
     };
     let slow = || {
         let rows = (0..2).map(|id| {
-            std::thread::sleep(Duration::from_millis(400));
+            block_on(Env::tokio().sleep(Duration::from_millis(400)));
             Ok(ids([id]))
         });
         Data::reader(RecordBatchIterator::new(rows, ids([]).schema()))

@@ -15,6 +15,7 @@ mod clocks;
 mod deadlines;
 mod faulty;
 mod help;
+mod lines;
 mod outcomes;
 mod requests;
 mod verbs;
