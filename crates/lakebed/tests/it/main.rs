@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_sign_loss,
+    clippy::disallowed_methods,
     unreachable_pub,
     reason = "test code"
 )]
