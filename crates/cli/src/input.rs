@@ -79,7 +79,8 @@ pub(crate) fn open(write: &WriteArgs, table: Option<&Schema>) -> Result<Opened> 
         opened.extend(csv::open(texts, args, given.as_ref(), table)?);
     }
     if !lines.is_empty() {
-        opened.extend(ndjson::open(lines, given.as_ref().or(table))?);
+        let may_add = write.evolve_schema && given.is_none();
+        opened.extend(ndjson::open(lines, given.as_ref().or(table), may_add)?);
     }
     opened.sort_by_key(|it| it.0);
     let schemas: Vec<SchemaRef> = opened.iter().map(|it| Arc::clone(&it.1.0)).collect();

@@ -21,12 +21,14 @@ use super::{
 };
 
 /// Opens files that hold one kind of rows, each with its place among the files. Columns come from
-/// `known`, else from a look at every line of every file.
+/// `known`, else, or with `may_add` those it lacks, from a look at every line of every file.
 pub(super) fn open(
     sources: Vec<(usize, Source)>,
     known: Option<&Schema>,
+    may_add: bool,
 ) -> Result<Vec<(usize, Opened)>> {
     let shape = match known {
+        Some(schema) if may_add => with_new(schema, &look(&sources)?),
         Some(schema) => schema.to_arrow(),
         None => look(&sources)?,
     };
@@ -37,6 +39,15 @@ pub(super) fn open(
         all.push((at, (Arc::clone(&shape), batches)));
     }
     Ok(all)
+}
+
+/// The columns of the table, and after them those that only the lines show.
+fn with_new(table: &Schema, seen: &SchemaRef) -> SchemaRef {
+    let known = table.to_arrow();
+    let is_new = |it: &&Arc<Field>| known.field_with_name(it.name()).is_err();
+    let new = seen.fields().iter().filter(is_new);
+    let fields: Vec<Arc<Field>> = known.fields().iter().chain(new).map(Arc::clone).collect();
+    Arc::new(ArrowSchema::new(fields))
 }
 
 /// The rows of one file, each checked before Arrow sees it.

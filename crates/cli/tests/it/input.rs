@@ -90,6 +90,11 @@ fn files_that_do_not_fit_are_named() {
     assert!(said.code == 5 && said.err.contains("b.ndjson"), "{said:?}");
     shell.run(&["write", "t", "b.ndjson", "a.csv"]);
     assert_eq!(shell.rows(&["t"]).len(), 2);
+    shell.write("d.ndjson", "{\"a\":3,\"d\":4}\n");
+    let said = shell.try_run(&["write", "t", "d.ndjson"]);
+    assert!(said.code == 5 && said.err.contains("d.ndjson"), "{said:?}");
+    shell.run(&["write", "t", "d.ndjson", "--evolve-schema"]);
+    assert_eq!(shell.rows(&["t", "--where", "d = 4"]).len(), 1);
     shell.write("c.csv", "a,c\n1,2\n");
     let said = shell.try_run(&["write", "t", "a.csv", "c.csv"]);
     assert!(said.code == 5 && said.err.contains("c.csv") && said.err.contains("`c`"), "{said:?}");
