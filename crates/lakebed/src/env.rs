@@ -96,6 +96,7 @@ struct Inner {
     runtime: Arc<dyn Runtime>,
     format: Option<Arc<dyn Any + Send + Sync>>,
     budget: Budget,
+    write_budget: Budget,
     stores: Vec<(String, Arc<dyn ObjectStore>)>,
     options: Vec<(String, String)>,
 }
@@ -107,7 +108,8 @@ impl Env {
         Env(Arc::new(Inner {
             runtime,
             format: None,
-            budget: Budget::new(BUDGET_BYTES),
+            budget: Budget::new(BUDGET_BYTES - BUDGET_BYTES / 2),
+            write_budget: Budget::new(BUDGET_BYTES / 2),
             stores: vec![("memory://".to_string(), memory)],
             options: Vec::new(),
         }))
@@ -135,10 +137,14 @@ impl Env {
         self.with(|it| it.stores.push((prefix.into(), store)))
     }
 
-    /// Another memory budget, in bytes, not shared with the one before.
+    /// Another memory budget, in bytes, not shared with the one before. One half is for reading, one
+    /// for writing.
     #[must_use]
     pub fn with_budget(&self, bytes: u64) -> Env {
-        self.with(|it| it.budget = Budget::new(bytes))
+        self.with(|it| {
+            it.budget = Budget::new(bytes - bytes / 2);
+            it.write_budget = Budget::new(bytes / 2);
+        })
     }
 
     /// A storage option. An option that the store of a location does not know is refused by name
@@ -260,9 +266,15 @@ impl Env {
         self.0.runtime.cores()
     }
 
-    /// The memory pool.
+    /// The memory pool of everything that reads.
     pub fn budget(&self) -> &Budget {
         &self.0.budget
+    }
+
+    /// The memory pool of writes. Apart, because the input of a write may be a read: from one pool,
+    /// writes could hold all that their own inputs wait for.
+    pub fn write_budget(&self) -> &Budget {
+        &self.0.write_budget
     }
 
     /// What [`Env::with_format`] hung on, if it is a `T`.

@@ -48,6 +48,8 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 /// How far the store's clock may run ahead of ours before an object that we wrote ourselves looks
 /// like another one. Too small costs a needless open, too large may miss a replaced table.
 const SKEW_MILLIS: i64 = 1_000;
+/// With more new commits than this, a newer checkpoint is the shorter way.
+const COMMITS_BEFORE_REOPEN: usize = 64;
 
 /// What one round of loading found. Bytes of small checkpoints and of commits are kept until the
 /// files are asked for, so that nothing is fetched twice. Cheap to clone.
@@ -78,7 +80,7 @@ enum Identity {
     /// As it was listed.
     Listed(LogFile),
     /// Written or read by us and not listed yet: its size, and when we knew that it was there.
-    Met { path: LogPath, size: u64, by: Timestamp },
+    Met { path: LogPath, size: u64, by: Timestamp, tag: Option<String> },
     /// The log holds no file of this version that could be compared.
     None,
 }
@@ -325,7 +327,13 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
         let files = list(op, store, Some(held)).await?;
         let commits = commits_after(&files, held);
         let there = from.is_among(op, store, &files).await?;
-        if there == Among::No || !follows(held, &commits) {
+        // From a newer checkpoint, rather than through all that it covers.
+        let is_far = COMMITS_BEFORE_REOPEN < commits.len()
+            && files.iter().any(|it| match it.path {
+                LogPath::Checkpoint(version, _) => held < version,
+                _ => false,
+            });
+        if there == Among::No || !follows(held, &commits) || is_far {
             return reopen(env, op, store, from).await;
         }
         let newest = commits.last().map(|it| it.path.version());
@@ -334,6 +342,9 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
             Ok(read) => {
                 let mut loaded = from.clone();
                 for (file, commit) in commits.iter().zip(read) {
+                    if !follows_from(&loaded.head, &commit.batch) {
+                        return reopen(env, op, store, from).await;
+                    }
                     loaded = loaded.advance_by(file.clone(), commit, false)?;
                 }
                 let seen = Seen { at, newest: true };
@@ -384,12 +395,12 @@ pub(crate) fn follows(held: Version, commits: &[LogFile]) -> bool {
 
 impl Loaded {
     /// The first version of a table that we have just made.
-    pub(crate) fn created(env: &Env, commit: Arc<Commit>) -> Result<Loaded> {
+    pub(crate) fn created(env: &Env, commit: Arc<Commit>, tag: Option<String>) -> Result<Loaded> {
         let version = commit.version;
         let mut replay = Replay::new(version, Width::Head);
         replay.feed(commit.batch.clone())?;
         let head = replay.finish_head()?;
-        let file = met(&commit, env.now());
+        let file = LogFile { etag: tag, ..met(&commit, env.now()) };
         let segment = LogSegment {
             version,
             checkpoint: Vec::new(),
@@ -413,26 +424,32 @@ impl Loaded {
     /// # Errors
     ///
     /// What the checks of the head after it give.
-    pub(crate) fn advance(&self, env: &Env, commit: &Arc<Commit>) -> Result<Loaded> {
-        let file = met(commit, env.now());
-        let mut loaded = self.advance_by(file, Arc::clone(commit), true)?;
+    pub(crate) fn advance(
+        &self,
+        env: &Env,
+        commit: &Arc<Commit>,
+        tag: Option<String>,
+    ) -> Result<Loaded> {
+        let file = LogFile { etag: tag, ..met(commit, env.now()) };
+        let mut loaded = self.clone().advance_by(file, Arc::clone(commit), true)?;
         Arc::make_mut(&mut loaded.kept).seen = Seen { at: Moment::now(env), newest: true };
         Ok(loaded)
     }
 
-    fn advance_by(&self, file: LogFile, commit: Arc<Commit>, met: bool) -> Result<Loaded> {
-        let head = self.head.advance(commit.version, &commit.batch)?;
-        let mut segment = LogSegment::clone(&self.segment);
+    /// In place, where nobody else holds it: many commits cost what they are, not their square.
+    fn advance_by(mut self, file: LogFile, commit: Arc<Commit>, met: bool) -> Result<Loaded> {
+        self.head = Arc::new(self.head.advance(commit.version, &commit.batch)?);
+        let segment = Arc::make_mut(&mut self.segment);
         segment.version = commit.version;
         segment.commits.push(file.clone());
         segment.last_commit = Some(file.clone());
-        let mut kept = Kept::clone(&self.kept);
+        let kept = Arc::make_mut(&mut self.kept);
         kept.commits.push(commit);
         kept.shed();
         if met {
             kept.identity = Identity::met(file);
         }
-        Ok(Loaded { segment: Arc::new(segment), head: Arc::new(head), kept: Arc::new(kept) })
+        Ok(self)
     }
 
     fn listed(mut self, last: Option<LogFile>, seen: Seen) -> Loaded {
@@ -495,7 +512,11 @@ impl Loaded {
                 let there = files.iter().any(|it| it.path == held.path && same(it, held));
                 return Ok(if there { Among::Yes } else { Among::No });
             }
-            Identity::Met { path, size, by } => (path, *size, *by),
+            Identity::Met { path, tag: Some(tag), .. } if tagged(files, path).is_some() => {
+                let is_ours = tagged(files, path) == Some(tag.as_str());
+                return Ok(if is_ours { Among::Yes } else { Among::No });
+            }
+            Identity::Met { path, size, by, .. } => (path, *size, *by),
             Identity::None => return Ok(Among::No),
         };
         let Some(file) = files.iter().find(|it| it.path == *path && it.size == size) else {
@@ -544,7 +565,21 @@ impl Kept {
 
 impl Identity {
     fn met(file: LogFile) -> Identity {
-        Identity::Met { path: file.path, size: file.size, by: file.modified }
+        Identity::Met { path: file.path, size: file.size, by: file.modified, tag: file.etag }
+    }
+}
+
+/// The tag under which a listing has a file.
+fn tagged<'a>(files: &'a [LogFile], path: &LogPath) -> Option<&'a str> {
+    files.iter().find(|it| it.path == *path)?.etag.as_deref()
+}
+
+/// May the commit follow the version? One of ours names its predecessor.
+pub(crate) fn follows_from(head: &Head, commit: &LogBatch) -> bool {
+    let named = commit.commit_info.as_ref().and_then(|it| it.text("prevTxnId"));
+    match (named, head.txn_id()) {
+        (Some(named), Some(held)) => named == held,
+        _ => true,
     }
 }
 

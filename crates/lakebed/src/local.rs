@@ -30,8 +30,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use lakebed_log::error::{Code, Error, Result};
-use lakebed_log::log_path::LOG_DIR;
+use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath};
 use lakebed_log::time::Timestamp;
+use lakebed_log::version::Version;
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{Op, Request};
@@ -182,6 +183,10 @@ impl Backend for Local {
         Box::pin(std::future::ready(Ok(Box::new(upload) as Box<dyn Upload>)))
     }
 
+    fn sync<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.run(key, Root::sync)
+    }
+
     fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>> {
         op.count(Request::Delete);
         self.run(key, Root::delete)
@@ -291,16 +296,42 @@ impl Root {
         if fs::symlink_metadata(&path).is_ok() {
             return Ok(Put::Exists);
         }
+        self.check_predecessor(key)?;
         let temporary = Temporary::write(self, &path, bytes, id, true)?;
         if !temporary.link(&path)? {
             return Ok(Put::Exists);
         }
+        let tag = fs::symlink_metadata(&path).ok().and_then(|it| etag(&it));
         // It is there for all to see; from here on a failure is no proof that it is not.
         drop(temporary);
         match self.sync_into(&path) {
-            Ok(()) => Ok(Put::Created),
+            Ok(()) => Ok(Put::Created(tag)),
             Err(err) => Ok(Put::Unknown(writing(err))),
         }
+    }
+
+    /// Both the file and its name, which a create may have left in doubt.
+    fn sync(&self, key: &str) -> Result<()> {
+        let path = self.inside(key)?;
+        let synced = fs::File::open(&path).and_then(|it| it.sync_all());
+        synced.and_then(|()| self.sync_into(&path)).map_err(writing)
+    }
+
+    /// A commit whose predecessor is gone would tear a gap: the table was removed, and perhaps made
+    /// anew, under a writer that still held it. Free to ask here, unlike on an object store.
+    fn check_predecessor(&self, key: &str) -> Result<()> {
+        let name = key.strip_prefix(LOG_DIR).and_then(|it| it.strip_prefix('/'));
+        let Some(LogPath::Commit(version)) = name.and_then(LogPath::parse) else { return Ok(()) };
+        let Some(before) = version.get().checked_sub(1).and_then(Version::new) else {
+            return Ok(());
+        };
+        let checkpoint = LogPath::Checkpoint(before, CheckpointName::Classic);
+        let is_there = |it: LogPath| fs::symlink_metadata(self.path.join(it.to_path())).is_ok();
+        if is_there(LogPath::Commit(before)) || is_there(checkpoint) {
+            return Ok(());
+        }
+        let what = format!("version {before} is gone; the table was replaced, start again");
+        Err(Error::new(Code::TransactionExpired, what))
     }
 
     fn put_new(&self, key: &str, bytes: &[u8], id: &str) -> Result<bool> {
@@ -534,6 +565,8 @@ fn failed(err: io::Error) -> Error {
         E::QuotaExceeded => (Code::NoSpace, "the disk quota is used up"),
         E::FileTooLarge => (Code::NoSpace, "the file is larger than the system allows"),
         E::AlreadyExists => (Code::Conflict, "the file exists already"),
+        E::NotADirectory => (Code::InvalidPath, "a part of the path is a file, not a folder"),
+        E::IsADirectory => (Code::InvalidPath, "a folder stands where a file should"),
         _ => {
             let what = format!("the file system failed: {err}");
             return Error::new(Code::Unavailable, what).because(err);

@@ -77,7 +77,7 @@ impl Objects {
             key: self.key(&meta.location)?,
             size: meta.size,
             modified: Timestamp::from_millis(meta.last_modified.timestamp_millis()),
-            etag: meta.e_tag,
+            etag: meta.e_tag.map(bare),
         })
     }
 
@@ -155,9 +155,15 @@ impl Objects {
         }
     }
 
-    async fn put_with(&self, path: &Path, bytes: Bytes, mode: PutMode) -> object_store::Result<()> {
+    /// Gives the entity tag of what is there now.
+    async fn put_with(
+        &self,
+        path: &Path,
+        bytes: Bytes,
+        mode: PutMode,
+    ) -> object_store::Result<Option<String>> {
         let options = PutOptions { mode, ..PutOptions::default() };
-        self.store.put_opts(path, bytes.into(), options).await.map(|_| ())
+        self.store.put_opts(path, bytes.into(), options).await.map(|it| it.e_tag.map(bare))
     }
 }
 
@@ -233,6 +239,10 @@ impl Backend for Objects {
         })
     }
 
+    fn sync<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn put_if_absent<'a>(
         &'a self,
         op: &'a Op,
@@ -260,7 +270,7 @@ impl Backend for Objects {
         Box::pin(async move {
             let path = self.path(key)?;
             let put = async || match self.put_with(&path, bytes.clone(), PutMode::Create).await {
-                Ok(()) => Ok(true),
+                Ok(_) => Ok(true),
                 Err(
                     object_store::Error::AlreadyExists { .. }
                     | object_store::Error::Precondition { .. },
@@ -277,7 +287,7 @@ impl Backend for Objects {
             let put = async || {
                 self.put_with(&path, bytes.clone(), PutMode::Overwrite).await.map_err(failed)
             };
-            self.send(op, Request::Put, put).await
+            self.send(op, Request::Put, put).await.map(|_| ())
         })
     }
 
@@ -442,11 +452,16 @@ async fn discard(env: Env, mut multipart: Box<dyn MultipartUpload>) {
     }
 }
 
+/// An entity tag as all answers give it: some stores quote it in one and not in the other.
+fn bare(tag: String) -> String {
+    tag.trim_matches('"').to_string()
+}
+
 /// What a single create-if-absent came to.
-fn outcome(answer: object_store::Result<()>) -> Result<Put> {
+fn outcome(answer: object_store::Result<Option<String>>) -> Result<Put> {
     use object_store::Error::{AlreadyExists, Precondition};
     match answer {
-        Ok(()) => Ok(Put::Created),
+        Ok(tag) => Ok(Put::Created(tag)),
         Err(AlreadyExists { .. } | Precondition { .. }) => Ok(Put::Exists),
         Err(err) => {
             let err = failed(err);

@@ -44,7 +44,7 @@ const GAP_BYTES: u64 = 64 << 10;
 /// let store = Env::tokio().open("memory://doc-store")?;
 /// let op = Op::default();
 /// let put = store.put_if_absent(&op, "a/b", "hello".into()).await?;
-/// assert!(matches!(put, Put::Created));
+/// assert!(matches!(put, Put::Created(_)));
 /// assert_eq!(store.get(&op, "a/b", 100).await?, "hello");
 /// assert_eq!(store.list(&op, "a/", None).await?.len(), 1);
 /// assert_eq!(op.usage().requests(), 3);
@@ -72,8 +72,8 @@ pub struct Object {
 /// What a create-if-absent says. Only `Created` is an answer; the others are reasons to look.
 #[derive(Debug)]
 pub enum Put {
-    /// It is ours.
-    Created,
+    /// It is ours. Holds its entity tag, where the store gives one.
+    Created(Option<String>),
     /// The store says that something is there. It may be ours.
     Exists,
     /// No answer we can trust: it may be there, now or later, or not.
@@ -117,6 +117,9 @@ pub(crate) trait Backend: Send + Sync {
         key: &'a str,
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<Put>>;
+    /// Makes what is under the key durable, if it is not yet: a create may have failed after it was
+    /// there for all to see.
+    fn sync<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>>;
     /// Creates if absent, whole or not at all, but it may be lost in a crash.
     fn put_new<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes)
     -> BoxFuture<'a, Result<bool>>;
@@ -265,6 +268,17 @@ impl Store {
             Ok(Put::Unknown(err)) => Ok(Put::Unknown(self.placed(key, err))),
             other => other.map_err(|it| self.placed(key, it)),
         }
+    }
+
+    /// Makes an object that is there durable, after a [`Put::Unknown`] that left it in doubt. No
+    /// request: object stores keep what they show.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable`, `no-space` if the disk fails again.
+    pub async fn sync(&self, key: &str) -> Result<()> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        self.backend.sync(key).await.map_err(|it| self.placed(key, it))
     }
 
     /// Creates an object unless there is one, and says whether it did. Readers see it whole or not

@@ -52,8 +52,7 @@ const OPEN_BYTES: usize = 1 << 20;
 const OPEN_MAX: usize = 64;
 /// Most files being finished at once.
 const FINISHING_MAX: usize = 16;
-/// Most memory that one write takes from the budget; never more than a quarter of it, because its
-/// input may be a read that needs some, too.
+/// Most memory that one write takes from the pool of writes; never more than half of it.
 const MEMORY_MAX: u64 = 256 << 20;
 /// Least memory that one write takes from the budget.
 const MEMORY_MIN: u64 = 1 << 20;
@@ -87,14 +86,14 @@ pub(crate) async fn write(
     layout: &Layout,
     deadline: &Deadline,
 ) -> Result<Vec<Add>> {
-    let total = env.budget().total();
-    let most = MEMORY_MAX.min(total / 4).max(MEMORY_MIN);
+    let total = env.write_budget().total();
+    let most = MEMORY_MAX.min(total / 2).max(MEMORY_MIN);
     let memory = match data.bytes {
         Some(bytes) => bytes.saturating_mul(3).clamp(MEMORY_MIN, most),
         None => most,
     };
     // More than a pool that is too small for any write has: then it says so.
-    let permit = env.budget().acquire(memory);
+    let permit = env.write_budget().acquire(memory);
     let _permit = env.until(deadline, "waiting for memory", permit).await?;
 
     let table = Arc::new(schema.clone());

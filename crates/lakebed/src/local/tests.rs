@@ -165,7 +165,7 @@ fn errors_of_the_system() {
     use std::io::ErrorKind as E;
     let rows = [
         (E::NotFound, "file-not-found", "unavailable"),
-        (E::NotADirectory, "file-not-found", "unavailable"),
+        (E::NotADirectory, "file-not-found", "invalid-path"),
         (E::InvalidFilename, "file-not-found", "invalid-argument"),
         (E::PermissionDenied, "permission", "permission"),
         (E::ReadOnlyFilesystem, "permission", "permission"),
@@ -188,7 +188,7 @@ fn failed_writes_leave_nothing() {
     let op = Op::default();
     // A folder stands where the object should be: the last step fails, whichever it is.
     fs::create_dir_all(disk.path("_delta_log/x")).unwrap();
-    assert_eq!(code(block_on(disk.store.put(&op, "_delta_log/x", "y".into()))), "unavailable");
+    assert_eq!(code(block_on(disk.store.put(&op, "_delta_log/x", "y".into()))), "invalid-path");
     assert_eq!(disk.names("_delta_log"), ["x"]);
     assert!(!block_on(disk.store.put_new(&op, "_delta_log/x", "y".into())).unwrap());
     let put = block_on(disk.store.put_if_absent(&op, "_delta_log/x", "y".into())).unwrap();
@@ -196,7 +196,7 @@ fn failed_writes_leave_nothing() {
     assert_eq!(disk.names("_delta_log"), ["x"]);
     // A file stands where a folder should be.
     let put = block_on(disk.store.put_if_absent(&op, "day=1/data/x", "y".into()));
-    assert_eq!(code(put), "unavailable");
+    assert_eq!(code(put), "invalid-path");
     assert_eq!(disk.names("day=1"), ["data"]);
 }
 
@@ -241,10 +241,10 @@ fn new_folders_are_synced_once() {
     root.put("c/hint", b"x", "id").unwrap();
     let made = ["a", "a/b", "a/b/c"].map(|it| folder.path().join(it));
     assert_eq!(unsynced(), BTreeSet::from(made));
-    assert!(matches!(put("c/1"), Put::Created));
+    assert!(matches!(put("c/1"), Put::Created(_)));
     assert_eq!(unsynced(), BTreeSet::new());
-    assert!(matches!(put("c/2"), Put::Created));
-    assert!(matches!(put("d/e/f/1"), Put::Created));
+    assert!(matches!(put("c/2"), Put::Created(_)));
+    assert!(matches!(put("d/e/f/1"), Put::Created(_)));
     assert_eq!(unsynced(), BTreeSet::new());
 }
 
@@ -261,7 +261,7 @@ fn folders_are_made_together() {
                 scope.spawn(move || {
                     let key = format!("a/b/{}/{thread}", thread % 2);
                     let put = root.put_if_absent(&key, b"x", &thread.to_string()).unwrap();
-                    assert!(matches!(put, Put::Created));
+                    assert!(matches!(put, Put::Created(_)));
                 });
             }
         });

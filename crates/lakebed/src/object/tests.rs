@@ -137,7 +137,7 @@ fn creates() {
     for (error, expected) in rows {
         let (store, op) = failing(error.map(|it| it()).into_iter().collect());
         let actual = match block_on(store.put_if_absent(&op, "y", "z".into())) {
-            Ok(Put::Created) => "created".to_string(),
+            Ok(Put::Created(_)) => "created".to_string(),
             Ok(Put::Exists) => "exists".to_string(),
             Ok(Put::Unknown(err)) => format!("unknown {}", err.code().as_str()),
             Err(err) => err.code().as_str().to_string(),

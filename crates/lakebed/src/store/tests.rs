@@ -53,7 +53,7 @@ fn files(folder: &Path) -> Vec<String> {
 
 fn put(store: &Store, key: &str, text: &str) {
     let put = block_on(store.put_if_absent(&Op::default(), key, text.to_string().into()));
-    assert!(matches!(put, Ok(Put::Created)), "{key}: {put:?}");
+    assert!(matches!(put, Ok(Put::Created(_))), "{key}: {put:?}");
 }
 
 fn get(store: &Store, key: &str) -> String {
@@ -87,7 +87,7 @@ fn one_creates() {
                 barrier.wait();
                 let (key, text) = (format!("_delta_log/{round}.json"), format!("{thread}"));
                 match block_on(store.put_if_absent(&Op::default(), &key, text.into())).unwrap() {
-                    Put::Created => won.push(round),
+                    Put::Created(_) => won.push(round),
                     Put::Exists => {}
                     Put::Unknown(err) => panic!("{err:?}"),
                 }

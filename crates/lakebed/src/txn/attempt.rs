@@ -58,7 +58,8 @@ pub(super) enum Landed {
 
 /// What one version turned out to hold.
 enum Claim {
-    Ours(Arc<Commit>),
+    /// With its entity tag, where the store gave one.
+    Ours(Arc<Commit>, Option<String>),
     Theirs(Bytes),
 }
 
@@ -92,13 +93,13 @@ impl Attempt {
         loop {
             let version = self.next()?;
             match self.claim(version).await? {
-                Claim::Ours(commit) => {
+                Claim::Ours(commit, tag) => {
                     let loaded = match &self.base {
-                        Some(base) => base.advance(&self.context.env, &commit),
-                        None => Loaded::created(&self.context.env, commit),
+                        Some(base) => base.advance(&self.context.env, &commit, tag),
+                        None => Loaded::created(&self.context.env, commit, tag),
                     };
                     // It is committed, whatever we then fail to make of it.
-                    let loaded = loaded.map_err(|error| Failure { error, open: true })?;
+                    let loaded = loaded.map_err(|it| self.doubt(version, it))?;
                     return Ok(Landed::Ours(version, loaded));
                 }
                 Claim::Theirs(bytes) => {
@@ -157,11 +158,11 @@ impl Attempt {
             self.check_clocks(version, open, &mut cause)?;
             let put = store.put_if_absent(op, &key, rendered.bytes.clone());
             match self.answer(put).await {
-                Ok(Put::Created) => {
+                Ok(Put::Created(tag)) => {
                     self.check_number(version, began).await?;
                     let Rendered { bytes, batch, .. } = rendered;
                     let commit = Commit { version, bytes, width: Width::Wide, batch };
-                    return Ok(Claim::Ours(Arc::new(commit)));
+                    return Ok(Claim::Ours(Arc::new(commit), tag));
                 }
                 Ok(Put::Exists) => open = true,
                 Ok(Put::Unknown(it)) => {
@@ -174,17 +175,24 @@ impl Attempt {
             let looked = store.get(op, &key, COMMIT_BYTES_MAX);
             match env.timeout(self.context.left(), "reading a commit", looked).await {
                 Ok(bytes) => match commit::is_ours(&bytes, &self.draft.txn_id) {
-                    Ok(true) => {
-                        self.check_number(version, began).await?;
-                        let read = load::decode(env, store, version, bytes, Width::Wide).await;
-                        let read = read.map_err(|error| Failure { error, open: true })?;
-                        return Ok(Claim::Ours(read));
-                    }
+                    // There, but perhaps not for good: what was put may still be on its way to disk.
+                    Ok(true) => match store.sync(&key).await {
+                        Ok(()) => {
+                            self.check_number(version, began).await?;
+                            let read = load::decode(env, store, version, bytes, Width::Wide).await;
+                            let read = read.map_err(|it| self.doubt(version, it))?;
+                            return Ok(Claim::Ours(read, None));
+                        }
+                        Err(it) => {
+                            open = true;
+                            cause = Some(it);
+                        }
+                    },
                     Ok(false) => return Ok(Claim::Theirs(bytes)),
                     // Damage may be on the way and not in the store: look once more.
                     Err(it) if damaged => {
                         let place = format!("{}/{key}", store.location());
-                        return Err(Failure { error: it.at(place), open: true });
+                        return Err(self.doubt(version, it.at(place)));
                     }
                     Err(_) => damaged = true,
                 },
@@ -228,12 +236,7 @@ impl Attempt {
         let age = started.age(env);
         let limit = retention(self.properties().deleted_file_retention_millis) / 3;
         let mut error = if open && (age >= op.deadline() || age > limit) {
-            let id = format!("{}@{version}", self.draft.txn_id);
-            let what = format!(
-                "whether the commit stands at version {version} is not known after {age:?}; \
-                 ask with its id `{id}` before doing it again"
-            );
-            Error::new(Code::OutcomeUnknown, what).with_payload(Unresolved { id })
+            self.unknown(version, &format!("is not known after {age:?}"))
         } else if age > limit {
             let what = format!(
                 "the operation began {age:?} ago, and its files are safe from vacuum for {limit:?} \
@@ -251,6 +254,21 @@ impl Attempt {
         Err(Failure { error: error.at(store.location()), open })
     }
 
+    fn unknown(&self, version: Version, why: &str) -> Error {
+        let id = format!("{}@{version}", self.draft.txn_id);
+        let what = format!(
+            "whether the commit stands at version {version} {why}; \
+             ask with its id `{id}` before doing it again"
+        );
+        Error::new(Code::OutcomeUnknown, what).with_payload(Unresolved { id })
+    }
+
+    /// A failure after which the commit may stand all the same.
+    fn doubt(&self, version: Version, cause: Error) -> Failure {
+        let error = self.unknown(version, "could not be made sure").because(cause);
+        Failure { error: error.at(self.context.store.location()), open: true }
+    }
+
     /// After a put that took long: was its number still free for us to take, or had cleanup freed
     /// it?
     async fn check_number(&self, version: Version, began: Moment) -> Result<(), Failure> {
@@ -260,7 +278,7 @@ impl Attempt {
             return Ok(());
         }
         let listed = load::list(op, store, Some(version)).await;
-        let files = listed.map_err(|error| Failure { error, open: true })?;
+        let files = listed.map_err(|it| self.doubt(version, it))?;
         let ours = files.iter().find(|it| it.path == LogPath::Commit(version));
         let reused = ours.is_none_or(|ours| {
             load::commits_after(&files, version).iter().any(|it| it.modified < ours.modified)
@@ -373,14 +391,19 @@ impl Attempt {
         let head = &base.head;
         let isolation = head.properties.isolation_level;
         let checked = conflict::check(&self.draft.intent, head, isolation, version, batch);
-        let base = base.advance(&self.context.env, winner)?;
+        check_lineage(head, winner).map_err(|it| it.at(place))?;
+        let base = base.advance(&self.context.env, winner, None)?;
+        if self.context.left().is_zero() {
+            return Err(self.context.late("commit"));
+        }
+        // The counter was set by another run of this very operation: nothing else matters then.
+        if self.once && self.draft.txns.iter().any(|it| covered(&base.head, it)) {
+            return Ok(Some(Landed::Covered(base)));
+        }
         if let Err(it) = checked {
             let same_app = |it: &conflict::Conflict| it.reason == Reason::ConcurrentTransaction;
             if !self.once || !it.conflict().is_some_and(same_app) {
                 return Err(it.at(place));
-            }
-            if self.draft.txns.iter().any(|it| covered(&base.head, it)) {
-                return Ok(Some(Landed::Covered(base)));
             }
             // An older counter of our application: the rules below that one still have to hold.
             let mut intent = self.draft.intent.clone();
@@ -411,6 +434,18 @@ impl Attempt {
         let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
         env.sleep(Duration::from_nanos(env.random() % nanos.max(1))).await;
     }
+}
+
+/// A commit of Lakebed names its predecessor; one that names another belongs to another table.
+fn check_lineage(head: &Head, winner: &Commit) -> Result<()> {
+    if load::follows_from(head, &winner.batch) {
+        return Ok(());
+    }
+    let what = format!(
+        "version {} does not follow from the version held; the table was replaced, start again",
+        winner.version
+    );
+    Err(Error::new(Code::TransactionExpired, what))
 }
 
 fn retention(millis: i64) -> Duration {

@@ -61,7 +61,7 @@ impl Data {
         Data { schema, rows: Rows::Stream(stream.boxed()), bytes: None }
     }
 
-    /// From a reader; it is pulled on the compute threads, so it may block and work.
+    /// From a reader; it is pulled on threads for blocking work.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -101,7 +101,7 @@ impl Data {
     }
 }
 
-/// A reader as a stream; it is pulled on the compute threads.
+/// A reader as a stream; it is pulled on threads for blocking work.
 fn pulled(env: Env, reader: Reader) -> BoxStream<'static, Result<RecordBatch>> {
     let next = move |reader: Option<Reader>| {
         let env = env.clone();
@@ -111,7 +111,7 @@ fn pulled(env: Env, reader: Reader) -> BoxStream<'static, Result<RecordBatch>> {
                 let next = reader.next();
                 Ok((reader, next))
             };
-            match env.compute(work).await {
+            match env.block(work).await {
                 Ok((reader, next)) => Some((next?.map_err(input), Some(reader))),
                 Err(it) => Some((Err(it), None)),
             }

@@ -129,7 +129,8 @@ impl Pull {
                     let next = reader.next();
                     Ok((reader, next))
                 };
-                let (reader, next) = self.env.compute(work).await?;
+                // It may wait, and even for work on the compute threads: it must not hold one.
+                let (reader, next) = self.env.block(work).await?;
                 self.rows = Some(Rows::Reader(reader));
                 next.map(|it| it.map_err(input))
             }

@@ -334,7 +334,7 @@ fn readers_are_pulled() {
 /// A pool below the least that a write needs is refused, not exceeded.
 #[test]
 fn a_budget_too_small() {
-    for (budget, fits) in [(1 << 10, false), ((1 << 20) - 1, false), (1 << 20, true)] {
+    for (budget, fits) in [(1 << 10, false), ((2 << 20) - 1, false), (2 << 20, true)] {
         let mut bed = Bed::new("n long", &[]);
         bed.env = bed.env.with_budget(budget);
         let n: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));

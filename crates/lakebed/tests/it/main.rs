@@ -18,5 +18,6 @@ mod faulty;
 mod help;
 mod lines;
 mod outcomes;
+mod replaced;
 mod requests;
 mod verbs;
