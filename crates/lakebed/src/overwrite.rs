@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use futures::{StreamExt, TryStreamExt};
 use lakebed_log::action::{Add, Remove};
 use lakebed_log::batch::Width;
@@ -253,7 +254,7 @@ struct RowCheck {
 
 impl RowCheck {
     fn check(&self, batch: &RecordBatch) -> Result<()> {
-        let conformed = schema::conform(batch, &self.schema, self.arrow)?;
+        let conformed = as_stored(&schema::conform(batch, &self.schema, self.arrow)?)?;
         let matches = eval::matches(&self.bound, &self.schema, &conformed)?;
         let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         let before = self.rows.fetch_add(rows, Ordering::Relaxed);
@@ -269,6 +270,28 @@ impl RowCheck {
             }
         }
     }
+}
+
+/// Rows as a filter on partition columns will find them: an empty text or binary is null there.
+/// Other columns do not matter to such a filter.
+fn as_stored(batch: &RecordBatch) -> Result<RecordBatch> {
+    let stored = |it: &ArrayRef| -> ArrayRef {
+        if let Some(texts) = it.as_string_opt::<i32>() {
+            let full = texts.iter().map(|it| it.filter(|it| !it.is_empty()));
+            Arc::new(full.collect::<StringArray>())
+        } else if let Some(bytes) = it.as_binary_opt::<i32>() {
+            let full = bytes.iter().map(|it| it.filter(|it| !it.is_empty()));
+            Arc::new(full.collect::<BinaryArray>())
+        } else {
+            Arc::clone(it)
+        }
+    };
+    let columns = batch.columns().iter().map(stored).collect();
+    let fields = batch.schema();
+    let nullable = fields.fields().iter().map(|it| it.as_ref().clone().with_nullable(true));
+    let schema = Arc::new(arrow_schema::Schema::new(nullable.collect::<Vec<_>>()));
+    RecordBatch::try_new(schema, columns)
+        .map_err(|it| Error::internal("rows lost their shape").because(it))
 }
 
 fn checked(context: &Context, data: Data, check: RowCheck) -> Data {

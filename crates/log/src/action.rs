@@ -469,7 +469,8 @@ impl Metadata {
         let mut seen = HashSet::with_capacity(self.partition_columns.len());
         for name in &self.partition_columns {
             let shown = short(name);
-            let Some(field) = schema.field(name) else {
+            // By its exact name: values are looked up by it in every file.
+            let Some(field) = schema.fields().iter().find(|it| it.name == *name) else {
                 return bad(format!("partition column `{shown}` is not a column of the schema"));
             };
             if !matches!(field.data_type, DataType::Primitive(_)) {

@@ -79,6 +79,10 @@ fn modes_of_writing() {
     let outside =
         shell.try_run(&["write", "t", "a.csv", "--mode", "overwrite", "--where", "p = 'x'"]);
     assert_eq!(outside.code, 5, "{outside:?}");
+    // What is stored as null is not replaced by a filter for the empty text.
+    shell.write("e.ndjson", "{\"p\":\"\",\"n\":5}\n");
+    let empty = ["write", "t", "e.ndjson", "--mode", "overwrite", "--where", "p = ''"];
+    assert_eq!(shell.try_run(&empty).code, 5);
     shell.run(&["write", "t", "b.csv", "--mode", "overwrite"]);
     assert_eq!(shell.rows(&["t"]), [json!({"p": "x", "n": 3})]);
 }

@@ -180,7 +180,8 @@ struct LeafColumns {
 
 impl LeafColumns {
     fn new(leaf: &Leaf) -> Result<LeafColumns> {
-        let of = leaf.of.filter(|_| leaf.has_bounds());
+        // Spark's struct statistics have no place for those of booleans.
+        let of = leaf.of.filter(|it| leaf.has_bounds() && *it != PrimitiveType::Boolean);
         let bounds = match of {
             Some(of) => Values::new(of)?.zip(Values::new(of)?),
             None => None,

@@ -78,10 +78,10 @@ impl LeafCollector {
                 let keep = prefix_characters.saturating_mul(2).saturating_add(1);
                 texts(array, nulls, keep)
             }
-            PrimitiveType::Boolean
-            | PrimitiveType::Binary
-            | PrimitiveType::Void
-            | PrimitiveType::Variant => Some(Range::Nothing),
+            PrimitiveType::Boolean => booleans(array, nulls),
+            PrimitiveType::Binary | PrimitiveType::Void | PrimitiveType::Variant => {
+                Some(Range::Nothing)
+            }
         };
         let found = found.ok_or_else(|| {
             let (name, is) = (self.leaf.path.join("."), array.data_type());
@@ -169,9 +169,21 @@ impl Range {
     }
 }
 
+fn booleans(array: &dyn Array, nulls: Option<&NullBuffer>) -> Option<Range> {
+    let array = array.as_boolean_opt()?;
+    let (mut min, mut max) = (1, 0);
+    for (row, value) in array.values().iter().enumerate() {
+        if nulls.is_none_or(|it| it.is_valid(row)) {
+            (min, max) = (min.min(i64::from(value)), max.max(i64::from(value)));
+        }
+    }
+    Some(if min <= max { Range::Integer(min, max) } else { Range::Nothing })
+}
+
 /// `None` for a date or time whose year does not print with four digits.
 fn integer_value(value: i64, of: PrimitiveType) -> Option<Value> {
     Some(match of {
+        PrimitiveType::Boolean => Value::Boolean(value != 0),
         PrimitiveType::Byte => Value::Byte(value.try_into().ok()?),
         PrimitiveType::Short => Value::Short(value.try_into().ok()?),
         PrimitiveType::Integer => Value::Integer(value.try_into().ok()?),

@@ -160,7 +160,8 @@ fn columns() {
     let batch = RecordBatch::try_new(schema.to_arrow(), vec![s, b]).unwrap();
     collector.update(&batch).unwrap();
     let expected = "{\"numRecords\":4,\
-                    \"minValues\":{\"s\":{\"x\":1}},\"maxValues\":{\"s\":{\"x\":3}},\
+                    \"minValues\":{\"b\":false,\"s\":{\"x\":1}},\
+                    \"maxValues\":{\"b\":true,\"s\":{\"x\":3}},\
                     \"nullCount\":{\"b\":2,\"s\":{\"x\":2}}}";
     assert_eq!(collector.finish().to_json(), expected);
     assert!(collector.update(&batch.project(&[1]).unwrap()).is_err());
