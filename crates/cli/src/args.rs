@@ -1,13 +1,13 @@
 //! The words of the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use lakebed::{Timestamp, Version};
 
-/// Tables on object storage, in the open Delta Lake protocol.
+/// Tables on the local disk, in the open Delta Lake protocol: Parquet files and a log.
 #[derive(Debug, Parser)]
 #[command(name = "lakebed", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -20,9 +20,9 @@ pub(crate) struct Cli {
 /// Flags that every command takes.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// How rows and answers are printed
-    #[arg(long, global = true, value_enum, default_value = "table")]
-    pub(crate) format: Format,
+    /// How rows and answers are printed; else as the name of `-o` says, else as a table
+    #[arg(long, global = true, value_enum)]
+    pub(crate) format: Option<Format>,
     /// An option of the store, such as a key or an endpoint; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) storage_option: Vec<(String, String)>,
@@ -42,6 +42,26 @@ pub(crate) struct Global {
     /// Say more on standard error; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// How answers are printed.
+    pub(crate) fn format(&self) -> Format {
+        self.format.unwrap_or(Format::Table)
+    }
+
+    /// How rows are printed: what was said, else what the name of the file says.
+    pub(crate) fn format_for(&self, file: Option<&Path>) -> Format {
+        let extension = file.and_then(Path::extension).and_then(|it| it.to_str());
+        self.format.unwrap_or(match extension.unwrap_or_default().to_ascii_lowercase().as_str() {
+            "csv" => Format::Csv,
+            "json" => Format::Json,
+            "ndjson" | "jsonl" => Format::Ndjson,
+            "parquet" => Format::Parquet,
+            "arrow" => Format::Arrow,
+            _ => Format::Table,
+        })
+    }
 }
 
 /// How rows and answers are printed.
@@ -217,7 +237,8 @@ pub(crate) struct ReadArgs {
     /// At most so many rows
     #[arg(long, value_name = "ROWS")]
     pub(crate) limit: Option<u64>,
-    /// Into a file instead of standard output
+    /// Into a file instead of standard output; its name tells the format: .csv, .json, .ndjson,
+    /// .jsonl, .parquet, .arrow
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }

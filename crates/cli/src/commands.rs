@@ -8,8 +8,8 @@ use lakebed::op::Op;
 use lakebed::table::Resolved;
 use lakebed::write::{Data, Layout};
 use lakebed::{
-    Append, ArrowOptions, Committed, Create, Env, Error, Expr, Overwrite, Result, Scan, Schema,
-    Snapshot, Table,
+    Append, ArrowOptions, Code, Committed, Create, Env, Error, Expr, Overwrite, Result, Scan,
+    Schema, Snapshot, Table, Version,
 };
 use serde_json::{Value, json};
 
@@ -17,24 +17,27 @@ use crate::args::{
     At, CreateArgs, FilesArgs, Format, Global, HeadArgs, HistoryArgs, Mode, ReadArgs, ResolveArgs,
     WriteArgs,
 };
+use crate::exit::plain;
 use crate::input;
-use crate::output::{self, Output};
+use crate::output::{self, Cells, Output};
+use crate::progress::Bar;
 
 /// What every command works with.
 pub(crate) struct Session<'a> {
     pub(crate) global: &'a Global,
     pub(crate) env: Env,
     pub(crate) op: Op,
+    pub(crate) bar: Bar,
 }
 
 impl<'a> Session<'a> {
     /// The environment and the operation that the flags ask for.
-    pub(crate) fn new(global: &'a Global, op: Op) -> Session<'a> {
+    pub(crate) fn new(global: &'a Global, op: Op, bar: Bar) -> Session<'a> {
         let mut env = Env::tokio().with_budget(global.memory_limit);
         for (key, value) in &global.storage_option {
             env = env.with_option(key, value);
         }
-        Session { global, env, op }
+        Session { global, env, op, bar }
     }
 
     fn table(&self, location: &str) -> Result<Table> {
@@ -51,7 +54,17 @@ impl<'a> Session<'a> {
     }
 
     fn format(&self) -> Format {
-        self.global.format
+        self.global.format()
+    }
+
+    fn answer(&self, pairs: &[(&str, Value)]) -> Result<()> {
+        self.bar.clear();
+        output::answer(self.format(), pairs)
+    }
+
+    fn list(&self, names: &[&str], rows: &[Vec<Value>], cells: Cells) -> Result<()> {
+        self.bar.clear();
+        output::list(self.format(), names, rows, cells)
     }
 
     fn done(&self, committed: &Committed, what: &str) -> Result<()> {
@@ -70,13 +83,20 @@ impl<'a> Session<'a> {
             }
         }
         pairs.insert(0, ("done", json!(what)));
-        output::answer(self.format(), &pairs)
+        let notes = committed.notes();
+        if !notes.is_empty() && matches!(self.format(), Format::Json | Format::Ndjson) {
+            pairs.push(("notes", json!(notes)));
+        } else {
+            self.bar.clear();
+            notes.iter().for_each(|it| output::aside(&format!("note: {}", plain(it))));
+        }
+        self.answer(&pairs)
     }
 }
 
 pub(crate) async fn create(session: &Session<'_>, args: &CreateArgs) -> Result<()> {
     let mut options =
-        Create::new(Schema::parse_ddl(&args.schema)?).partition_by(&args.partition_by);
+        Create::new(Schema::parse_ddl(&args.schema)?).partition_by(trimmed(&args.partition_by));
     for (key, value) in &args.property {
         options = options.property(key, value);
     }
@@ -98,7 +118,7 @@ pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()>
     let table = session.table(&args.table)?;
     let existing = match table.snapshot().await {
         Ok(snapshot) => Some(snapshot),
-        Err(error) if error.code() == lakebed::Code::NotATable => None,
+        Err(error) if error.code() == Code::NotATable => None,
         Err(error) => return Err(error),
     };
     if let Some(snapshot) = &existing {
@@ -106,11 +126,10 @@ pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()>
         match args.mode {
             Mode::Error => {
                 let what = format!("there is a table, at version {version}");
-                return Err(Error::new(lakebed::Code::TableExists, what).at(table.location()));
+                return Err(Error::new(Code::TableExists, what).at(table.location()));
             }
             Mode::Ignore => {
-                let pairs = [("done", json!("ignored")), ("version", json!(version.get()))];
-                return output::answer(session.format(), &pairs);
+                return ignored(session, version);
             }
             Mode::Append | Mode::Overwrite => {}
         }
@@ -124,9 +143,16 @@ pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()>
             table.overwrite(data, Overwrite::filter(filter).options(options)).await?
         }
         (Mode::Overwrite, None) => table.overwrite(data, Overwrite::all().options(options)).await?,
-        _ => table.append(data, options).await?,
+        _ => match table.append(data, options).await {
+            // Another writer made the table in the meantime.
+            Err(it) if args.mode == Mode::Ignore && it.code() == Code::TableExists => {
+                return ignored(session, table.snapshot().await?.version());
+            }
+            done => done?,
+        },
     };
     let what = match (args.mode, existing.is_some()) {
+        _ if !committed.changed() && args.txn.is_some() => "already there",
         (Mode::Overwrite, true) => "overwritten",
         (_, true) => "appended",
         (_, false) => "created and written",
@@ -134,11 +160,21 @@ pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()>
     session.done(&committed, what)
 }
 
+fn ignored(session: &Session<'_>, version: Version) -> Result<()> {
+    session.answer(&[("done", json!("ignored")), ("version", json!(version.get()))])
+}
+
+/// Names that were separated by commas, and perhaps spaces.
+fn trimmed(names: &[String]) -> impl Iterator<Item = &str> {
+    names.iter().map(|it| it.trim())
+}
+
 fn options(args: &WriteArgs) -> Append {
     let arrow = ArrowOptions { uint64_as_decimal: args.input.uint64_as_decimal };
     let mut options = Append::new()
         .evolve_schema(args.evolve_schema)
-        .partition_by(&args.partition_by)
+        .partition_by(trimmed(&args.partition_by))
+        .only_create(matches!(args.mode, Mode::Error | Mode::Ignore))
         .layout(Layout { arrow, ..Layout::default() });
     for (key, value) in &args.property {
         options = options.property(key, value);
@@ -155,7 +191,7 @@ fn options(args: &WriteArgs) -> Append {
 pub(crate) async fn read(session: &Session<'_>, args: &ReadArgs) -> Result<()> {
     let mut scan = Scan::new();
     if !args.columns.is_empty() {
-        scan = scan.columns(args.columns.iter().map(|it| it.trim()));
+        scan = scan.columns(trimmed(&args.columns));
     }
     if let Some(filter) = &args.filter {
         scan = scan.filter(filter.parse()?);
@@ -166,7 +202,8 @@ pub(crate) async fn read(session: &Session<'_>, args: &ReadArgs) -> Result<()> {
     let snapshot = session.snapshot(&args.from).await?;
     let mut batches = snapshot.read_with(&session.op, &scan).await?;
     let schema = batches.schema().clone();
-    let mut output = Output::new(session.format(), &schema, args.output.as_deref())?;
+    let format = session.global.format_for(args.output.as_deref());
+    let mut output = Output::new(format, &schema, args.output.as_deref(), &session.bar)?;
     while let Some(batch) = batches.try_next().await? {
         output.write(&batch)?;
     }
@@ -177,7 +214,7 @@ pub(crate) async fn head(session: &Session<'_>, args: &HeadArgs) -> Result<()> {
     let snapshot = session.snapshot(&args.from).await?;
     let mut batches = snapshot.read_with(&session.op, &Scan::new().limit(args.rows)).await?;
     let schema = batches.schema().clone();
-    let mut output = Output::new(session.format(), &schema, None)?;
+    let mut output = Output::new(session.format(), &schema, None, &session.bar)?;
     while let Some(batch) = batches.try_next().await? {
         output.write(&batch)?;
     }
@@ -198,34 +235,31 @@ pub(crate) async fn info(session: &Session<'_>, at: &At) -> Result<()> {
         "reader {}, writer {}",
         head.protocol.min_reader_version, head.protocol.min_writer_version
     );
-    output::answer(
-        session.format(),
-        &[
-            ("location", json!(session.table(&at.table)?.location())),
-            ("id", json!(head.metadata.id)),
-            ("name", json!(head.metadata.name)),
-            ("description", json!(head.metadata.description)),
-            ("version", json!(snapshot.version().get())),
-            ("committed", json!(snapshot.timestamp().await?.to_string())),
-            ("protocol", json!(protocol)),
-            ("features", json!(features)),
-            ("columns", json!(columns)),
-            ("partitioned by", json!(head.metadata.partition_columns)),
-            ("files", json!(state.files.len())),
-            ("bytes", json!(state.files.total_bytes())),
-            ("rows", json!(rows)),
-            ("properties", json!(head.metadata.configuration)),
-            ("transactions", json!(txns)),
-        ],
-    )
+    session.answer(&[
+        ("location", json!(session.table(&at.table)?.location())),
+        ("id", json!(head.metadata.id)),
+        ("name", json!(head.metadata.name)),
+        ("description", json!(head.metadata.description)),
+        ("version", json!(snapshot.version().get())),
+        ("committed", json!(snapshot.timestamp().await?.to_string())),
+        ("protocol", json!(protocol)),
+        ("features", json!(features)),
+        ("columns", json!(columns)),
+        ("partitioned by", json!(head.metadata.partition_columns)),
+        ("files", json!(state.files.len())),
+        ("bytes", json!(state.files.total_bytes())),
+        ("rows", json!(rows)),
+        ("properties", json!(head.metadata.configuration)),
+        ("transactions", json!(txns)),
+    ])
 }
 
 pub(crate) async fn schema(session: &Session<'_>, at: &At) -> Result<()> {
     let snapshot = session.snapshot(at).await?;
     let head = snapshot.head();
     if session.format() == Format::Json {
-        println!("{}", head.schema.to_json());
-        return Ok(());
+        session.bar.clear();
+        return output::line(&head.schema.to_json());
     }
     let mut rows = Vec::new();
     for field in head.schema.fields() {
@@ -237,7 +271,7 @@ pub(crate) async fn schema(session: &Session<'_>, at: &At) -> Result<()> {
             json!(is_partition),
         ]);
     }
-    output::list(session.format(), &["column", "type", "nullable", "partition"], &rows)
+    session.list(&["column", "type", "nullable", "partition"], &rows, Cells::Whole)
 }
 
 pub(crate) async fn history(session: &Session<'_>, args: &HistoryArgs) -> Result<()> {
@@ -268,7 +302,7 @@ pub(crate) async fn history(session: &Session<'_>, args: &HistoryArgs) -> Result
         }
         rows.push(row);
     }
-    output::list(session.format(), names, &rows)
+    session.list(names, &rows, Cells::Short)
 }
 
 /// Fields of an object as `a=1, b=2`; what is empty is left out.
@@ -309,7 +343,7 @@ pub(crate) async fn files(session: &Session<'_>, args: &FilesArgs) -> Result<()>
             json!(partition),
         ]);
     }
-    output::list(session.format(), &["path", "bytes", "rows", "partition"], &rows)
+    session.list(&["path", "bytes", "rows", "partition"], &rows, Cells::Whole)
 }
 
 pub(crate) async fn resolve(session: &Session<'_>, args: &ResolveArgs) -> Result<()> {
@@ -319,10 +353,10 @@ pub(crate) async fn resolve(session: &Session<'_>, args: &ResolveArgs) -> Result
         Resolved::Unknown => {
             let what = format!("the outcome of `{}` is still unknown", args.id);
             let unresolved = lakebed::txn::Unresolved { id: args.id.clone() };
-            return Err(Error::new(lakebed::Code::OutcomeUnknown, what).with_payload(unresolved));
+            return Err(Error::new(Code::OutcomeUnknown, what).with_payload(unresolved));
         }
     };
-    output::answer(session.format(), &[("outcome", json!(what)), ("version", json!(version))])
+    session.answer(&[("outcome", json!(what)), ("version", json!(version))])
 }
 
 /// Prints the figures of `--stats`, whether the command went well or not.

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use lakebed::{Code, Error, Result};
 
 use crate::args::DemoArgs;
+use crate::output::aside;
 
 const FLIGHTS: &[(&str, &[u8])] = &[
     ("2013-01.csv", include_bytes!("../../../testdata/flights/2013-01.csv")),
@@ -55,12 +56,24 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
 
     let place = folder.canonicalize().unwrap_or_else(|_| folder.clone());
     say(&format!("The table stays in {}. Play with it:", place.join("flights").display()));
-    eprintln!("  cd {} && lakebed head flights", place.display());
+    let exe = std::env::current_exe().map_err(lost)?;
+    aside(&format!("  cd {} && {} head flights", quoted(&place), quoted(&exe)));
     Ok(())
 }
 
+fn lost(error: std::io::Error) -> Error {
+    Error::internal("the demo cannot find itself").because(error)
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "/._-+@%".contains(it);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 fn say(text: &str) {
-    eprintln!("\n# {text}");
+    aside(&format!("\n# {text}"));
 }
 
 struct Demo<'a> {
@@ -82,10 +95,8 @@ impl Demo<'_> {
     }
 
     fn command(&self, line: &str) -> Result<Command> {
-        eprintln!("$ lakebed {line}");
-        let failed =
-            |it: std::io::Error| Error::internal("the demo cannot find itself").because(it);
-        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        aside(&format!("$ lakebed {line}"));
+        let mut command = Command::new(std::env::current_exe().map_err(lost)?);
         command.args(words(line)).current_dir(self.folder);
         Ok(command)
     }

@@ -19,52 +19,98 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
     }
 }
 
-/// Place and cause, then causes below, then what to do.
-pub(crate) fn text(error: &Error) -> String {
+/// Place and cause, then causes below, then what to do. `is_write` is the command `write`.
+pub(crate) fn text(error: &Error, is_write: bool) -> String {
     let mut text = format!("error: {error} [{}]", error.code().as_str());
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, "\n  caused by: {}", plain(&cause.to_string()));
-        source = cause.source();
+    for cause in causes(error) {
+        let _ = write!(text, "\n  caused by: {cause}");
     }
-    if let Some(unresolved) = error.payload::<Unresolved>() {
-        let _ = write!(text, "\n  help: ask `lakebed resolve TABLE {}` later", unresolved.id);
-    } else if let Some(help) = help(error) {
+    if let Some(help) = help(error, is_write) {
         let _ = write!(text, "\n  help: {help}");
     }
     text
 }
 
 /// The same for programs.
-pub(crate) fn json(error: &Error) -> serde_json::Value {
+pub(crate) fn json(error: &Error, is_write: bool) -> serde_json::Value {
     json!({"error": {
         "code": error.code().as_str(),
         "kind": format!("{:?}", error.kind()),
         "message": error.to_string(),
+        "causes": causes(error),
+        "help": help(error, is_write),
         "unresolved": error.payload::<Unresolved>().map(|it| it.id.clone()),
         "exit_code": code(error.kind()),
     }})
 }
 
-fn help(error: &Error) -> Option<&'static str> {
-    Some(match error.code() {
+fn causes(error: &Error) -> Vec<String> {
+    std::iter::successors(error.source(), |&it| it.source())
+        .map(|it| plain(&it.to_string()))
+        .collect()
+}
+
+fn help(error: &Error, is_write: bool) -> Option<String> {
+    if let Some(unresolved) = error.payload::<Unresolved>() {
+        return Some(format!("ask `lakebed resolve TABLE {}` later", unresolved.id));
+    }
+    let io = std::iter::successors(error.source(), |&it| it.source())
+        .find_map(|it| it.downcast_ref::<std::io::Error>())
+        .map(std::io::Error::kind);
+    let help = match io {
+        Some(std::io::ErrorKind::NotADirectory) => {
+            Some("a file stands where the path needs a folder")
+        }
+        Some(std::io::ErrorKind::IsADirectory) => {
+            Some("a folder stands where the path needs a file")
+        }
+        _ => of_code(error.code(), is_write).or_else(|| of_kind(error.kind())),
+    };
+    help.map(str::to_string)
+}
+
+fn of_code(code: Code, is_write: bool) -> Option<&'static str> {
+    Some(match code {
         Code::NotATable => "check the path; `lakebed write` and `lakebed create` make a table",
         Code::VersionNotFound => "`lakebed history` lists the versions that are there",
-        Code::TableExists => "choose another place, or `--mode append`, `overwrite` or `ignore`",
+        Code::FileNotFound => "check the name; it is relative to the working directory",
+        Code::TableExists if is_write => {
+            "choose another place, or `--mode append`, `overwrite` or `ignore`"
+        }
+        Code::TableExists => "choose another place",
         Code::UnknownColumn => "`lakebed schema` lists the columns",
+        Code::InvalidArgument => "`lakebed help COMMAND` explains what a command takes",
+        Code::InvalidData => "mend the value, or give its column another type; nothing was written",
         Code::InvalidExpression => "text goes in single quotes, names in double quotes",
         Code::SchemaMismatch => "`--schema` gives types, `--evolve-schema` adds columns",
         Code::NoSpace => "make room and run it again; nothing was committed",
         Code::MemoryExceeded => "raise `--memory-limit`",
         Code::Permission => "check who may read and write there",
-        _ => match error.kind() {
-            ErrorKind::Conflict => "another writer won; run it again",
-            ErrorKind::Unavailable => "try again later, or with a longer `--timeout`",
-            ErrorKind::Unsupported => "use an engine that has the feature, or a newer release",
-            ErrorKind::Corrupt => "running it again will not help; restore the file named",
-            ErrorKind::Internal => "this is a bug; please report it",
-            _ => return None,
-        },
+        Code::UnsupportedPath => "this build opens local paths, file:// and memory:// only",
+        Code::StoreUnsafe => "put the table on a disk that can create a file only if it is absent",
+        Code::InvalidSchema | Code::InvalidMetadata | Code::InvalidProtocol => {
+            "running it again will not help; columns, names and properties must be valid"
+        }
+        Code::InvalidAction
+        | Code::InvalidPartitionValue
+        | Code::InvalidPath
+        | Code::PathEscape
+        | Code::TypeMismatch
+        | Code::StatsMismatch => {
+            "running it again will not help; another writer broke the rules of the format"
+        }
+        _ => return None,
+    })
+}
+
+fn of_kind(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Conflict => "another writer won; run it again",
+        ErrorKind::Unavailable => "try again later, or with a longer `--timeout`",
+        ErrorKind::Unsupported => "use an engine that has the feature, or a newer release",
+        ErrorKind::Corrupt => "running it again will not help; restore the file named",
+        ErrorKind::Internal => "this is a bug; please report it",
+        _ => return None,
     })
 }
 
@@ -106,6 +152,34 @@ mod tests {
             };
             assert_eq!(code(it.kind()), expected, "{}", it.as_str());
         }
+    }
+
+    /// What to do fits what is wrong.
+    #[test]
+    fn help_fits() {
+        let check = |error: Error, is_write: bool, expected: &str| {
+            let text = text(&error, is_write);
+            assert!(text.contains(expected), "{text}");
+            let json = json(&error, is_write);
+            assert!(json["error"]["help"].as_str().unwrap().contains(expected), "{json}");
+        };
+        let new = |code| Error::new(code, "x");
+        check(new(Code::TableExists), true, "`--mode append`");
+        assert!(!text(&new(Code::TableExists), false).contains("--mode"));
+        check(new(Code::UnsupportedPath), false, "file:// and memory:// only");
+        check(new(Code::CorruptLog), false, "restore the file named");
+        for code in [Code::InvalidSchema, Code::InvalidMetadata] {
+            assert!(!text(&new(code), false).contains("restore"), "{}", code.as_str());
+        }
+        for kind in [std::io::ErrorKind::NotADirectory, std::io::ErrorKind::IsADirectory] {
+            let error = new(Code::Unavailable).because(std::io::Error::from(kind));
+            check(error, false, "where the path needs");
+        }
+        for code in [Code::InvalidData, Code::InvalidArgument, Code::FileNotFound] {
+            assert!(text(&new(code), false).contains("help: "), "{}", code.as_str());
+        }
+        let caused = json(&new(Code::InvalidData).because(new(Code::InvalidData)), false);
+        assert_eq!(caused["error"]["causes"], json!(["x"]));
     }
 
     #[test]

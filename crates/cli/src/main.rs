@@ -11,7 +11,6 @@
         reason = "test code; the library build is checked without it"
     )
 )]
-#![allow(clippy::print_stdout, reason = "a command line prints")]
 
 mod args;
 mod commands;
@@ -21,7 +20,6 @@ mod input;
 mod output;
 mod progress;
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,11 +36,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = match cli.global.format {
-                Format::Json => exit::json(&error).to_string(),
-                _ => exit::text(&error),
+            let is_write = matches!(cli.command, Command::Write(_));
+            let text = match cli.global.format() {
+                Format::Json => exit::json(&error, is_write).to_string(),
+                _ => exit::text(&error, is_write),
             };
-            let _ = writeln!(std::io::stderr(), "{text}");
+            output::aside(&text);
             ExitCode::from(exit::code(error.kind()))
         }
     }
@@ -62,6 +61,8 @@ fn log(verbose: u8) {
         .with_writer(std::io::stderr)
         .with_target(false)
         .without_time()
+        // It would panic where nobody reads standard error.
+        .log_internal_errors(false)
         .try_init();
 }
 
@@ -71,16 +72,16 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "lakebed", &mut script);
-            // A closed pipe is no error of ours.
-            let _ = std::io::stdout().write_all(&script);
-            return Ok(());
+            return output::line(String::from_utf8_lossy(&script).trim_end());
         }
         _ => {}
     }
-    let session = Session::new(&cli.global, progress::op(&cli.global));
+    let (op, bar) = progress::op(&cli.global);
+    let session = Session::new(&cli.global, op, bar);
     let start = session.env.elapsed();
     let outcome = futures::executor::block_on(command(&session, &cli.command));
     let elapsed: Duration = session.env.elapsed().saturating_sub(start);
+    session.bar.clear();
     commands::stats(&session, elapsed);
     outcome
 }

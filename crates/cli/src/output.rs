@@ -3,24 +3,29 @@
 use std::fs::File;
 use std::io::{BufWriter, Write, stdout};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, SchemaRef};
 use lakebed::{Code, Error, Result};
 use parquet::arrow::ArrowWriter;
-use parquet::errors::ParquetError;
+use tempfile::TempPath;
 
 use crate::args::Format;
 use crate::exit::plain;
+use crate::progress::Bar;
 
 /// Where rows go. A file appears under its name once it is whole.
 pub(crate) struct Output {
     rows: Rows,
-    file: Option<(PathBuf, PathBuf)>,
+    broken: Broken,
+    file: Option<PathBuf>,
+    /// The file while it grows, and the name that it gets; it is removed if it gets none.
+    partial: Option<(TempPath, PathBuf)>,
 }
 
-type Sink = Box<dyn Write + Send>;
+type Sink = BufWriter<Tap>;
 
 enum Rows {
     Table { sink: Sink, schema: SchemaRef, widths: Option<Vec<usize>>, rows: u64 },
@@ -34,20 +39,76 @@ enum Rows {
 /// Longest cell of a table for people, in characters.
 const CELL_CHARS: usize = 80;
 
+/// Most links followed from the name of an output file.
+const LINKS_MAX: usize = 40;
+
+/// What went wrong below a writer. Writers of formats turn I/O errors into text, which no longer
+/// tells a closed pipe from a full disk.
+#[derive(Clone, Default)]
+struct Broken(Arc<Mutex<Option<std::io::Error>>>);
+
+impl Broken {
+    fn keep(&self, error: &std::io::Error) {
+        if error.kind() == std::io::ErrorKind::Interrupted {
+            return;
+        }
+        let copy = match error.raw_os_error() {
+            Some(it) => std::io::Error::from_raw_os_error(it),
+            None => std::io::Error::new(error.kind(), error.to_string()),
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(copy);
+    }
+
+    fn take(&self) -> Option<std::io::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The error of a writer, by its cause.
+    fn or(&self, error: impl std::fmt::Display) -> Error {
+        match self.take() {
+            Some(it) => unwritable(it),
+            None => Error::invalid(format!("the rows do not fit the format: {error}")),
+        }
+    }
+}
+
+/// The end of every writer: keeps the first error, and clears the bar before the first byte.
+struct Tap {
+    end: Box<dyn Write + Send>,
+    broken: Broken,
+    bar: Option<Bar>,
+}
+
+impl Write for Tap {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some(bar) = self.bar.take() {
+            bar.clear();
+        }
+        self.end.write(bytes).inspect_err(|it| self.broken.keep(it))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.end.flush().inspect_err(|it| self.broken.keep(it))
+    }
+}
+
 impl Output {
-    /// Rows of `schema` to a file, or to standard output.
-    pub(crate) fn new(format: Format, schema: &SchemaRef, file: Option<&Path>) -> Result<Output> {
-        let (sink, file): (Sink, _) = match file {
-            None => (Box::new(BufWriter::new(stdout())), None),
+    /// Rows of `schema` to a file, or to standard output, which the bar must leave first.
+    pub(crate) fn new(
+        format: Format,
+        schema: &SchemaRef,
+        file: Option<&Path>,
+        bar: &Bar,
+    ) -> Result<Output> {
+        let broken = Broken::default();
+        let (end, partial, bar): (Box<dyn Write + Send>, _, _) = match file {
+            None => (Box::new(stdout()), None, Some(bar.clone())),
             Some(path) => {
-                let mut partial = path.as_os_str().to_os_string();
-                partial.push(".partial");
-                let partial = PathBuf::from(partial);
-                let open =
-                    File::create(&partial).map_err(|it| unwritable(it).at(partial.display()))?;
-                (Box::new(BufWriter::new(open)), Some((partial, path.to_path_buf())))
+                let (file, partial) = open(path).map_err(|it| it.at(path.display()))?;
+                (Box::new(file), partial, None)
             }
         };
+        let sink = BufWriter::new(Tap { end, broken: broken.clone(), bar });
         let rows = match format {
             Format::Table => Rows::Table { sink, schema: schema.clone(), widths: None, rows: 0 },
             Format::Json => Rows::Json(Box::new(arrow_json::ArrayWriter::new(sink))),
@@ -58,85 +119,121 @@ impl Output {
             },
             Format::Arrow => {
                 let writer = arrow_ipc::writer::StreamWriter::try_new(sink, schema);
-                Rows::Arrow(Box::new(writer.map_err(arrow)?))
+                Rows::Arrow(Box::new(writer.map_err(|it| broken.or(it))?))
             }
             Format::Parquet => {
                 let writer = ArrowWriter::try_new(sink, schema.clone(), None);
-                Rows::Parquet(Box::new(writer.map_err(parquet)?))
+                Rows::Parquet(Box::new(writer.map_err(|it| broken.or(it))?))
             }
         };
-        Ok(Output { rows, file })
+        Ok(Output { rows, broken, file: file.map(Path::to_path_buf), partial })
     }
 
     /// The next rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        match &mut self.rows {
+        let broken = &self.broken;
+        let written = match &mut self.rows {
             Rows::Table { sink, widths, rows, .. } => {
                 *rows += batch.num_rows() as u64;
-                table(sink, batch, widths).map_err(arrow)
+                table(sink, batch, widths)
             }
-            Rows::Json(writer) => writer.write(batch).map_err(arrow),
-            Rows::Ndjson(writer) => writer.write(batch).map_err(arrow),
+            Rows::Json(writer) => writer.write(batch),
+            Rows::Ndjson(writer) => writer.write(batch),
             Rows::Csv { writer, empty } => {
                 *empty = None;
-                writer.write(batch).map_err(arrow)
+                writer.write(batch)
             }
-            Rows::Arrow(writer) => writer.write(batch).map_err(arrow),
-            Rows::Parquet(writer) => writer.write(batch).map_err(parquet),
-        }
+            Rows::Arrow(writer) => writer.write(batch),
+            Rows::Parquet(writer) => writer.write(batch).map_err(ArrowError::from),
+        };
+        written.map_err(|it| self.placed(broken.or(it)))
     }
 
     /// The end of the rows.
     pub(crate) fn finish(mut self) -> Result<()> {
+        let ended = self.end();
+        ended.map_err(|it| self.placed(self.broken.or(it)))?;
+        let Some((partial, path)) = self.partial.take() else { return Ok(()) };
+        // What cannot get its name is removed when the error is dropped.
+        partial.persist(&path).map_err(|it| self.placed(unwritable(it.error)))
+    }
+
+    fn end(&mut self) -> std::result::Result<(), ArrowError> {
         match &mut self.rows {
             Rows::Table { sink, schema, widths, rows } => {
                 if widths.is_none() {
-                    let empty = RecordBatch::new_empty(schema.clone());
-                    table(sink, &empty, widths).map_err(arrow)?;
+                    table(sink, &RecordBatch::new_empty(schema.clone()), widths)?;
                 }
                 let plural = if *rows == 1 { "" } else { "s" };
-                writeln!(sink, "({rows} row{plural})")
-                    .and_then(|()| sink.flush())
-                    .map_err(unwritable)?;
+                writeln!(sink, "({rows} row{plural})")?;
+                sink.flush()?;
             }
-            Rows::Json(writer) => writer.finish().map_err(arrow)?,
-            Rows::Ndjson(writer) => writer.finish().map_err(arrow)?,
+            Rows::Json(writer) => {
+                writer.finish()?;
+                writer.get_mut().write_all(b"\n")?;
+                writer.get_mut().flush()?;
+            }
+            Rows::Ndjson(writer) => {
+                writer.finish()?;
+                writer.get_mut().flush()?;
+            }
+            // The CSV writer flushes after each batch.
             Rows::Csv { writer, empty } => {
                 if let Some(schema) = empty.take() {
-                    writer.write(&RecordBatch::new_empty(schema)).map_err(arrow)?;
+                    writer.write(&RecordBatch::new_empty(schema))?;
                 }
             }
-            Rows::Arrow(writer) => writer.finish().map_err(arrow)?,
-            Rows::Parquet(writer) => drop(writer.finish().map_err(parquet)?),
-        }
-        self.flush()?;
-        if let Some((partial, path)) = self.file.take() {
-            std::fs::rename(&partial, &path).map_err(|it| unwritable(it).at(path.display()))?;
+            Rows::Arrow(writer) => {
+                writer.finish()?;
+                writer.get_mut().flush()?;
+            }
+            Rows::Parquet(writer) => {
+                writer.finish()?;
+                writer.inner_mut().flush()?;
+            }
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
-        let flushed = match &mut self.rows {
-            Rows::Table { sink, .. } => sink.flush(),
-            Rows::Json(writer) => writer.get_mut().flush(),
-            Rows::Ndjson(writer) => writer.get_mut().flush(),
-            // The CSV writer flushes after each batch.
-            Rows::Csv { .. } => Ok(()),
-            Rows::Arrow(writer) => writer.get_mut().flush(),
-            Rows::Parquet(writer) => writer.inner_mut().flush(),
-        };
-        flushed.map_err(unwritable)
+    fn placed(&self, error: Error) -> Error {
+        match &self.file {
+            Some(path) => error.at(path.display()),
+            None => error,
+        }
     }
 }
 
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some((partial, _)) = &self.file {
-            // What was half written is of no use to anybody.
-            let _ = std::fs::remove_file(partial);
+/// Opens an output file: pipes and devices as they are, files beside their name.
+fn open(path: &Path) -> Result<(File, Option<(TempPath, PathBuf)>)> {
+    match std::fs::metadata(path) {
+        Ok(it) if it.is_dir() => return Err(Error::invalid("the output is a folder; name a file")),
+        Ok(it) if !it.is_file() => {
+            let file = File::options().write(true).open(path).map_err(unwritable)?;
+            return Ok((file, None));
         }
+        _ => {}
     }
+    let mut target = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        let Ok(link) = std::fs::read_link(&target) else { break };
+        target = target.parent().unwrap_or(Path::new("")).join(link);
+    }
+    let name = target.file_name().ok_or_else(|| Error::invalid("the output is no file name"))?;
+    let folder = match target.parent() {
+        Some(it) if it != Path::new("") => it,
+        _ => Path::new("."),
+    };
+    let mut prefix = name.to_os_string();
+    prefix.push(".");
+    let mut options = tempfile::Builder::new();
+    options.prefix(&prefix).suffix(".partial");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        options.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let (file, partial) = options.tempfile_in(folder).map_err(unwritable)?.into_parts();
+    Ok((file, Some((partial, target))))
 }
 
 /// Is this the end of the pipe that we write into? Then there is nothing left to do.
@@ -162,30 +259,13 @@ fn unwritable(error: std::io::Error) -> Error {
     let code = match error.kind() {
         _ if full => Code::NoSpace,
         std::io::ErrorKind::PermissionDenied => Code::Permission,
+        std::io::ErrorKind::NotFound => Code::FileNotFound,
+        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::IsADirectory => {
+            Code::InvalidArgument
+        }
         _ => Code::Unavailable,
     };
     Error::new(code, "the output cannot be written").because(error)
-}
-
-fn arrow(error: ArrowError) -> Error {
-    match error {
-        ArrowError::IoError(_, io) => unwritable(io),
-        ArrowError::ExternalError(inner) => match inner.downcast::<std::io::Error>() {
-            Ok(io) => unwritable(*io),
-            Err(inner) => Error::invalid(format!("the rows do not fit the format: {inner}")),
-        },
-        other => Error::invalid(format!("the rows do not fit the format: {other}")),
-    }
-}
-
-fn parquet(error: ParquetError) -> Error {
-    match error {
-        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
-            Ok(io) => unwritable(*io),
-            Err(inner) => Error::invalid(format!("the rows do not fit the format: {inner}")),
-        },
-        other => Error::invalid(format!("the rows do not fit the format: {other}")),
-    }
 }
 
 /// Aligned columns. The first batch decides the widths, so that rows can be printed as they come.
@@ -194,7 +274,7 @@ fn table(
     batch: &RecordBatch,
     widths: &mut Option<Vec<usize>>,
 ) -> std::result::Result<(), ArrowError> {
-    let options = FormatOptions::default().with_null("").with_display_error(true);
+    let options = FormatOptions::default().with_null("NULL").with_display_error(true);
     let schema = batch.schema();
     let mut columns: Vec<(String, bool, Vec<String>)> = Vec::new();
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
@@ -239,11 +319,26 @@ fn short(text: &str) -> String {
     }
 }
 
-/// A short answer: pairs of name and value, for people or as one JSON document.
-pub(crate) fn answer(format: Format, pairs: &[(&str, serde_json::Value)]) -> Result<()> {
+/// One line of text.
+pub(crate) fn line(text: &str) -> Result<()> {
     let mut sink = stdout().lock();
-    let is_text = matches!(format, Format::Table | Format::Csv);
-    let written = if is_text {
+    writeln!(sink, "{text}").and_then(|()| sink.flush()).map_err(unwritable)
+}
+
+/// Something to standard error. If nobody reads that any more, there is nobody to tell.
+pub(crate) fn aside(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A short answer: pairs of name and value, for people, as rows of CSV or as one JSON document.
+pub(crate) fn answer(format: Format, pairs: &[(&str, serde_json::Value)]) -> Result<()> {
+    if format == Format::Csv {
+        let rows: Vec<_> =
+            pairs.iter().map(|it| vec![serde_json::json!(it.0), it.1.clone()]).collect();
+        return list(format, &["name", "value"], &rows, Cells::Whole);
+    }
+    let mut sink = stdout().lock();
+    let written = if format == Format::Table {
         let width = pairs.iter().map(|it| it.0.len()).max().unwrap_or(0);
         pairs.iter().try_for_each(|(name, value)| {
             let text = match value {
@@ -261,8 +356,22 @@ pub(crate) fn answer(format: Format, pairs: &[(&str, serde_json::Value)]) -> Res
     written.and_then(|()| sink.flush()).map_err(unwritable)
 }
 
+/// How much of a cell people see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cells {
+    /// All of it, because it is copied from here.
+    Whole,
+    /// What a person reads.
+    Short,
+}
+
 /// A list of answers: one line each for people, else JSON.
-pub(crate) fn list(format: Format, names: &[&str], rows: &[Vec<serde_json::Value>]) -> Result<()> {
+pub(crate) fn list(
+    format: Format,
+    names: &[&str],
+    rows: &[Vec<serde_json::Value>],
+    cells: Cells,
+) -> Result<()> {
     let mut sink = stdout().lock();
     let object = |row: &Vec<serde_json::Value>| {
         let pairs = names.iter().zip(row).map(|it| ((*it.0).to_string(), it.1.clone()));
@@ -286,7 +395,10 @@ pub(crate) fn list(format: Format, names: &[&str], rows: &[Vec<serde_json::Value
             table.load_preset(comfy_table::presets::NOTHING);
             table.set_header(names);
             for row in rows {
-                table.add_row(row.iter().map(|it| short(&text(it))));
+                table.add_row(row.iter().map(|it| match cells {
+                    Cells::Whole => plain(&text(it)),
+                    Cells::Short => short(&text(it)),
+                }));
             }
             table.lines().try_for_each(|it| writeln!(sink, "{}", it.trim_end()))
         }

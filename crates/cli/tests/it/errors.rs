@@ -28,7 +28,7 @@ fn what_is_not_there() {
     check(&shell, &["write", "t", "missing.csv"], 4, &["missing.csv"]);
     check(&shell, &["write", "t", "*.nothing"], 4, &["*.nothing"]);
     check(&shell, &["write", "t", "-"], 5, &["--input-format"]);
-    check(&shell, &["read", "s3://bucket/t"], 6, &["s3://bucket/t"]);
+    check(&shell, &["read", "s3://bucket/t"], 6, &["s3://bucket/t", "memory:// only"]);
 }
 
 #[test]
@@ -122,6 +122,37 @@ fn unknown_features_are_refused_by_name() {
     check(&shell, &["read", "t"], 6, &["futureReader"]);
 }
 
+#[test]
+fn limits_and_options() {
+    let shell = Shell::new();
+    shell.write("a.csv", "n\n1\n");
+    let option = ["--storage-option", "banana=secret"];
+    check(&shell, &[&["write", "t", "a.csv"], &option[..]].concat(), 5, &["banana"]);
+    let late = ["write", "t", "a.csv", "--timeout", "0.000001"];
+    check(&shell, &late, 1, &["deadline-exceeded", "--timeout"]);
+    shell.run(&["write", "t", "a.csv"]);
+    check(&shell, &["read", "t", "--timeout", "0.000001"], 1, &["deadline-exceeded"]);
+}
+
+/// What is wrong with a call is not mended by restoring files, nor by waiting.
+#[test]
+fn help_for_wrong_calls() {
+    let shell = Shell::new();
+    shell.write("a.csv", "n\n1\n");
+    for words in [
+        &["create", "u", "--schema", "n banana"][..],
+        &["create", "u", "--schema", "n long, N long"],
+    ] {
+        let said = shell.try_run(words);
+        assert_ne!(said.code, 0, "{words:?}");
+        let wrong = ["restore", "try again later"].iter().any(|it| said.err.contains(it));
+        assert!(!wrong, "{words:?}: {said:?}");
+    }
+    shell.run(&["create", "t", "--schema", "n long"]);
+    let again = shell.try_run(&["create", "t", "--schema", "n long"]);
+    assert!(again.err.contains("another place") && !again.err.contains("--mode"), "{again:?}");
+}
+
 /// Errors are JSON where answers are.
 #[test]
 fn errors_for_programs() {
@@ -130,4 +161,5 @@ fn errors_for_programs() {
     let error: serde_json::Value = serde_json::from_str(said.err.trim()).unwrap();
     assert_eq!(error["error"]["code"], "not-a-table");
     assert_eq!(error["error"]["exit_code"], said.code);
+    assert!(error["error"]["causes"].is_array() && error["error"]["help"].is_string(), "{error}");
 }

@@ -14,5 +14,6 @@ mod concurrency;
 mod errors;
 mod input;
 mod memory;
+mod output;
 mod peers;
 mod shell;

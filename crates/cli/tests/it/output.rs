@@ -1,0 +1,201 @@
+//! Where answers go: pipes that close, full disks, files, devices; and what else is printed.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::shell::{Said, Shell, said};
+
+const FORMATS: [&str; 6] = ["table", "json", "ndjson", "csv", "arrow", "parquet"];
+
+/// A folder with a table `t` of one column and many rows.
+fn numbers() -> Shell {
+    let shell = Shell::new();
+    let rows: String = (0..50_000).map(|it| format!("{it}\n")).collect();
+    shell.write("a.csv", &format!("n\n{rows}"));
+    shell.run(&["write", "t", "a.csv"]);
+    shell
+}
+
+/// A line of the shell `sh`, where `lakebed` is the binary under test.
+fn sh(shell: &Shell, line: &str) -> Said {
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_lakebed")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut sh = std::process::Command::new("sh");
+    sh.args(["-c", line]).current_dir(shell.path("")).env("PATH", path);
+    said(sh.stdin(Stdio::null()).output().unwrap())
+}
+
+/// Runs a command with nobody at the other end of its output; `-1` is a signal.
+fn unheard(shell: &Shell, words: &[&str]) -> i32 {
+    let mut command = shell.command(words);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    child.wait().unwrap().code().unwrap_or(-1)
+}
+
+/// A closed pipe ends a command well, in every format and command.
+#[test]
+fn closed_pipes() {
+    let shell = numbers();
+    for format in FORMATS {
+        assert_eq!(unheard(&shell, &["read", "t", "--stats", "--format", format]), 0, "{format}");
+    }
+    for verb in ["schema", "info", "files", "history"] {
+        for format in ["table", "json", "csv"] {
+            let words = [verb, "t", "--stats", "-vv", "--format", format];
+            assert_eq!(unheard(&shell, &words), 0, "{words:?}");
+        }
+    }
+    assert_eq!(unheard(&shell, &["completions", "bash"]), 0);
+    assert_eq!(unheard(&shell, &["read", "nowhere"]), 4);
+}
+
+/// A full device is told apart from rows that do not fit.
+#[cfg(target_os = "linux")]
+#[test]
+fn full_devices() {
+    let shell = numbers();
+    for format in FORMATS {
+        for to in ["> /dev/full", "-o /dev/full"] {
+            let said = sh(&shell, &format!("lakebed read t --format {format} {to}"));
+            assert_eq!(said.code, 1, "{format} {to}: {said:?}");
+            assert!(said.err.contains("no-space"), "{format} {to}: {said:?}");
+        }
+    }
+    for words in ["schema t --format json", "info t", "files t", "completions bash"] {
+        let said = sh(&shell, &format!("lakebed {words} > /dev/full"));
+        assert_eq!(said.code, 1, "{words}: {said:?}");
+    }
+}
+
+/// Names that `-o` takes as they are: pipes, devices, links.
+#[cfg(unix)]
+#[test]
+fn outputs_that_are_no_plain_files() {
+    let shell = numbers();
+    shell.run(&["read", "t", "-o", "/dev/null"]);
+    let piped = sh(&shell, "mkfifo p && (lakebed read t --format csv -o p & wc -l < p; wait)");
+    assert_eq!(piped.out.trim(), "50001", "{piped:?}");
+    assert!(sh(&shell, "test -p p").code == 0, "the pipe is still one");
+    shell.write("real.csv", "old");
+    for (target, link) in [("real.csv", "link.csv"), ("new.csv", "dangling.csv")] {
+        std::os::unix::fs::symlink(target, shell.path(link)).unwrap();
+        shell.run(&["read", "t", "-o", link, "--limit", "1"]);
+        assert!(shell.path(link).is_symlink(), "{link}");
+        assert_eq!(std::fs::read_to_string(shell.path(target)).unwrap(), "n\n0\n", "{link}");
+    }
+}
+
+/// An output that cannot be written is a clear error, and no half of it stays.
+#[test]
+fn outputs_that_fail() {
+    let shell = numbers();
+    std::fs::create_dir(shell.path("folder")).unwrap();
+    shell.write("old.csv", "old");
+    let check = |words: &[&str], code: i32, name: &str| {
+        let said = shell.try_run(words);
+        assert_eq!(said.code, code, "{words:?}: {said:?}");
+        assert!(said.err.contains(name), "{words:?}: {said:?}");
+    };
+    check(&["read", "t", "-o", "folder"], 5, "folder");
+    check(&["read", "t", "-o", "no/such/x.csv"], 4, "no/such/x.csv");
+    check(&["read", "t", "-o", "old.csv/x.csv"], 5, "where the path needs");
+    check(&["read", "t", "-o", "old.csv", "--where", "n = 'x'"], 5, "`n`");
+    let limit = "trap '' XFSZ; ulimit -f 8; exec lakebed read t -o old.csv";
+    let full = sh(&shell, limit);
+    assert_eq!(full.code, 1, "{full:?}");
+    assert_eq!(std::fs::read_to_string(shell.path("old.csv")).unwrap(), "old");
+    let left = std::fs::read_dir(shell.path("")).unwrap().map(|it| it.unwrap().file_name());
+    let left: Vec<_> = left.filter(|it| it.to_string_lossy().contains("partial")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// The name of the file tells the format, unless `--format` does.
+#[test]
+fn formats_by_name() {
+    let shell = numbers();
+    let begins = |words: &[&str], name: &str, start: &[u8]| {
+        let all = [&["read", "t", "--limit", "1", "-o", name], words].concat();
+        shell.run(&all);
+        let bytes = std::fs::read(shell.path(name)).unwrap();
+        assert!(bytes.starts_with(start), "{all:?}: {bytes:?}");
+    };
+    begins(&[], "x.parquet", b"PAR1");
+    begins(&[], "x.arrow", b"\xff\xff\xff\xff");
+    begins(&[], "x.csv", b"n\n0\n");
+    begins(&[], "x.json", b"[{\"n\":0}]\n");
+    begins(&[], "x.ndjson", b"{\"n\":0}\n");
+    begins(&[], "x.JSONL", b"{\"n\":0}\n");
+    begins(&["--format", "csv"], "y.parquet", b"n\n0\n");
+}
+
+#[test]
+fn answers_in_every_form() {
+    let shell = Shell::new();
+    shell.write("a.ndjson", "{\"p\":\"x\",\"s\":\"\",\"n\":null}\n");
+    let long = "p".repeat(120);
+    shell.write("b.ndjson", &format!("{{\"p\":\"{long}\",\"s\":null,\"n\":1}}\n"));
+    shell.run(&["write", "t", "a.ndjson", "b.ndjson", "--partition-by", "p, s"]);
+    let files = shell.run(&["files", "t"]);
+    assert!(files.contains(&long), "{files}");
+    let rows = shell.run(&["read", "t", "--columns", "n , s"]);
+    assert_eq!(rows.matches("NULL").count(), 3, "an empty partition value is null: {rows}");
+    let info = shell.run(&["info", "t", "--format", "csv"]);
+    assert!(info.starts_with("name,value\n") && info.contains("\nversion,0\n"), "{info}");
+    let json = shell.run(&["read", "t", "--format", "json"]);
+    assert!(json.ends_with("]\n"), "{json}");
+}
+
+/// What was decided for the caller is said.
+#[test]
+fn notes_are_printed() {
+    let shell = Shell::new();
+    shell.write("a.csv", "at\n2024-01-01 00:00:00\n");
+    let said = shell.try_run(&["write", "t", "a.csv"]);
+    assert!(said.err.contains("note: ") && said.err.contains("timestamp_ntz"), "{said:?}");
+    let json = shell.run(&["write", "u", "a.csv", "--format", "json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json["notes"][0].as_str().unwrap().contains("timestamp_ntz"), "{json}");
+}
+
+/// On a terminal no bar stands between the lines of a table.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_bar_in_a_table() {
+    let shell = numbers();
+    let line = "script -qec 'lakebed read t --stats' /dev/null";
+    if sh(&shell, "command -v script").code != 0 {
+        eprintln!("left out: there is no `script`");
+        return;
+    }
+    let said = sh(&shell, line);
+    assert_eq!(said.code, 0, "{said:?}");
+    let (_, table) = said.out.split_once("\n--").expect("a rule below the names");
+    assert!(!table.contains('\u{1b}'), "{:?}", table.find('\u{1b}'));
+}
+
+#[test]
+fn more_is_said_when_asked() {
+    let shell = numbers();
+    assert_eq!(shell.try_run(&["read", "t", "--limit", "1"]).err, "");
+    let said = shell.try_run(&["read", "t", "--limit", "1", "-v"]);
+    assert!(said.err.contains("INFO"), "{said:?}");
+}
+
+/// The lines of the README do what it says.
+#[cfg(unix)]
+#[test]
+fn lines_of_the_readme() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let shell = Shell::new();
+    let data = root.canonicalize().unwrap().join("testdata");
+    std::os::unix::fs::symlink(data, shell.path("testdata")).unwrap();
+    let lines: Vec<&str> = readme.lines().filter(|it| it.starts_with("    lakebed ")).collect();
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        let said = sh(&shell, line);
+        assert_eq!(said.code, 0, "{line}: {said:?}");
+    }
+}
