@@ -137,8 +137,8 @@ impl Env {
         self.with(|it| it.stores.push((prefix.into(), store)))
     }
 
-    /// Another memory budget, in bytes, not shared with the one before. One half is for reading, one
-    /// for writing.
+    /// Another memory budget, in bytes, not shared with the one before. One half is for reading,
+    /// one for writing.
     #[must_use]
     pub fn with_budget(&self, bytes: u64) -> Env {
         self.with(|it| {

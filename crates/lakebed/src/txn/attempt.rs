@@ -175,7 +175,7 @@ impl Attempt {
             let looked = store.get(op, &key, COMMIT_BYTES_MAX);
             match env.timeout(self.context.left(), "reading a commit", looked).await {
                 Ok(bytes) => match commit::is_ours(&bytes, &self.draft.txn_id) {
-                    // There, but perhaps not for good: what was put may still be on its way to disk.
+                    // There, but perhaps not for good: it may still be on its way to disk.
                     Ok(true) => match store.sync(&key).await {
                         Ok(()) => {
                             self.check_number(version, began).await?;

@@ -17,8 +17,8 @@ async fn count(table: &Table) -> usize {
     batches.collect().await.unwrap().iter().map(RecordBatch::num_rows).sum()
 }
 
-/// A handle that made the newest commit itself tells the table from another of the same place, sizes
-/// and times.
+/// A handle that made the newest commit itself tells the table from another of the same place,
+/// sizes and times.
 #[test]
 fn a_table_made_anew_is_seen() {
     for _ in 0..10 {
