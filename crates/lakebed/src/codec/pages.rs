@@ -24,6 +24,7 @@ use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::OffsetIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 
 use super::thrift::{self, PageHeader};
 
@@ -139,6 +140,28 @@ impl Chunk {
             close.offset_index = Some(builder.build());
         }
         Ok(Chunk { bytes: dictionary, len: close.bytes_written, close })
+    }
+
+    /// Takes the least and the greatest value out of the footer and the page index: the library
+    /// passes over NaN, which is greater than all else, so a reader that believes them loses rows.
+    pub(super) fn without_bounds(mut self) -> Result<Chunk> {
+        let statistics = match self.close.metadata.statistics() {
+            Some(Statistics::Float(it)) => {
+                Some(Statistics::float(None, None, None, it.null_count_opt(), false))
+            }
+            Some(Statistics::Double(it)) => {
+                Some(Statistics::double(None, None, None, it.null_count_opt(), false))
+            }
+            _ => None,
+        };
+        let builder = self.close.metadata.into_builder().clear_statistics();
+        let builder = match statistics {
+            Some(it) => builder.set_statistics(it),
+            None => builder,
+        };
+        self.close.metadata = builder.build().map_err(internal)?;
+        self.close.column_index = None;
+        Ok(self)
     }
 
     /// What the footer says.

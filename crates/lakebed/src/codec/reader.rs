@@ -242,6 +242,9 @@ impl Plan {
         let hinted =
             ArrowReaderMetadata::try_new(Arc::clone(&metadata), hinted).map_err(damaged)?;
 
+        if choice.decoded.is_empty() {
+            check_counts(&metadata)?;
+        }
         let pruner = Pruner::new(source, &inferred, &table);
         let mut groups = Vec::new();
         for (at, group) in metadata.row_groups().iter().enumerate() {
@@ -281,6 +284,31 @@ impl Plan {
         let empty = RecordBatch::new_empty(reader.map_err(damaged)?.schema());
         logical::convert(&empty, &self.choice.places(), &self.table).map(|_| ())
     }
+}
+
+/// Where no column is decoded the rows are those that the footer counts. It counts them in several
+/// places, which must agree.
+fn check_counts(metadata: &ParquetMetaData) -> Result<()> {
+    let (said, mut total) = (metadata.file_metadata().num_rows(), 0i64);
+    for (at, group) in metadata.row_groups().iter().enumerate() {
+        let rows = group.num_rows();
+        for (leaf, column) in group.columns().iter().enumerate() {
+            let values = column.num_values();
+            let fits = match column.column_descr().max_rep_level() {
+                0 => values == rows,
+                _ => rows <= values,
+            };
+            if !fits {
+                let what = format!("row group {at} has {rows} rows, its column {leaf} {values}");
+                return Err(corrupt(what));
+            }
+        }
+        total = total.saturating_add(rows);
+    }
+    if total != said {
+        return Err(corrupt(format!("it has {said} rows, its row groups {total}")));
+    }
+    Ok(())
 }
 
 /// Where the chosen columns of a row group are; in the file, or it is `corrupt-data`.

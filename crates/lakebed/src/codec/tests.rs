@@ -20,6 +20,7 @@ use lakebed_log::error::{Code, Result};
 use lakebed_log::expr::{Expr, col, lit};
 use lakebed_log::schema::{ArrowOptions, Schema, conform};
 use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
 
 use super::{Codec, FileOptions, Parquet, Source, Turn};
@@ -456,6 +457,72 @@ fn rows_without_columns() {
     let case = Case { schema: Schema::default(), ..Case::new("b long", bytes) };
     let sizes: Vec<usize> = case.read().unwrap().iter().map(RecordBatch::num_rows).collect();
     assert_eq!(sizes, [1000, 1000, 500]);
+}
+
+/// Footers that count the rows in two ways are refused where nothing else counts them.
+///
+/// spec: DATA-13
+#[test]
+fn counts_that_disagree() {
+    let bytes = foreign(vec![("a", Arc::new(Int64Array::from_iter_values(0..50)) as ArrayRef)]);
+    let tail = bytes.len() - 8;
+    let footer = tail - u32::from_le_bytes(bytes[tail..][..4].try_into().unwrap()) as usize;
+    let mut found = 0;
+    for at in (footer..tail).filter(|at| bytes[*at] == 100) {
+        // 50 as a varint is 100; another place may have the byte for another reason.
+        let mut lie = bytes.to_vec();
+        lie[at] = 102;
+        match Case::new("b long", lie).read() {
+            Ok(batches) => assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 50),
+            Err(err) => found += usize::from(err.code() == Code::CorruptData),
+        }
+    }
+    assert!(3 <= found, "{found}");
+}
+
+/// A column chunk with a NaN has no bounds, neither in the footer nor for its pages; its nulls are
+/// counted, and the chunks without a NaN keep theirs.
+///
+/// spec: DATA-15
+#[test]
+fn no_bounds_with_nan() {
+    let double = |nan| Arc::new(Float64Array::from(vec![Some(1.0), None, Some(nan), Some(2.0)]));
+    let float = Arc::new(Float32Array::from(vec![1.0, f32::NAN, 2.0, 3.0])) as ArrayRef;
+    let item = Arc::new(Field::new("element", DataType::Float64, true));
+    let offsets = OffsetBuffer::from_lengths([1, 1, 1, 1]);
+    let list = ListArray::new(item, offsets, double(f64::NAN), None);
+    let pair = StructArray::from(vec![
+        (Arc::new(Field::new("l", list.data_type().clone(), true)), Arc::new(list) as ArrayRef),
+        (Arc::new(Field::new("n", DataType::Float64, true)), double(7.0) as ArrayRef),
+    ]);
+    let batch = RecordBatch::try_from_iter([
+        ("a", double(f64::NAN) as ArrayRef),
+        ("b", double(3.0)),
+        ("c", float),
+        ("d", Arc::new(pair)),
+    ])
+    .unwrap();
+    let bytes = ours(&[batch], &FileOptions { row_group_rows: 3, ..options() });
+    let metadata = ParquetMetaDataReader::new()
+        .with_page_index_policy(PageIndexPolicy::Required)
+        .parse_and_finish(&bytes)
+        .unwrap();
+    let mut bounds = Vec::new();
+    for group in metadata.row_groups() {
+        for column in group.columns() {
+            let statistics = column.statistics().unwrap();
+            assert!(statistics.null_count_opt().is_some(), "{column:?}");
+            assert!(column.offset_index_offset().is_some(), "{column:?}");
+            let bounded = statistics.min_bytes_opt().is_some();
+            assert_eq!(statistics.max_bytes_opt().is_some(), bounded, "{column:?}");
+            assert_eq!(column.column_index_offset().is_some(), bounded, "{column:?}");
+            bounds.push(bounded);
+        }
+    }
+    let expected = [[false, true, false, false, true], [true; 5]];
+    assert_eq!(bounds, expected.concat());
+    let ddl = "a double, b double, c float, d struct<l: array<double>, n: double>";
+    assert_eq!(Case::new(ddl, bytes).rows(), 4);
 }
 
 /// Row groups whose statistics rule them out are not read, and no other is left out.

@@ -19,7 +19,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::{FieldRef, SchemaRef};
 use bytes::Bytes;
 use futures::future::{join, try_join_all};
@@ -230,6 +233,8 @@ struct Column {
     field: FieldRef,
     writers: Vec<ArrowColumnWriter>,
     blobs: Vec<Blobs>,
+    /// Of each leaf: was a NaN among its values?
+    nans: Vec<bool>,
     closed: Vec<Chunk>,
 }
 
@@ -242,13 +247,18 @@ impl Column {
         for (writer, leaf) in self.writers.iter_mut().zip(&leaves) {
             writer.write(leaf).map_err(encoding)?;
         }
+        let mut nans = Vec::with_capacity(self.nans.len());
+        find_nans(array, &mut nans);
+        self.nans.iter_mut().zip(nans).for_each(|(seen, found)| *seen |= found);
         Ok(())
     }
 
     fn close(&mut self) -> Result<()> {
-        for (writer, blobs) in self.writers.drain(..).zip(self.blobs.drain(..)) {
+        let leaves = self.writers.drain(..).zip(self.blobs.drain(..)).zip(self.nans.drain(..));
+        for ((writer, blobs), nan) in leaves {
             let chunk = writer.close().map_err(encoding)?;
-            self.closed.push(Chunk::new(&chunk, &blobs)?);
+            let chunk = Chunk::new(&chunk, &blobs)?;
+            self.closed.push(if nan { chunk.without_bounds()? } else { chunk });
         }
         Ok(())
     }
@@ -298,9 +308,10 @@ impl Encoder {
         self.groups += 1;
         self.columns.clear();
         for (at, field) in self.schema.fields().iter().enumerate() {
-            let (writers, blobs) = leaves.by_ref().take(leaf_count(field)).unzip();
-            let field = Arc::clone(field);
-            self.columns.push(Column { at, field, writers, blobs, closed: Vec::new() });
+            let count = leaf_count(field);
+            let (writers, blobs) = leaves.by_ref().take(count).unzip();
+            let (field, nans) = (Arc::clone(field), vec![false; count]);
+            self.columns.push(Column { at, field, writers, blobs, nans, closed: Vec::new() });
         }
         Ok(())
     }
@@ -449,9 +460,41 @@ fn leaf_count(field: &FieldRef) -> usize {
     }
 }
 
+/// Says of each leaf, in the order of the file, whether there is a NaN in it. One that no row can
+/// see, under a null, may count too: that costs bounds and no rows.
+fn find_nans(array: &ArrayRef, out: &mut Vec<bool>) {
+    use arrow_schema::DataType::{Float32, Float64, List, Map, Struct};
+    match array.data_type() {
+        Float32 => {
+            out.push(array.as_primitive::<Float32Type>().values().iter().any(|it| it.is_nan()));
+        }
+        Float64 => {
+            out.push(array.as_primitive::<Float64Type>().values().iter().any(|it| it.is_nan()));
+        }
+        Struct(_) => array.as_struct().columns().iter().for_each(|it| find_nans(it, out)),
+        List(_) => {
+            let list = array.as_list::<i32>();
+            find_nans(&within(list.values(), list.offsets()), out);
+        }
+        Map(..) => {
+            let map = array.as_map();
+            let entries = map.entries().columns().iter();
+            entries.for_each(|it| find_nans(&within(it, map.offsets()), out));
+        }
+        _ => out.push(false),
+    }
+}
+
+/// The elements that the lists of a slice can have.
+fn within(elements: &ArrayRef, offsets: &OffsetBuffer<i32>) -> ArrayRef {
+    let place = |at: Option<&i32>| at.and_then(|it| usize::try_from(*it).ok()).unwrap_or(0);
+    let (from, to) = (place(offsets.first()), place(offsets.last()));
+    elements.slice(from, to.saturating_sub(from))
+}
+
 /// Bytes of the rows of a batch, not of the buffers that they are cut from.
 pub(super) fn slice_bytes(batch: &RecordBatch) -> usize {
-    let size = |it: &arrow_array::ArrayRef| {
+    let size = |it: &ArrayRef| {
         it.to_data().get_slice_memory_size().unwrap_or_else(|_| it.get_array_memory_size())
     };
     batch.columns().iter().map(size).sum()
