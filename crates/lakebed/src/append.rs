@@ -200,9 +200,10 @@ pub(crate) async fn append(
     }
     let adds = target.write(context, data, options).await?;
     let notes = target.notes.clone();
-    // Without rows there is nothing to say, but for a counter that somebody wants to be kept.
+    // Without rows there is nothing to say, but for columns and a counter that somebody wants.
     if let Some(base) = base
         && adds.is_empty()
+        && matches!(target.changes, Changes::Nothing)
         && options.once.is_none()
     {
         return Ok(Committed::unchanged(&context.op, base.clone()));
