@@ -19,6 +19,7 @@ use lakebed::{Code, Error, Result, Schema};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::Type as Physical;
 
 use crate::args::{InputArgs, InputFormat, WriteArgs};
 
@@ -272,18 +273,17 @@ fn parquet(source: Source) -> Result<(SchemaRef, Batches)> {
     let invalid =
         |it: parquet::errors::ParquetError| Error::new(Code::InvalidData, it.to_string()).at(&name);
     let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(invalid)?;
-    let is_old = |it: usize| {
-        let column = found.parquet_schema().column(it);
-        column.physical_type() == parquet::basic::Type::INT96
-    };
     // Old writers store timestamps as INT96, in UTC; nanoseconds would overflow outside 1677 to
     // 2262.
-    let options = if (0..found.parquet_schema().num_columns()).any(is_old) {
-        let fields = found.schema().fields().iter().map(|it| Arc::new(micros(it)));
-        ArrowReaderOptions::new()
-            .with_schema(Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>())))
-    } else {
-        ArrowReaderOptions::new()
+    let mut leaves = found.parquet_schema().columns().iter().map(|it| it.physical_type());
+    let fields = found.schema().fields().iter().map(|it| micros(it, &mut leaves));
+    let shape = ArrowSchema::new_with_metadata(
+        fields.collect::<Vec<_>>(),
+        found.schema().metadata().clone(),
+    );
+    let options = match shape.fields() == found.schema().fields() {
+        true => ArrowReaderOptions::new(),
+        false => ArrowReaderOptions::new().with_schema(Arc::new(shape)),
     };
     let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
         .and_then(|it| it.with_batch_size(BATCH_ROWS).build())
@@ -292,13 +292,29 @@ fn parquet(source: Source) -> Result<(SchemaRef, Batches)> {
     Ok((schema, Box::new(reader.map(move |it| it.map_err(|it| broken(&name, it))))))
 }
 
-fn micros(field: &Field) -> Field {
-    match field.data_type() {
-        DataType::Timestamp(TimeUnit::Nanosecond, None) => field
-            .clone()
-            .with_data_type(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
-        _ => field.clone(),
-    }
+/// The field, with microseconds in UTC for each leaf that the file stores as INT96. `leaves` are
+/// the stored types of the leaves from this field on.
+fn micros(field: &Field, leaves: &mut dyn Iterator<Item = Physical>) -> Field {
+    let data_type = match field.data_type() {
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(|it| micros(it, leaves)).collect())
+        }
+        DataType::List(item) => DataType::List(Arc::new(micros(item, leaves))),
+        DataType::LargeList(item) => DataType::LargeList(Arc::new(micros(item, leaves))),
+        DataType::ListView(item) => DataType::ListView(Arc::new(micros(item, leaves))),
+        DataType::LargeListView(item) => DataType::LargeListView(Arc::new(micros(item, leaves))),
+        DataType::FixedSizeList(item, length) => {
+            DataType::FixedSizeList(Arc::new(micros(item, leaves)), *length)
+        }
+        DataType::Map(entries, sorted) => DataType::Map(Arc::new(micros(entries, leaves)), *sorted),
+        leaf => match (leaf, leaves.next()) {
+            (DataType::Timestamp(TimeUnit::Nanosecond, _), Some(Physical::INT96)) => {
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+            }
+            _ => leaf.clone(),
+        },
+    };
+    field.clone().with_data_type(data_type)
 }
 
 fn arrow(source: Source) -> Result<(SchemaRef, Batches)> {

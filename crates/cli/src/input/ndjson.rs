@@ -28,9 +28,9 @@ pub(super) fn open(
     may_add: bool,
 ) -> Result<Vec<(usize, Opened)>> {
     let shape = match known {
-        Some(schema) if may_add => with_new(schema, &look(&sources)?),
+        Some(schema) if may_add => with_new(schema.to_arrow(), &sources)?,
         Some(schema) => schema.to_arrow(),
-        None => look(&sources)?,
+        None => look(&sources, &Arc::new(ArrowSchema::empty()))?,
     };
     let mut all = Vec::new();
     for (at, mut source) in sources {
@@ -42,18 +42,18 @@ pub(super) fn open(
 }
 
 /// The columns of the table, and after them those that only the lines show.
-fn with_new(table: &Schema, seen: &SchemaRef) -> SchemaRef {
-    let known = table.to_arrow();
+fn with_new(known: SchemaRef, sources: &[(usize, Source)]) -> Result<SchemaRef> {
+    let seen = look(sources, &known)?;
     let is_new = |it: &&Arc<Field>| known.field_with_name(it.name()).is_err();
     let new = seen.fields().iter().filter(is_new);
     let fields: Vec<Arc<Field>> = known.fields().iter().chain(new).map(Arc::clone).collect();
-    Arc::new(ArrowSchema::new(fields))
+    Ok(Arc::new(ArrowSchema::new(fields)))
 }
 
 /// The rows of one file, each checked before Arrow sees it.
 fn batches(source: Source, shape: SchemaRef, declared: Option<Schema>) -> Batches {
     let name = source.name.clone();
-    let mut lines = Lines::new(source.name, source.file);
+    let mut lines = Lines::new(source.name, source.file, Arc::clone(&shape));
     Box::new(std::iter::from_fn(move || {
         let mut rows = Vec::new();
         let mut bytes = 0;
@@ -78,18 +78,25 @@ fn batches(source: Source, shape: SchemaRef, declared: Option<Schema>) -> Batche
     }))
 }
 
-/// The columns that the lines show.
-fn look(sources: &[(usize, Source)]) -> Result<SchemaRef> {
+/// The columns that the lines show; the types of those in `known` are not looked for.
+fn look(sources: &[(usize, Source)], known: &SchemaRef) -> Result<SchemaRef> {
     let mut names: Vec<&str> = Vec::new();
     let mut lines = Vec::new();
     for (_, source) in sources {
         let copy = source.file.try_clone().map_err(|it| unreadable(&source.name, it))?;
-        lines.push(Lines::new(source.name.clone(), copy));
+        lines.push(Lines::new(source.name.clone(), copy, Arc::clone(known)));
         names.push(&source.name);
     }
     let rows = lines.into_iter().flatten();
-    let rows =
-        rows.map(|it| it.map(|it| it.1).map_err(|it| ArrowError::ExternalError(Box::new(it))));
+    let unknown = |(_, mut row): (usize, Json)| {
+        for (key, value) in row.as_object_mut().into_iter().flatten() {
+            if known.field_with_name(key).is_ok() {
+                *value = Json::Null;
+            }
+        }
+        row
+    };
+    let rows = rows.map(|it| it.map(unknown).map_err(|it| ArrowError::ExternalError(Box::new(it))));
     let names = names.join(", ");
     let schema = infer_json_schema_from_iterator(rows).map_err(|it| broken(&names, it))?;
     if schema.fields().is_empty() {
@@ -104,25 +111,31 @@ fn look(sources: &[(usize, Source)]) -> Result<SchemaRef> {
 struct Lines {
     name: String,
     reader: BufReader<File>,
+    /// Columns whose types are known.
+    shape: SchemaRef,
     line: usize,
     /// Length of the line that came last.
     bytes: usize,
 }
 
 impl Lines {
-    fn new(name: String, file: File) -> Lines {
-        Lines { name, reader: BufReader::new(file), line: 0, bytes: 0 }
+    fn new(name: String, file: File, shape: SchemaRef) -> Lines {
+        Lines { name, reader: BufReader::new(file), shape, line: 0, bytes: 0 }
     }
 
-    /// The row on a line.
-    fn row(text: &[u8]) -> std::result::Result<Json, String> {
+    /// The row on a line, numbers of decimal columns as text.
+    fn row(text: &[u8], shape: &SchemaRef) -> std::result::Result<Json, String> {
         if ROW_BYTES < text.len() {
             return Err(format!("the line is longer than {} MiB", ROW_BYTES >> 20));
         }
-        match serde_json::from_slice::<Json>(text) {
-            Ok(row @ Json::Object(_)) => exact(text).map(|()| row),
-            Ok(_) => Err("the line is no JSON object".to_string()),
-            Err(error) => Err(format!("the line is no JSON: {error}")),
+        let no_json = |it: serde_json::Error| format!("the line is no JSON: {it}");
+        let row = serde_json::from_slice::<Json>(text).map_err(no_json)?;
+        if !row.is_object() {
+            return Err("the line is no JSON object".to_string());
+        }
+        match exact(text, &ArrowType::Struct(shape.fields().clone()))? {
+            Some(quoted) => serde_json::from_slice(&quoted).map_err(no_json),
+            None => Ok(row),
         }
     }
 }
@@ -147,33 +160,69 @@ impl Iterator for Lines {
             }
             let line = self.line;
             self.bytes = text.len();
-            return Some(Lines::row(text).map(|row| (line, row)).map_err(|what| {
+            return Some(Lines::row(text, &self.shape).map(|row| (line, row)).map_err(|what| {
                 Error::new(Code::InvalidData, what).at(format!("line {line}")).at(&self.name)
             }));
         }
     }
 }
 
+/// An object or array that is open.
+struct Open<'a> {
+    /// The type of the column or field that it fills, if that is known.
+    of: Option<&'a ArrowType>,
+    /// The type of the value that comes next in it.
+    next: Option<&'a ArrowType>,
+    keys: BTreeSet<String>,
+}
+
+impl<'a> Open<'a> {
+    fn new(of: Option<&'a ArrowType>) -> Open<'a> {
+        let next = match of {
+            Some(ArrowType::List(item)) => Some(item.data_type()),
+            _ => None,
+        };
+        Open { of, next, keys: BTreeSet::new() }
+    }
+
+    /// Goes on to the value of a key; false if the key was there before.
+    fn key(&mut self, key: &str) -> bool {
+        self.next = match self.of {
+            Some(ArrowType::Struct(fields)) => fields.find(key).map(|it| it.1.data_type()),
+            Some(ArrowType::Map(entry, _)) => match entry.data_type() {
+                ArrowType::Struct(fields) => fields.get(1).map(|it| it.data_type()),
+                _ => None,
+            },
+            _ => None,
+        };
+        self.keys.insert(key.to_string())
+    }
+}
+
 /// Finds in valid JSON what the parser passes over in silence: a key that comes twice, of which it
-/// keeps the last, and whole numbers that it rounds.
-fn exact(text: &[u8]) -> std::result::Result<(), String> {
-    let mut open: Vec<BTreeSet<String>> = Vec::new();
+/// keeps the last, and whole numbers that it rounds. Gives the text with quotes around the numbers
+/// of decimal columns, if there are any: the parser would keep only as many digits as a double has.
+fn exact(text: &[u8], row: &ArrowType) -> std::result::Result<Option<Vec<u8>>, String> {
+    let mut open: Vec<Open<'_>> = Vec::new();
+    let mut quoted: Option<Vec<u8>> = None;
+    let mut copied = 0;
     let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {
+        let start = text.len() - rest.len();
         rest = after;
         match byte {
-            b'{' | b'[' => open.push(BTreeSet::new()),
+            b'{' | b'[' => {
+                let of = open.last().map_or(Some(row), |it| it.next);
+                open.push(Open::new(of));
+            }
             b'}' | b']' => drop(open.pop()),
             b'"' => {
                 let (token, after) = string(rest);
                 rest = after.trim_ascii_start();
                 if rest.first() == Some(&b':') {
-                    let quoted = [b"\"", token, b"\""].concat();
-                    let key: String = serde_json::from_slice(&quoted).unwrap_or_default();
-                    let keys = open.last_mut();
-                    if let Some(keys) = keys
-                        && !keys.insert(key.clone())
-                    {
+                    let name = [b"\"", token, b"\""].concat();
+                    let key: String = serde_json::from_slice(&name).unwrap_or_default();
+                    if open.last_mut().is_some_and(|it| !it.key(&key)) {
                         return Err(format!("the key `{}` comes twice", shown(&key)));
                     }
                 }
@@ -181,17 +230,32 @@ fn exact(text: &[u8]) -> std::result::Result<(), String> {
             b'-' | b'0'..=b'9' => {
                 let is_part = |it: &u8| it.is_ascii_digit() || b"+-.eE".contains(it);
                 let end = rest.iter().position(|it| !is_part(it)).unwrap_or(rest.len());
-                let (tail, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-                rest = after;
-                let number = String::from_utf8_lossy(&[&[*byte], tail].concat()).into_owned();
-                let fits = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
-                if !fits && !number.contains(['.', 'e', 'E']) && !is_exact::<f64>(&number) {
-                    let what = "has more digits than a number keeps; write it as text";
-                    return Err(format!("`{}` {what}", shown(&number)));
+                rest = rest.get(end..).unwrap_or_default();
+                let digits = text.get(start..=start + end).unwrap_or_default();
+                if let Some(ArrowType::Decimal128(..)) = open.last().and_then(|it| it.next) {
+                    let out = quoted.get_or_insert_with(Vec::new);
+                    out.extend(text.get(copied..start).unwrap_or_default());
+                    out.extend([b"\"", digits, b"\""].concat());
+                    copied = start + digits.len();
+                } else {
+                    keeps_digits(&String::from_utf8_lossy(digits))?;
                 }
             }
             _ => {}
         }
+    }
+    if let Some(out) = &mut quoted {
+        out.extend(text.get(copied..).unwrap_or_default());
+    }
+    Ok(quoted)
+}
+
+/// Is a number, if it is whole, one that the parser keeps every digit of?
+fn keeps_digits(number: &str) -> std::result::Result<(), String> {
+    let fits = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
+    if !fits && !number.contains(['.', 'e', 'E']) && !is_exact::<f64>(number) {
+        let what = "has more digits than a number keeps; write it as text";
+        return Err(format!("`{}` {what}", shown(number)));
     }
     Ok(())
 }
@@ -281,20 +345,20 @@ fn value_fits(value: &Json, data_type: &ArrowType) -> bool {
                 (false, _) => is_exact::<f64>(&text),
             }
         }
+        // What JSON has no number for, by the names that other engines write.
+        (Json::String(text), ArrowType::Float32 | ArrowType::Float64) => {
+            matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity")
+        }
         (_, ArrowType::Utf8) => value.is_string(),
         (_, ArrowType::Binary) => value.as_str().is_some_and(|it| from_hex(it).is_some()),
         (_, ArrowType::Date32) => reads_as(PrimitiveType::Date),
         (_, ArrowType::Timestamp(_, Some(_))) => reads_as(PrimitiveType::Timestamp),
         (_, ArrowType::Timestamp(_, None)) => reads_as(PrimitiveType::TimestampNtz),
         (_, ArrowType::Decimal128(precision, scale)) => {
-            let text = match value {
-                // A number of more digits has been through a double.
-                Json::Number(number) if number.to_string().len() <= 16 => number.to_string(),
-                Json::String(text) => text.clone(),
-                _ => return false,
-            };
+            // Numbers have become text, with all their digits.
+            let Json::String(text) = value else { return false };
             let scale = u8::try_from(*scale).unwrap_or(0);
-            Value::from_literal(&text, PrimitiveType::Decimal { precision: *precision, scale })
+            Value::from_literal(text, PrimitiveType::Decimal { precision: *precision, scale })
                 .is_ok()
         }
         (Json::Array(items), ArrowType::List(item)) => items.iter().all(|it| field_fits(it, item)),

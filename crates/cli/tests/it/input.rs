@@ -1,5 +1,8 @@
 //! What input files hold arrives exactly, or the error names file, line, column and value.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::shell::Shell;
@@ -101,6 +104,92 @@ fn files_that_do_not_fit_are_named() {
     shell.run(&["read", "t", "-o", "d.parquet", "--format", "parquet"]);
     let said = shell.try_run(&["write", "u", "d.parquet", "--schema", "a long"]);
     assert!(said.code == 5 && said.err.contains("d.parquet"), "{said:?}");
+}
+
+/// A file as old writers leave it: INT96 of its own and in nested fields, beside nanoseconds in
+/// INT64.
+fn old_timestamps(path: &Path) {
+    use parquet::data_type::{Int64Type, Int96, Int96Type};
+    use parquet::file::writer::SerializedFileWriter;
+    let shape = "message m {
+        required int64 nanos (TIMESTAMP(NANOS, false));
+        required int96 old;
+        required group g { required int64 n (TIMESTAMP(NANOS, false)); required int96 o; }
+        required group l (LIST) { repeated group list { required int96 element; } }
+    }";
+    let shape = Arc::new(parquet::schema::parser::parse_message_type(shape).unwrap());
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, shape, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut old = Int96::new();
+    // Noon of 1500-01-01, as a Julian day and nanoseconds of it.
+    let nanos = 43_200_000_000_000_u64;
+    old.set_data((nanos & 0xffff_ffff) as u32, (nanos >> 32) as u32, 2_268_924);
+    for is_old in [false, true, false, true, true] {
+        let mut column = group.next_column().unwrap().unwrap();
+        let levels: Option<&[i16]> = Some(&[1]);
+        if is_old {
+            column.typed::<Int96Type>().write_batch(&[old], levels, Some(&[0])).unwrap();
+        } else {
+            column.typed::<Int64Type>().write_batch(&[1_500_000], None, None).unwrap();
+        }
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn timestamps_of_old_parquet() {
+    let shell = Shell::new();
+    old_timestamps(&shell.path("old.parquet"));
+    shell.run(&["write", "t", "old.parquet"]);
+    let (new, old) = ("1970-01-01T00:00:00.001500", "1500-01-01T12:00:00Z");
+    let expected = json!({"nanos": new, "old": old, "g": {"n": new, "o": old}, "l": [old]});
+    assert_eq!(shell.rows(&["t"]), [expected]);
+}
+
+/// Numbers of decimal columns keep the digits of the line, and floating columns take the names of
+/// what JSON has no numbers for.
+#[test]
+fn ndjson_of_exact_and_special_numbers() {
+    let shell = Shell::new();
+    let schema = "d decimal(38,18), x double, f float, a array<decimal(38,0)>, \
+                  s struct<m: map<string, decimal(20,2)>>";
+    let big = "12345678901234567890123456789012345678";
+    let row = format!(
+        "{{\"d\":-12345678901234567890.123456789012345678,\"x\":\"NaN\",\"f\":\"-Infinity\",\
+         \"a\":[{big},1e3,\"7\"],\"s\":{{\"m\":{{\"k\":123456789012345678.25}}}}}}\n\
+         {{\"x\":\"Infinity\"}}\n{{\"x\":1.5}}\n"
+    );
+    shell.write("a.ndjson", &row);
+    shell.run(&["write", "t", "a.ndjson", "--schema", schema]);
+    let out = shell.run(&["read", "t", "--format", "ndjson"]);
+    for digits in ["-12345678901234567890.123456789012345678", big, "123456789012345678.25"] {
+        assert!(out.contains(digits), "{out}");
+    }
+    assert!(out.contains("1000") && !out.contains("1e3"), "{out}");
+    for (filter, count) in [("x > 1.5", 2), ("f < -1e38", 1), ("d < 0", 1)] {
+        assert_eq!(shell.rows(&["t", "--where", filter]).len(), count, "{filter}");
+    }
+    shell.write("b.ndjson", &out);
+    shell.run(&["write", "t", "b.ndjson"]);
+    let both = shell.run(&["read", "t", "--format", "ndjson"]);
+    assert_eq!(both.matches(big).count(), 2, "{both}");
+    shell.write("c.ndjson", &row.replace("{\"x\":1.5}", "{\"x\":1.5,\"new\":1}"));
+    shell.run(&["write", "t", "c.ndjson", "--evolve-schema"]);
+    assert_eq!(shell.rows(&["t", "--where", "new = 1"]).len(), 1);
+
+    let wrong = [
+        ("{\"d\":0.1234567890123456789}\n", "0.1234567890123456789"),
+        ("{\"d\":0.10000000000000000001e0}\n", "0.10000000000000000001e0"),
+        ("{\"x\":\"nan\"}\n", "nan"),
+        ("{\"x\":\"1.5\"}\n", "1.5"),
+        ("{\"x\":12345678901234567890123}\n", "12345678901234567890123"),
+    ];
+    for (text, name) in wrong {
+        refused(&shell, "w.ndjson", text, &["--schema", schema], &["line 1", name]);
+    }
 }
 
 /// Wide rows make small batches.
