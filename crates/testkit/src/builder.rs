@@ -10,12 +10,11 @@ use crate::rows::from_ndjson;
 /// use lakebed_testkit::builder::Builder;
 ///
 /// let env = lakebed::Env::tokio();
-/// let table = Builder::new("day string, id long")
+/// let builder = Builder::new("day string, id long")
 ///     .partition_by(["day"])
 ///     .append(r#"{"day":"mon","id":1}"#)
-///     .overwrite(r#"{"day":"tue","id":2}"#)
-///     .build(&env, "memory://doc/builder");
-/// let table = futures::executor::block_on(table).unwrap();
+///     .overwrite(r#"{"day":"tue","id":2}"#);
+/// let table = futures::executor::block_on(builder.build(&env, "memory://doc/builder")).unwrap();
 /// assert_eq!(table.location(), "memory://doc/builder");
 /// ```
 #[derive(Clone, Debug)]
