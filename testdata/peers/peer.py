@@ -2,6 +2,7 @@
 
     peer.py compare ENGINE TABLE ROWS.parquet [VERSION]   the engine's rows of the table are those of the file
     peer.py write ENGINE FOLDER                           tables by the engine, and their rows as Parquet
+    peer.py find ENGINE TABLE COLUMN OP VALUE IDS         a filter finds the rows of these ids, as `1,2`
     peer.py append ENGINE TABLE ROWS.parquet              appends the rows to a table that exists
 
 ENGINE is `deltalake` or `duckdb`. Rows are compared as multisets; NaN equals NaN.
@@ -126,6 +127,21 @@ def write(engine, folder):
         pq.write_table(sample(200, 50), os.path.join(folder, "replaced.parquet"))
 
 
+def find(engine, table, column, op, value, ids):
+    """Filters go through the engine's own skipping by our statistics."""
+    if engine == "deltalake":
+        from deltalake import DeltaTable
+
+        typed = {"true": True, "false": False}.get(value, value)
+        found = DeltaTable(table).to_pyarrow_table(columns=["id"], filters=[(column, op, typed)])
+        found = found.column("id").to_pylist()
+    else:
+        query = f"SELECT id FROM delta_scan('{table}') WHERE {column} {op} {value}"
+        found = [row[0] for row in duck().execute(query).fetchall()]
+    expected = [int(it) for it in ids.split(",")]
+    assert sorted(found) == expected, f"{engine}: {column} {op} {value} finds {sorted(found)}, not {expected}"
+
+
 def append(engine, table, rows):
     if engine == "deltalake":
         from deltalake import write_deltalake
@@ -138,4 +154,4 @@ def append(engine, table, rows):
 
 
 if __name__ == "__main__":
-    {"compare": compare, "write": write, "append": append}[sys.argv[1]](*sys.argv[2:])
+    {"compare": compare, "write": write, "find": find, "append": append}[sys.argv[1]](*sys.argv[2:])
