@@ -30,7 +30,8 @@ use arrow_schema::SchemaRef;
 use futures::stream::BoxStream;
 use lakebed_log::error::Result;
 use lakebed_log::expr::Expr;
-use lakebed_log::schema::Schema;
+use lakebed_log::row_set::RowSet;
+use lakebed_log::schema::{ColumnMapping, Schema};
 
 pub(crate) use ahead::Ahead;
 pub use turn::Turn;
@@ -49,9 +50,18 @@ pub struct Source {
     /// The table's schema without partition columns, cut to the wanted columns: shape of the
     /// batches.
     pub schema: Arc<Schema>,
+    /// How the file names these columns.
+    pub mapping: ColumnMapping,
     /// Bound filter on these columns, to skip row groups and pages with; rows are filtered again
     /// above.
     pub filter: Option<Expr>,
+    /// Rows to leave out: the file's deletion vector.
+    pub deleted: Option<Arc<RowSet>>,
+    /// If given, no rows but these.
+    pub only: Option<Arc<RowSet>>,
+    /// Batches get one more column, the last: the physical position of each row in the file, from
+    /// zero (Int64, not null, named `_row_index`).
+    pub positions: bool,
     /// At most this many rows per batch.
     pub batch_rows: usize,
     /// When it may take its memory.

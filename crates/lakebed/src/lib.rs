@@ -67,7 +67,10 @@ pub mod load;
 pub mod save;
 
 pub mod codec;
+mod vector;
 pub mod read;
+pub mod split;
+pub mod take;
 pub mod write;
 
 pub mod snapshot;
@@ -75,6 +78,8 @@ pub mod txn;
 
 pub mod append;
 pub mod create;
+pub mod doctor;
+pub mod feed;
 mod history;
 pub mod overwrite;
 

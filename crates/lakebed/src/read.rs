@@ -189,6 +189,10 @@ impl Reader {
             size: task.size,
             schema: Arc::clone(&self.shape.file),
             filter: self.shape.file_filter.clone(),
+            mapping: self.plan.mapping(),
+            deleted: None,
+            only: None,
+            positions: false,
             batch_rows: self.plan.batch_rows(),
             turn,
         };

@@ -17,8 +17,10 @@ pub mod error;
 pub mod limits;
 pub mod time;
 pub mod version;
+pub mod z85;
 
 pub mod log_path;
+pub mod row_set;
 pub mod uri;
 
 pub mod action;
@@ -42,6 +44,7 @@ pub mod checkpoint;
 pub mod checksum;
 pub mod replay;
 
+pub mod changes;
 pub mod commit;
 pub mod conflict;
 pub mod scan;

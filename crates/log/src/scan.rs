@@ -24,7 +24,7 @@ use crate::batch::Adds;
 use crate::error::{Code, Error, Result};
 use crate::expr::{Expr, col};
 use crate::files::hash;
-use crate::schema::{DataType, PrimitiveType, Schema, StructField};
+use crate::schema::{ColumnMapping, DataType, PrimitiveType, Schema, StructField};
 use crate::skip::Skipper;
 use crate::state::{Head, TableState};
 use crate::stats::{Reader, Stats};
@@ -110,6 +110,7 @@ pub struct ScanPlan {
     partitions_read: u64,
     schema: SchemaRef,
     table_schema: Arc<Schema>,
+    mapping: ColumnMapping,
     filter: Option<Expr>,
     limit: Option<u64>,
     batch_rows: usize,
@@ -130,6 +131,10 @@ pub struct ScanTask {
     pub partition: Arc<BTreeMap<String, Option<Value>>>,
     /// Rows to leave out.
     pub deletion_vector: Option<DeletionVector>,
+    /// Id of the first row, in tables that track rows.
+    pub base_row_id: Option<i64>,
+    /// The version that rows without one of their own were last written by.
+    pub default_row_commit_version: Option<i64>,
 }
 
 /// Plans a read of `state`.
@@ -174,6 +179,7 @@ pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<Scan
         partitions_read,
         schema,
         table_schema: Arc::clone(&head.schema),
+        mapping: head.mapping,
         filter,
         limit: scan.limit,
         batch_rows: scan.batch_rows.unwrap_or(BATCH_ROWS).max(1),
@@ -214,6 +220,11 @@ impl ScanPlan {
     /// The table's schema.
     pub fn table_schema(&self) -> &Arc<Schema> {
         &self.table_schema
+    }
+
+    /// How data files name the columns.
+    pub fn mapping(&self) -> ColumnMapping {
+        self.mapping
     }
     /// The bound filter, applied to every row.
     pub fn filter(&self) -> Option<&Expr> {
@@ -299,6 +310,8 @@ impl Planner<'_> {
             num_records: stats.and_then(|it| it.num_records),
             partition: values,
             deletion_vector: if has_vector { adds.get(row)?.deletion_vector } else { None },
+            base_row_id: None,
+            default_row_commit_version: None,
         });
         Ok(())
     }

@@ -19,6 +19,7 @@ mod conform;
 mod ddl;
 mod evolve;
 mod json;
+mod mapping;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ pub use arrow::{ArrowOptions, from_arrow};
 pub use conform::conform;
 pub(crate) use ddl::primitive as type_of_name;
 pub use evolve::evolve;
+pub use mapping::ColumnMapping;
 
 /// A type of the protocol.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,7 @@ use crate::batch::LogBatch;
 use crate::error::{Error, Result};
 use crate::files::FileList;
 use crate::property::Properties;
-use crate::schema::Schema;
+use crate::schema::{ColumnMapping, Schema};
 use crate::support::{self, ReadPermit};
 use crate::version::Version;
 
@@ -30,6 +30,8 @@ pub struct Head {
     pub metadata: Metadata,
     /// Parsed from the metadata. Present once the protocol allowed to read.
     pub schema: Arc<Schema>,
+    /// How data files name the columns.
+    pub mapping: ColumnMapping,
     /// Typed view of the configuration.
     pub properties: Properties,
     /// Newest per application.
@@ -70,6 +72,7 @@ impl Head {
             read,
             metadata,
             schema,
+            mapping: ColumnMapping::None,
             properties,
             txns: BTreeMap::new(),
             domains: BTreeMap::new(),

@@ -62,6 +62,10 @@ impl Case {
             size: self.size,
             schema: Arc::new(self.schema.clone()),
             filter,
+            mapping: lakebed_log::schema::ColumnMapping::None,
+            deleted: None,
+            only: None,
+            positions: false,
             batch_rows: self.batch_rows,
             turn: Turn::default(),
         };
@@ -644,6 +648,10 @@ fn memory_comes_from_the_budget() {
         size: enough.size,
         schema: Arc::new(enough.schema.clone()),
         filter: None,
+        mapping: lakebed_log::schema::ColumnMapping::None,
+        deleted: None,
+        only: None,
+        positions: false,
         batch_rows: 100,
         turn: Turn::default(),
     };

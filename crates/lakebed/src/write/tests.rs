@@ -83,6 +83,10 @@ impl Bed {
             size: add.size as u64,
             schema: Arc::new(Schema::new(fields.collect()).unwrap()),
             filter: None,
+            mapping: lakebed_log::schema::ColumnMapping::None,
+            deleted: None,
+            only: None,
+            positions: false,
             batch_rows: 8192,
             turn: Turn::default(),
         };

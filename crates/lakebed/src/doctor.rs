@@ -1,0 +1,1 @@
+//! Checks a table against itself, and says what to do.

@@ -1,0 +1,1 @@
+//! A serializable unit of a scan: pinned to a version, without secrets.

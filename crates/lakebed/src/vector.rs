@@ -1,0 +1,1 @@
+//! Deletion vectors of a plan: fetched for the files that survive, their ranges coalesced.

@@ -1,0 +1,1 @@
+//! A range of versions to what to read for its row changes.
