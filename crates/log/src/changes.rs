@@ -1,1 +1,556 @@
 //! A range of versions to what to read for its row changes.
+//!
+//! A commit tells its row changes in one of two ways. A writer that knew them wrote change files
+//! beside the data, and then those are all there is to read. Else they follow from the files:
+//!
+//! ```text
+//!   cdc                                    the rows of the change file, as `_change_type` says
+//!   remove a                               delete   the rows of a that were live
+//!   add b                                  insert   the rows of b that are live
+//!   remove c, vector {1}   add c, {1, 4}   delete   row 4 of c
+//!   remove d, vector {2}   add d, {3}      delete   row 3, insert row 2 of d
+//!   dataChange is false                    nothing: rows have moved
+//! ```
+//!
+//! Every line of the picture is one shape: the rows of one file that one vector names, or all of
+//! them, less those that another one names. So a [`ChangeTask`] has two vectors and no cases, and
+//! the difference of two versions, which needs no commit between them, has the same tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::Array;
+use hashbrown::HashMap;
+
+use crate::action::{Add, DeletionVector, NullableMap, Remove};
+use crate::batch::{Adds, LogBatch, Removes};
+use crate::error::{Code, Error, Result};
+use crate::files::{Chunk, FileAt, FileList};
+use crate::schema::{DataType, StructField};
+use crate::state::Head;
+use crate::uri;
+use crate::value::Value;
+
+mod compare;
+
+pub use compare::check_schema;
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeType {
+    /// It joined the table.
+    Insert,
+    /// It left the table.
+    Delete,
+    /// It was updated: what it was before.
+    UpdatePreimage,
+    /// It was updated: what it is now.
+    UpdatePostimage,
+}
+
+impl ChangeType {
+    /// All of them.
+    pub const ALL: [ChangeType; 4] = [
+        ChangeType::Insert,
+        ChangeType::Delete,
+        ChangeType::UpdatePreimage,
+        ChangeType::UpdatePostimage,
+    ];
+
+    /// As the column `_change_type` holds it.
+    ///
+    /// ```
+    /// use lakebed_log::changes::ChangeType;
+    /// assert_eq!(ChangeType::UpdatePreimage.as_str(), "update_preimage");
+    /// ```
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ChangeType::Insert => "insert",
+            ChangeType::Delete => "delete",
+            ChangeType::UpdatePreimage => "update_preimage",
+            ChangeType::UpdatePostimage => "update_postimage",
+        }
+    }
+
+    /// The reverse of [`ChangeType::as_str`].
+    pub fn parse(text: &str) -> Option<ChangeType> {
+        ChangeType::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
+/// One file to read for row changes: the rows that `among` names, all of them if there is none,
+/// less those that `except` names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangeTask {
+    /// What became of the rows; `None`: a change file, which says so row by row.
+    pub change: Option<ChangeType>,
+    /// As in the log, encoded.
+    pub path: String,
+    /// Object key below the table's root.
+    pub key: String,
+    /// Bytes, as the log says.
+    pub size: u64,
+    /// Typed values of all partition columns.
+    pub partition: BTreeMap<String, Option<Value>>,
+    /// If given, no rows but these.
+    pub among: Option<DeletionVector>,
+    /// Rows to leave out.
+    pub except: Option<DeletionVector>,
+}
+
+/// What to read for the row changes of one commit: deletes before inserts, each in the order of the
+/// commit. Tasks are made one at a time, so that a commit of a million files costs no more than its
+/// columns.
+#[derive(Clone, Debug)]
+pub struct CommitChanges {
+    commit: LogBatch,
+    before: Option<FileList>,
+    items: Vec<Item>,
+}
+
+/// Rows of the commit's columns.
+#[derive(Clone, Copy, Debug)]
+enum Item {
+    Cdc(usize),
+    /// `of`: what the version before knew of a file of which the remove says too little.
+    Deleted {
+        remove: usize,
+        of: Option<FileAt>,
+    },
+    /// The rows that the vector of the add names and that of the remove does not.
+    Marked {
+        remove: usize,
+        add: usize,
+    },
+    /// The reverse.
+    Unmarked {
+        remove: usize,
+        add: usize,
+    },
+    Inserted(usize),
+}
+
+/// Actions of one path, where vectors make several of them possible.
+#[derive(Default)]
+struct Same {
+    removes: Vec<usize>,
+    add: Option<usize>,
+}
+
+/// How the file actions of a commit stand to each other.
+struct Sorted {
+    /// Removes of a file that leaves; several of one path if they name different vectors.
+    gone: Vec<Vec<usize>>,
+    /// Removes and the add of a file that stays, with another vector.
+    stays: Vec<(Vec<usize>, usize)>,
+    new: Vec<usize>,
+}
+
+impl CommitChanges {
+    /// Must the live files of the version before be known to tell the changes of this commit?
+    ///
+    /// They must if a remove leaves out size or partition values, which it may, or if several
+    /// removes of one path leave open which of them was live.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the commit was decoded without its file actions.
+    pub fn needs_before(commit: &LogBatch, head: &Head) -> Result<bool> {
+        let (true, Some(removes)) = (commit.cdc.is_empty(), &commit.removes) else {
+            return Ok(false);
+        };
+        let sorted = Sorted::new(commit.adds.as_ref(), removes);
+        if sorted.stays.iter().map(|it| &it.0).chain(&sorted.gone).any(|it| 1 < it.len()) {
+            return Ok(true);
+        }
+        let columns = partition_keys(head);
+        for row in sorted.gone.iter().flatten() {
+            if removes.data_change().value(*row) && !is_whole(&removes.get(*row)?, &columns) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What to read for the row changes of `commit`, which made the version of `head`. `before`
+    /// are the live files of the version before, where [`CommitChanges::needs_before`] asks for
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-action` if a remove that says too little removes no file that was live. `internal`
+    /// if `before` was needed and not given.
+    pub fn new(
+        commit: &LogBatch,
+        head: &Head,
+        before: Option<&FileList>,
+    ) -> Result<CommitChanges> {
+        let mut changes =
+            CommitChanges { commit: commit.clone(), before: before.cloned(), items: Vec::new() };
+        if !commit.cdc.is_empty() {
+            changes.items = (0..commit.cdc.len()).map(Item::Cdc).collect();
+            return Ok(changes);
+        }
+        let (adds, columns) = (commit.adds.as_ref(), partition_keys(head));
+        let is_change = |row: usize| adds.is_some_and(|it| it.data_change().value(row));
+        let Some(removes) = &commit.removes else {
+            let rows = (0..adds.map_or(0, Adds::len)).filter(|it| is_change(*it));
+            changes.items = rows.map(Item::Inserted).collect();
+            return Ok(changes);
+        };
+        let Sorted { gone, stays, new } = Sorted::new(adds, removes);
+        let was_change = |rows: &[usize]| rows.iter().any(|it| removes.data_change().value(*it));
+        for rows in gone.iter().filter(|it| was_change(it)) {
+            let item = changes.deleted(removes, rows, &columns)?;
+            changes.items.push(item);
+        }
+        let mut inserts = Vec::new();
+        for (rows, add) in stays.iter().filter(|it| was_change(&it.0) || is_change(it.1)) {
+            let (add, remove) = (*add, changes.live(removes, rows)?);
+            let marks = adds.is_some_and(|it| it.deletion_vector().is_valid(add));
+            changes.items.extend(marks.then_some(Item::Marked { remove, add }));
+            let marked = removes.deletion_vector().is_valid(remove);
+            inserts.extend(marked.then_some(Item::Unmarked { remove, add }));
+        }
+        changes.items.extend(inserts);
+        let new = new.into_iter().filter(|it| is_change(*it));
+        changes.items.extend(new.map(Item::Inserted));
+        Ok(changes)
+    }
+
+    /// How many tasks.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// No row changes?
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// One task. Partition values are typed by `head`, the version in whose schema rows are told.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-partition-value`; `invalid-path`, `path-escape`, `unsupported-path` for the path of
+    /// the file; `invalid-action` for a negative size; `internal` if there is no such task.
+    pub fn task(&self, at: usize, head: &Head) -> Result<ChangeTask> {
+        let item = self.items.get(at).copied();
+        match item.ok_or_else(|| Error::internal(format!("there is no change task {at}")))? {
+            Item::Cdc(row) => {
+                let cdc = self.commit.cdc.get(row);
+                let it = cdc.ok_or_else(|| Error::internal("no such change file"))?;
+                File::new(&it.path, it.size, &it.partition_values).task(head, None, [None, None])
+            }
+            Item::Deleted { remove, of } => {
+                let remove = self.remove(remove)?;
+                let except = [None, remove.deletion_vector.clone()];
+                match of {
+                    Some(of) => {
+                        let add = before(self.before.as_ref())?.get(of)?;
+                        File::of(&add).task(head, Some(ChangeType::Delete), except)
+                    }
+                    None => {
+                        let values = remove.partition_values.clone().unwrap_or_default();
+                        let size = remove.size.unwrap_or(-1);
+                        let mut file = File::new(&remove.path, size, &values);
+                        file.nulls_left_out = true;
+                        file.task(head, Some(ChangeType::Delete), except)
+                    }
+                }
+            }
+            Item::Marked { remove, add } => {
+                let (remove, add) = (self.remove(remove)?, self.add(add)?);
+                let vectors = [add.deletion_vector.clone(), remove.deletion_vector];
+                File::of(&add).task(head, Some(ChangeType::Delete), vectors)
+            }
+            Item::Unmarked { remove, add } => {
+                let (remove, add) = (self.remove(remove)?, self.add(add)?);
+                let vectors = [remove.deletion_vector, add.deletion_vector.clone()];
+                File::of(&add).task(head, Some(ChangeType::Insert), vectors)
+            }
+            Item::Inserted(row) => {
+                let add = self.add(row)?;
+                let except = [None, add.deletion_vector.clone()];
+                File::of(&add).task(head, Some(ChangeType::Insert), except)
+            }
+        }
+    }
+
+    fn add(&self, row: usize) -> Result<Add> {
+        self.commit.adds.as_ref().ok_or_else(|| Error::internal("there are no adds"))?.get(row)
+    }
+
+    fn remove(&self, row: usize) -> Result<Remove> {
+        let removes = self.commit.removes.as_ref();
+        removes.ok_or_else(|| Error::internal("there are no removes"))?.get(row)
+    }
+
+    fn deleted(&self, removes: &Removes, rows: &[usize], columns: &[&str]) -> Result<Item> {
+        let remove = self.live(removes, rows)?;
+        let it = removes.get(remove)?;
+        if is_whole(&it, columns) {
+            return Ok(Item::Deleted { remove, of: None });
+        }
+        let vector = removes.dv_id(remove);
+        match before(self.before.as_ref())?.find(&it.path, vector.as_deref()) {
+            Some(of) => Ok(Item::Deleted { remove, of: Some(of) }),
+            None => {
+                let what = "the commit removes a file that was not live, and says neither its size \
+                            nor its partition values";
+                Err(placed(Error::new(Code::InvalidAction, what), &it.path))
+            }
+        }
+    }
+
+    /// The one of several removes of a path whose file was live.
+    fn live(&self, removes: &Removes, rows: &[usize]) -> Result<usize> {
+        if let [row] = rows {
+            return Ok(*row);
+        }
+        let before = before(self.before.as_ref())?;
+        let path = |row: usize| removes.path().value(row);
+        let is_live =
+            |row: &&usize| before.find(path(**row), removes.dv_id(**row).as_deref()).is_some();
+        rows.iter().find(is_live).copied().ok_or_else(|| {
+            let what = "the commit removes a file with several vectors, none of which was live";
+            let error = Error::new(Code::InvalidAction, what);
+            placed(error, rows.first().map_or("", |it| path(*it)))
+        })
+    }
+}
+
+impl Sorted {
+    fn new(adds: Option<&Adds>, removes: &Removes) -> Sorted {
+        let any = |it: &arrow_array::StructArray| it.null_count() < it.len();
+        let vectors = any(removes.deletion_vector())
+            || adds.is_some_and(|it| any(it.deletion_vector()));
+        if !vectors {
+            // Without vectors no path stands twice in a commit: its keys are distinct.
+            let gone = (0..removes.len()).map(|it| vec![it]).collect();
+            let new = (0..adds.map_or(0, Adds::len)).collect();
+            return Sorted { gone, stays: Vec::new(), new };
+        }
+        let mut by_path: HashMap<_, Same> = HashMap::new();
+        for row in 0..removes.len() {
+            by_path.entry(uri::canonical(removes.path().value(row))).or_default().removes.push(row);
+        }
+        let mut new = Vec::new();
+        for (row, path) in adds.into_iter().flat_map(|it| it.path().iter().enumerate()) {
+            match by_path.get_mut(&*uri::canonical(path.unwrap_or_default())) {
+                Some(same) => same.add = Some(row),
+                None => new.push(row),
+            }
+        }
+        let (mut gone, mut stays) = (Vec::new(), Vec::new());
+        for row in 0..removes.len() {
+            let same = by_path.get_mut(&*uri::canonical(removes.path().value(row)));
+            let Some(same) = same.filter(|it| it.removes.first() == Some(&row)) else { continue };
+            let rows = std::mem::take(&mut same.removes);
+            match same.add {
+                Some(add) => stays.push((rows, add)),
+                None => gone.push(rows),
+            }
+        }
+        Sorted { gone, stays, new }
+    }
+}
+
+/// The difference of two versions by their live files: what to read for the rows of one that the
+/// other has not. A file that both have with one vector costs nothing.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    from: FileList,
+    to: FileList,
+    items: Vec<Differs>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Differs {
+    Deleted(FileAt),
+    Marked(FileAt, FileAt),
+    Unmarked(FileAt, FileAt),
+    Inserted(FileAt),
+}
+
+impl Difference {
+    /// From one list of live files to another, in either order of time: deletes before inserts.
+    ///
+    /// # Cost
+    ///
+    /// A look-up for each file in a part that the lists do not share.
+    pub fn new(from: &FileList, to: &FileList) -> Difference {
+        let (mut items, mut inserts) = (Vec::new(), Vec::new());
+        for at in unshared(from, to) {
+            let Some((adds, row)) = from.row(at) else { continue };
+            match to.find_path(adds.path().value(row)) {
+                None => items.push(Differs::Deleted(at)),
+                Some(now) if dv_id(to, now) != adds.dv_id(row) => {
+                    let marks = has_vector(to, now);
+                    items.extend(marks.then_some(Differs::Marked(at, now)));
+                    let marked = has_vector(from, at);
+                    inserts.extend(marked.then_some(Differs::Unmarked(at, now)));
+                }
+                Some(_) => {}
+            }
+        }
+        let is_new = |at: &FileAt| {
+            let path = to.row(*at).map(|(adds, row)| adds.path().value(row));
+            path.is_some_and(|it| from.find_path(it).is_none())
+        };
+        inserts.extend(unshared(to, from).filter(is_new).map(Differs::Inserted));
+        items.extend(inserts);
+        Difference { from: from.clone(), to: to.clone(), items }
+    }
+
+    /// How many tasks.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// No difference?
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// One task, as [`CommitChanges::task`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn task(&self, at: usize, head: &Head) -> Result<ChangeTask> {
+        let item = self.items.get(at).copied();
+        let item = item.ok_or_else(|| Error::internal(format!("there is no difference {at}")))?;
+        let (add, change, vectors) = match item {
+            Differs::Deleted(at) => {
+                let add = self.from.get(at)?;
+                let except = add.deletion_vector.clone();
+                (add, ChangeType::Delete, [None, except])
+            }
+            Differs::Marked(was, is) => {
+                let (was, is) = (self.from.get(was)?, self.to.get(is)?);
+                let vectors = [is.deletion_vector.clone(), was.deletion_vector];
+                (is, ChangeType::Delete, vectors)
+            }
+            Differs::Unmarked(was, is) => {
+                let (was, is) = (self.from.get(was)?, self.to.get(is)?);
+                let vectors = [was.deletion_vector, is.deletion_vector.clone()];
+                (is, ChangeType::Insert, vectors)
+            }
+            Differs::Inserted(at) => {
+                let add = self.to.get(at)?;
+                let except = add.deletion_vector.clone();
+                (add, ChangeType::Insert, [None, except])
+            }
+        };
+        File::of(&add).task(head, Some(change), vectors)
+    }
+}
+
+/// Files of a list, oldest first, but for parts that the other list holds just so.
+fn unshared<'a>(of: &'a FileList, other: &'a FileList) -> impl Iterator<Item = FileAt> + 'a {
+    let is_shared = |it: &Chunk| {
+        let mut others = other.chunks().iter();
+        others.any(|other| Arc::ptr_eq(&other.rows, &it.rows) && other.live == it.live)
+    };
+    let shared: Vec<bool> = of.chunks().iter().map(is_shared).collect();
+    let is_alone = move |at: &FileAt| {
+        let chunk = usize::try_from(at.chunk).ok().and_then(|it| shared.get(it));
+        chunk != Some(&true)
+    };
+    of.iter().filter(is_alone)
+}
+
+fn dv_id(files: &FileList, at: FileAt) -> Option<String> {
+    files.row(at).and_then(|(adds, row)| adds.dv_id(row))
+}
+
+fn has_vector(files: &FileList, at: FileAt) -> bool {
+    files.row(at).is_some_and(|(adds, row)| adds.deletion_vector().is_valid(row))
+}
+
+/// What an action says of a file.
+struct File<'a> {
+    path: &'a str,
+    size: i64,
+    values: &'a NullableMap,
+    /// Removes leave out the keys of nulls; adds do not.
+    nulls_left_out: bool,
+}
+
+impl<'a> File<'a> {
+    fn new(path: &'a str, size: i64, values: &'a NullableMap) -> File<'a> {
+        File { path, size, values, nulls_left_out: false }
+    }
+
+    fn of(add: &'a Add) -> File<'a> {
+        File::new(&add.path, add.size, &add.partition_values)
+    }
+
+    fn task(
+        self,
+        head: &Head,
+        change: Option<ChangeType>,
+        [among, except]: [Option<DeletionVector>; 2],
+    ) -> Result<ChangeTask> {
+        let key = uri::decode(self.path)?.into_owned();
+        let Ok(size) = u64::try_from(self.size) else {
+            let what = format!("the size of a file is {}", self.size);
+            return Err(Error::new(Code::InvalidAction, what).at(key));
+        };
+        let partition = self.partition(head).map_err(|it| it.at(&key))?;
+        Ok(ChangeTask { change, path: self.path.to_string(), key, size, partition, among, except })
+    }
+
+    fn partition(&self, head: &Head) -> Result<BTreeMap<String, Option<Value>>> {
+        let mut typed = BTreeMap::new();
+        for field in partition_fields(head) {
+            let DataType::Primitive(of) = field.data_type else { continue };
+            let name = &field.name;
+            let text = match self.values.get(field.physical_name(head.mapping)) {
+                Some(text) => text.as_deref(),
+                None if self.nulls_left_out => None,
+                None => {
+                    let what = format!("a file has no value of partition column `{name}`");
+                    return Err(Error::new(Code::InvalidPartitionValue, what));
+                }
+            };
+            let value = text.map(|it| Value::from_partition(it, of)).transpose();
+            let value = value.map_err(|it| it.at(format!("partition column `{name}`")))?;
+            typed.insert(name.clone(), value.flatten());
+        }
+        Ok(typed)
+    }
+}
+
+fn partition_fields(head: &Head) -> impl Iterator<Item = &StructField> {
+    head.metadata.partition_columns.iter().filter_map(|it| head.schema.field(it))
+}
+
+/// Partition columns by the names that the log has.
+fn partition_keys(head: &Head) -> Vec<&str> {
+    partition_fields(head).map(|it| it.physical_name(head.mapping)).collect()
+}
+
+/// Does the remove say all that reading its file takes?
+fn is_whole(remove: &Remove, columns: &[&str]) -> bool {
+    // Only a writer that promises the values may leave out those that are null.
+    let promised = remove.extended_file_metadata == Some(true) && remove.partition_values.is_some();
+    let holds = |it: &&str| remove.partition_values.as_ref().is_some_and(|of| of.contains_key(*it));
+    remove.size.is_some() && (promised || columns.iter().all(holds))
+}
+
+fn before(files: Option<&FileList>) -> Result<&FileList> {
+    files.ok_or_else(|| Error::internal("the files of the version before are needed"))
+}
+
+/// Says which file, if its path is one below the table's root: a URL may hold credentials.
+fn placed(error: Error, path: &str) -> Error {
+    match uri::decode(path) {
+        Ok(key) => error.at(key),
+        Err(_) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -148,6 +148,8 @@ codes! {
     UnknownColumn "unknown-column" Invalid,
     /// Data has columns or types that the table's schema does not take.
     SchemaMismatch "schema-mismatch" Invalid,
+    /// A version of the range did not keep the change feed.
+    FeedNotEnabled "feed-not-enabled" Invalid,
     /// A value of the caller's data breaks its column's type or constraint.
     InvalidData "invalid-data" Invalid,
     /// A log file is not what a log file looks like.

@@ -137,6 +137,16 @@ impl FileList {
         })
     }
 
+    /// The live file of a path, whatever its vector: no path is live twice.
+    pub fn find_path(&self, path: &str) -> Option<FileAt> {
+        let path = crate::uri::canonical(path);
+        let path_hash = hash(&path);
+        (0u32..).zip(&self.chunks).find_map(|(chunk, it)| {
+            let mut rows = it.index().rows_of_path(path_hash, &path);
+            rows.find(|row| it.live.contains(*row)).map(|row| FileAt { chunk, row })
+        })
+    }
+
     /// The next version: adds and removes of one commit on top; older chunks are shared, not
     /// copied.
     ///

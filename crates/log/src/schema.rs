@@ -36,6 +36,7 @@ pub use arrow::{ArrowOptions, from_arrow};
 pub use conform::conform;
 pub(crate) use ddl::primitive as type_of_name;
 pub use evolve::evolve;
+pub(crate) use evolve::widens;
 pub use mapping::ColumnMapping;
 
 /// A type of the protocol.

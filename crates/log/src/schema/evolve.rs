@@ -35,7 +35,7 @@ pub fn evolve(table: &Schema, incoming: &Schema) -> Result<Schema> {
 }
 
 /// Does every value of `from` have an equal one in `to`?
-pub(super) fn widens(from: PrimitiveType, to: PrimitiveType) -> bool {
+pub(crate) fn widens(from: PrimitiveType, to: PrimitiveType) -> bool {
     use PrimitiveType as P;
     let digits = match from {
         P::Byte => 3,
