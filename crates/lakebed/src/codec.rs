@@ -21,8 +21,10 @@ mod reader;
 mod sparse;
 mod thrift;
 mod turn;
+mod wanted;
 mod writer;
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::RecordBatch;
@@ -68,6 +70,27 @@ pub struct Source {
     pub turn: Turn,
 }
 
+impl Source {
+    /// The wanted rows of a batch that holds the rows `rows` of the file, without regard to the
+    /// filter; with the column of positions if it is asked for. For codecs.
+    ///
+    /// # Errors
+    ///
+    /// `limit-exceeded` for positions past 63 bits.
+    pub fn wanted(&self, rows: Range<u64>, batch: RecordBatch) -> Result<RecordBatch> {
+        wanted::of(self, rows, self.positions, batch)
+    }
+
+    /// Do the sets of rows name only rows that a file of `rows` rows has? For codecs.
+    ///
+    /// # Errors
+    ///
+    /// `corrupt-dv` if not.
+    pub fn check_rows(&self, rows: u64) -> Result<()> {
+        wanted::check(self, rows)
+    }
+}
+
 /// How a data file is written.
 #[derive(Clone, Debug)]
 pub struct FileOptions {
@@ -95,7 +118,8 @@ pub trait Codec: Send + Sync {
     /// Batches in file order, in exactly the Arrow shape of `source.schema`: missing nullable
     /// columns as null, types as the table's. The memory it holds is taken from the budget.
     ///
-    /// Errors of the stream: `file-not-found`, `size-mismatch`, `corrupt-data`, `type-mismatch`,
+    /// Errors of the stream: `file-not-found`, `size-mismatch`, `corrupt-data`, `corrupt-dv` for a
+    /// set of rows that names one that the file does not have, `type-mismatch`,
     /// `limit-exceeded`, `memory-exceeded`, and what the store says.
     fn read(
         &self,

@@ -1,5 +1,7 @@
 //! Sets of row positions and their serialized forms (deletion vectors).
 
+use std::ops::Range;
+
 use roaring::RoaringTreemap;
 
 /// Positions of rows in one data file: physical, from zero, across row groups.
@@ -40,6 +42,18 @@ impl RowSet {
     /// The positions, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.0.iter()
+    }
+
+    /// The positions from `rows.start` on and before `rows.end`, ascending.
+    pub fn range(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
+        let mut from = self.0.iter();
+        from.advance_to(rows.start);
+        from.take_while(move |it| *it < rows.end)
+    }
+
+    /// How many positions are in the range.
+    pub fn count(&self, rows: Range<u64>) -> u64 {
+        self.0.range_cardinality(rows)
     }
 
     /// What is in this set and not in the other.

@@ -41,7 +41,15 @@ impl Codec for JsonRows {
                 .with_batch_size(source.batch_rows.max(1))
                 .build(bytes.as_ref())
                 .map_err(broken)?;
-            reader.map(|it| it.map_err(broken)).collect::<Result<Vec<_>>>()
+            let mut rows = 0..0u64;
+            let mut batches = Vec::new();
+            for batch in reader {
+                let batch = batch.map_err(broken)?;
+                rows = rows.end..rows.end + batch.num_rows() as u64;
+                batches.push(source.wanted(rows.clone(), batch)?);
+            }
+            source.check_rows(rows.end)?;
+            Ok(batches)
         };
         let flat = |it: Result<Vec<RecordBatch>>| match it {
             Ok(batches) => stream::iter(batches.into_iter().map(Ok).collect::<Vec<_>>()),

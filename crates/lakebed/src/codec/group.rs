@@ -11,6 +11,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -26,7 +27,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use super::logical::{self, Place};
 use super::reader::{File, Group, corrupt, damaged, decode, ranges, undecodable};
 use super::sparse::Sparse;
-use super::thrift;
+use super::{thrift, wanted};
 use crate::env::BoxFuture;
 
 /// A step decodes as many batches as fit in about this many bytes.
@@ -81,9 +82,7 @@ struct Reading {
 enum State {
     Fetch,
     /// No column of the file is wanted: rows are only counted.
-    Count {
-        left: usize,
-    },
+    Count(Range<u64>),
     /// A step under way.
     Step(BoxFuture<'static, Result<Step>>),
     Done,
@@ -99,8 +98,10 @@ struct Step {
 struct Part {
     reader: ParquetRecordBatchReader,
     places: Vec<Place>,
+    /// Hands out the positions of the rows.
+    positions: bool,
     /// Rows still to come.
-    left: usize,
+    left: Range<u64>,
 }
 
 /// Columns of a part, in the order of its places, for some rows.
@@ -114,28 +115,35 @@ impl Reading {
         let Reading { file, group, state, mut ready } = self;
         let state = match state {
             State::Done => State::Done,
-            State::Fetch if file.choice.decoded.is_empty() => State::Count { left: group.rows },
+            State::Fetch if file.choice.decoded.is_empty() => State::Count(group.positions()),
             State::Fetch => {
                 let sparse = file.fetch(group).await?;
                 let of = Arc::clone(&file);
                 let parts = decode(&file.job.env, move || of.parts(group, &sparse)).await?;
                 State::Step(step(&file, parts))
             }
-            State::Count { left } => {
-                let rows = left.min(file.batch_rows);
-                ready.push_back(file.count(rows)?);
-                if left == rows { State::Done } else { State::Count { left: left - rows } }
+            State::Count(rows) => {
+                let middle = rows.end.min(rows.start.saturating_add(file.batch_rows as u64));
+                ready.push_back(file.count(rows.start..middle)?);
+                if middle == rows.end { State::Done } else { State::Count(middle..rows.end) }
             }
             State::Step(under_way) => {
                 let Step { parts, batches } = under_way.await?;
                 ready.extend(batches);
-                match parts.iter().any(|it| 0 < it.left) {
+                match parts.iter().any(|it| !it.left.is_empty()) {
                     true => State::Step(step(&file, parts)),
                     false => State::Done,
                 }
             }
         };
         Ok(Reading { file, group, state, ready })
+    }
+}
+
+impl Group {
+    /// Positions of its rows in the file.
+    fn positions(&self) -> Range<u64> {
+        self.first..self.first.saturating_add(self.rows as u64)
     }
 }
 
@@ -163,21 +171,30 @@ impl Part {
     fn decode(&mut self, file: &File) -> Result<VecDeque<Piece>> {
         let mut out = VecDeque::new();
         for _ in 0..step_batches(file.row_bytes, file.batch_rows) {
-            if self.left == 0 {
+            if self.left.is_empty() {
                 break;
             }
             let Some(batch) = self.reader.next().transpose().map_err(undecodable)? else {
-                return Err(corrupt(format!("a row group lacks {} of its rows", self.left)));
+                let lacking = self.left.end - self.left.start;
+                return Err(corrupt(format!("a row group lacks {lacking} of its rows")));
             };
-            let left = self.left.checked_sub(batch.num_rows());
-            self.left = left.ok_or_else(|| corrupt("a row group has more rows than it says"))?;
+            let end = self.left.start.saturating_add(batch.num_rows() as u64);
+            if self.left.end < end {
+                return Err(corrupt("a row group has more rows than it says"));
+            }
+            let rows = self.left.start..end;
+            self.left.start = end;
+            let batch = wanted::of(&file.job.source, rows, self.positions, batch)?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
             cut(&batch, &mut |part| {
                 let arrays = logical::convert(part, &self.places, &file.table)?;
                 out.push_back(Piece { rows: part.num_rows(), arrays });
                 Ok(())
             })?;
         }
-        if self.left == 0 && self.reader.next().is_some() {
+        if self.left.is_empty() && self.reader.next().is_some() {
             return Err(corrupt("a row group has more rows than it says"));
         }
         Ok(out)
@@ -242,7 +259,11 @@ impl File {
             Some(from) => mine.binary_search(&from).ok().map(|it| (to, Some(it))),
             None => first.then_some((to, None)),
         };
-        let places = self.choice.places().into_iter().filter_map(place).collect();
+        let mut places: Vec<Place> = self.choice.places().into_iter().filter_map(place).collect();
+        let positions = first && self.job.source.positions;
+        if positions {
+            places.push((self.choice.columns.len(), Some(mine.len())));
+        }
         let leaves = mine.iter().filter_map(|it| self.choice.decoded.get(*it)).flatten().copied();
         let mask = ProjectionMask::leaves(self.metadata.parquet_schema(), leaves);
         let metadata = self.metadata.clone();
@@ -252,7 +273,7 @@ impl File {
             .with_batch_size(self.batch_rows)
             .build()
             .map_err(damaged)?;
-        Ok(Part { reader, places, left: group.rows })
+        Ok(Part { reader, places, positions, left: group.positions() })
     }
 
     fn check_pages(&self, group: Group, sparse: &Sparse) -> Result<()> {
@@ -307,12 +328,19 @@ impl File {
     }
 
     /// Rows of a file of which no column is wanted.
-    fn count(&self, rows: usize) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    fn count(&self, rows: Range<u64>) -> Result<RecordBatch> {
+        let source = &self.job.source;
+        let len = usize::try_from(rows.end - rows.start).unwrap_or(usize::MAX);
+        let options = RecordBatchOptions::new().with_row_count(Some(len));
         let empty = Arc::new(ArrowSchema::empty());
         let batch = RecordBatch::try_new_with_options(empty, Vec::new(), &options)
             .map_err(|it| Error::internal("rows without columns").because(it))?;
-        self.batch(logical::convert(&batch, &self.choice.places(), &self.table)?, rows)
+        let batch = wanted::of(source, rows, source.positions, batch)?;
+        let mut places = self.choice.places();
+        if source.positions {
+            places.push((places.len(), Some(0)));
+        }
+        self.batch(logical::convert(&batch, &places, &self.table)?, batch.num_rows())
     }
 
     fn batch(&self, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {

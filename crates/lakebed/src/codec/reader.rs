@@ -36,7 +36,7 @@ use super::ahead::Ahead;
 use super::logical::{self, Choice};
 use super::prune::Pruner;
 use super::sparse::Sparse;
-use super::{Source, Turn, group, thrift};
+use super::{Source, Turn, group, thrift, wanted};
 use crate::budget::Permit;
 use crate::env::Env;
 use crate::op::Op;
@@ -93,6 +93,7 @@ pub(super) struct File {
     pub(super) job: Arc<Job>,
     pub(super) metadata: ArrowReaderMetadata,
     pub(super) choice: Choice,
+    /// Shape of the batches.
     pub(super) table: SchemaRef,
     pub(super) batch_rows: usize,
     /// About the bytes of a row, decoded.
@@ -108,6 +109,8 @@ pub(super) struct File {
 pub(super) struct Group {
     pub(super) at: usize,
     pub(super) rows: usize,
+    /// Position of its first row in the file.
+    pub(super) first: u64,
 }
 
 /// What is left to decide once the metadata is there; made on a compute thread.
@@ -247,14 +250,21 @@ impl Plan {
         }
         let pruner = Pruner::new(source, &inferred, &table);
         let mut groups = Vec::new();
+        let mut first = 0u64;
         for (at, group) in metadata.row_groups().iter().enumerate() {
-            let rows = usize::try_from(group.num_rows())
-                .map_err(|_| corrupt(format!("row group {at} has {} rows", group.num_rows())))?;
-            if rows != 0 && !pruner.as_ref().is_some_and(|it| it.skips(group)) {
+            let odd = || corrupt(format!("row group {at} has {} rows", group.num_rows()));
+            let rows = usize::try_from(group.num_rows()).map_err(|_| odd())?;
+            let end = first.checked_add(rows as u64).ok_or_else(odd)?;
+            if wanted::wants(source, first..end)
+                && !pruner.as_ref().is_some_and(|it| it.skips(group))
+            {
                 ranges(group, choice.leaves(), source.size)?;
-                groups.push(Group { at, rows });
+                groups.push(Group { at, rows, first });
             }
+            first = end;
         }
+        wanted::check(source, first)?;
+        let table = wanted::shape(source, table);
         let chosen = || groups.iter().filter_map(|it| metadata.row_groups().get(it.at));
         let width = chosen().map(|it| row_bytes(it, choice.leaves())).max().unwrap_or(0);
         let rows = source.batch_rows.max(1);

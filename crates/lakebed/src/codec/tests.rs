@@ -18,6 +18,7 @@ use futures::executor::block_on;
 use futures::{StreamExt, TryStreamExt};
 use lakebed_log::error::{Code, Result};
 use lakebed_log::expr::{Expr, col, lit};
+use lakebed_log::row_set::RowSet;
 use lakebed_log::schema::{ArrowOptions, Schema, conform};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
@@ -29,19 +30,22 @@ use crate::op::Op;
 use crate::store::Store;
 
 /// A file in a store of its own, and how it is read.
-struct Case {
-    env: Env,
-    store: Store,
-    size: u64,
-    schema: Schema,
-    filter: Option<Expr>,
-    batch_rows: usize,
+pub(super) struct Case {
+    pub(super) env: Env,
+    pub(super) store: Store,
+    pub(super) size: u64,
+    pub(super) schema: Schema,
+    pub(super) filter: Option<Expr>,
+    pub(super) deleted: Option<Arc<RowSet>>,
+    pub(super) only: Option<Arc<RowSet>>,
+    pub(super) positions: bool,
+    pub(super) batch_rows: usize,
 }
 
 const KEY: &str = "a.parquet";
 
 impl Case {
-    fn new(schema: &str, bytes: impl Into<Bytes>) -> Case {
+    pub(super) fn new(schema: &str, bytes: impl Into<Bytes>) -> Case {
         let env = Env::tokio();
         let store = env.open(&format!("memory://{}", env.id())).unwrap();
         let bytes = bytes.into();
@@ -52,27 +56,41 @@ impl Case {
             upload.finish().await.unwrap();
         });
         let schema = Schema::parse_ddl(schema).unwrap();
-        Case { env, store, size, schema, filter: None, batch_rows: 1000 }
+        Case {
+            env,
+            store,
+            size,
+            schema,
+            filter: None,
+            deleted: None,
+            only: None,
+            positions: false,
+            batch_rows: 1000,
+        }
     }
 
-    fn read(&self) -> Result<Vec<RecordBatch>> {
+    pub(super) fn source(&self) -> Source {
         let filter = self.filter.as_ref().map(|it| it.bind(&self.schema).unwrap());
-        let source = Source {
+        Source {
             key: KEY.into(),
             size: self.size,
             schema: Arc::new(self.schema.clone()),
             filter,
             mapping: lakebed_log::schema::ColumnMapping::None,
-            deleted: None,
-            only: None,
-            positions: false,
+            deleted: self.deleted.clone(),
+            only: self.only.clone(),
+            positions: self.positions,
             batch_rows: self.batch_rows,
             turn: Turn::default(),
-        };
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<Vec<RecordBatch>> {
+        let source = self.source();
         block_on(Parquet.read(&self.env, &Op::default(), &self.store, source).try_collect())
     }
 
-    fn code(&self) -> Code {
+    pub(super) fn code(&self) -> Code {
         self.read().unwrap_err().code()
     }
 
@@ -81,7 +99,7 @@ impl Case {
     }
 }
 
-fn options() -> FileOptions {
+pub(super) fn options() -> FileOptions {
     FileOptions {
         row_group_rows: 1 << 20,
         row_group_bytes: 128 << 20,
@@ -90,7 +108,7 @@ fn options() -> FileOptions {
 }
 
 /// The bytes of a file by our own writer.
-fn ours(batches: &[RecordBatch], options: &FileOptions) -> Bytes {
+pub(super) fn ours(batches: &[RecordBatch], options: &FileOptions) -> Bytes {
     let env = Env::tokio();
     let store = env.open(&format!("memory://{}", env.id())).unwrap();
     block_on(async {
@@ -114,7 +132,7 @@ fn foreign(columns: Vec<(&str, ArrayRef)>) -> Bytes {
     foreign_with(&batch, WriterProperties::default())
 }
 
-fn foreign_with(batch: &RecordBatch, properties: WriterProperties) -> Bytes {
+pub(super) fn foreign_with(batch: &RecordBatch, properties: WriterProperties) -> Bytes {
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
     writer.write(batch).unwrap();
@@ -643,18 +661,7 @@ fn memory_comes_from_the_budget() {
     let small = Case { env: case.env.with_budget(1 << 10), ..case };
     assert_eq!(small.code(), Code::MemoryExceeded);
     let enough = Case { env: small.env.with_budget(8 << 20), ..small };
-    let source = Source {
-        key: KEY.into(),
-        size: enough.size,
-        schema: Arc::new(enough.schema.clone()),
-        filter: None,
-        mapping: lakebed_log::schema::ColumnMapping::None,
-        deleted: None,
-        only: None,
-        positions: false,
-        batch_rows: 100,
-        turn: Turn::default(),
-    };
+    let source = Source { batch_rows: 100, ..enough.source() };
     let mut rows = Parquet.read(&enough.env, &Op::default(), &enough.store, source);
     block_on(rows.next()).unwrap().unwrap();
     assert!(0 < enough.env.budget().used());

@@ -1,0 +1,262 @@
+//! Whatever is asked of a file, its rows are those of a plain read, picked by hand.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, Float64Array, StringArray};
+use bytes::Bytes;
+use lakebed_log::eval;
+use lakebed_log::expr::{Expr, col, lit};
+use lakebed_log::row_set::RowSet;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use proptest::prelude::*;
+
+use super::super::FileOptions;
+use super::super::tests::{Case, foreign_with, options, ours};
+use super::*;
+
+/// One row as a test compares it: position, number, real, text.
+type Row = (i64, Option<i64>, Option<f64>, Option<String>);
+
+const SCHEMA: &str = "n long, f double, t string";
+
+fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
+    let mut out = Vec::new();
+    for batch in batches {
+        let text = |name: &str, at: usize| -> Option<String> {
+            let column = batch.column_by_name(name)?.as_string::<i32>();
+            column.is_valid(at).then(|| column.value(at).to_string())
+        };
+        for at in 0..batch.num_rows() {
+            let long = |name: &str| {
+                let column = batch.column_by_name(name)?.as_primitive::<Int64Type>();
+                column.is_valid(at).then(|| column.value(at))
+            };
+            let real = || {
+                let column = batch.column_by_name("f")?.as_primitive::<Float64Type>();
+                column.is_valid(at).then(|| column.value(at))
+            };
+            out.push((long(POSITIONS).unwrap(), long("n"), real(), text("t", at)));
+        }
+    }
+    out
+}
+
+/// What remains of a read when the filter has seen every row, as the engine above does it.
+fn filtered(case: &Case) -> Vec<Row> {
+    let batches = case.read().unwrap();
+    let Some(by) = &case.filter else { return rows_of(&batches) };
+    let by = by.bind_filter(&case.schema).unwrap();
+    let keep = |batch: &RecordBatch| {
+        let mask = eval::matches(&by, &case.schema, batch).unwrap();
+        filter_record_batch(batch, &mask).unwrap()
+    };
+    rows_of(&batches.iter().map(keep).collect::<Vec<_>>())
+}
+
+/// Rows where long stretches are alike, so that pages and row groups can be told apart.
+fn table(rows: usize, seed: u64) -> RecordBatch {
+    let mut state = seed | 1;
+    let mut draw = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut numbers: Vec<Option<i64>> = Vec::new();
+    let mut reals: Vec<Option<f64>> = Vec::new();
+    let mut texts: Vec<Option<String>> = Vec::new();
+    for row in 0..rows as i64 {
+        numbers.push((draw(20) != 0).then(|| row / 10 + draw(5) as i64));
+        reals.push(match draw(50) {
+            0 => None,
+            1 => Some(f64::NAN),
+            it => Some(it as f64),
+        });
+        texts.push(
+            (draw(9) != 0).then(|| format!("{:04}{}", row / 7, "x".repeat(draw(9) as usize))),
+        );
+    }
+    RecordBatch::try_from_iter([
+        ("n", Arc::new(Int64Array::from(numbers)) as ArrayRef),
+        ("f", Arc::new(Float64Array::from(reals)) as ArrayRef),
+        ("t", Arc::new(StringArray::from(texts)) as ArrayRef),
+    ])
+    .unwrap()
+}
+
+#[derive(Clone, Debug)]
+struct Shape {
+    rows: usize,
+    seed: u64,
+    group_rows: usize,
+    page_rows: usize,
+    /// Ours, or by another writer: with which statistics, in which format.
+    ours: bool,
+    statistics: EnabledStatistics,
+    version: WriterVersion,
+    dictionary: bool,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let statistics = prop_oneof![
+        Just(EnabledStatistics::None),
+        Just(EnabledStatistics::Chunk),
+        Just(EnabledStatistics::Page),
+    ];
+    let version = prop_oneof![Just(WriterVersion::PARQUET_1_0), Just(WriterVersion::PARQUET_2_0)];
+    let sizes = (1usize..700, any::<u64>(), 1usize..300, 1usize..90);
+    (sizes, any::<bool>(), statistics, version, any::<bool>()).prop_map(
+        |((rows, seed, group_rows, page_rows), ours, statistics, version, dictionary)| Shape {
+            rows,
+            seed,
+            group_rows,
+            page_rows,
+            ours,
+            statistics,
+            version,
+            dictionary,
+        },
+    )
+}
+
+impl Shape {
+    fn file(&self) -> Bytes {
+        let batch = table(self.rows, self.seed);
+        if self.ours {
+            let options = FileOptions { row_group_rows: self.group_rows, ..options() };
+            return ours(&[batch], &options);
+        }
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(self.group_rows))
+            .set_data_page_row_count_limit(self.page_rows)
+            .set_write_batch_size(self.page_rows)
+            .set_statistics_enabled(self.statistics)
+            .set_writer_version(self.version)
+            .set_dictionary_enabled(self.dictionary)
+            .build();
+        foreign_with(&batch, properties)
+    }
+}
+
+fn filters() -> impl Strategy<Value = Option<Expr>> {
+    let number = (0i64..80).prop_map(|it| col("n").eq(lit(it)));
+    let range = (0i64..80, 0i64..20).prop_map(|(from, len)| {
+        Expr::And(vec![col("n").gt_eq(lit(from)), col("n").lt(lit(from + len))])
+    });
+    let real = (0i32..60).prop_map(|it| col("f").gt(lit(f64::from(it))));
+    let text = (0i64..110).prop_map(|it| col("t").lt(lit(format!("{it:04}"))));
+    let null = Just(col("n").is_null());
+    let both = (0i64..80, 0i64..110).prop_map(|(n, t)| {
+        Expr::And(vec![col("n").lt(lit(n)), col("t").gt(lit(format!("{t:04}")))])
+    });
+    prop_oneof![
+        2 => Just(None),
+        6 => prop_oneof![number, range, real, text, null, both].prop_map(Some),
+    ]
+}
+
+/// A set of rows of a file of `rows`: sparse, dense, in runs.
+fn sets(rows: usize) -> impl Strategy<Value = Option<Arc<RowSet>>> {
+    let rows = rows as u64;
+    let some = proptest::collection::vec(0..rows, 0..20).prop_map(RowSet::from_iter);
+    let most = (1u64..20).prop_map(move |it| (0..rows).filter(|row| row % it != 0).collect());
+    let run = (0..rows, 0..rows).prop_map(|(a, b)| (a.min(b)..a.max(b)).collect::<RowSet>());
+    let every = (1u64..40).prop_map(move |it| (0..rows).filter(|row| row % it == 0).collect());
+    prop_oneof![
+        2 => Just(None),
+        4 => prop_oneof![some, most, run, every].prop_map(|it: RowSet| Some(Arc::new(it))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    /// Any mix of row groups, pages, statistics, vectors, selections, filters and batch sizes gives
+    /// the rows of a plain read, each with its position.
+    ///
+    /// spec: DATA-14
+    #[test]
+    fn rows_are_those_of_a_plain_read(
+        (shape, deleted, only) in shapes().prop_flat_map(|shape| {
+            let rows = shape.rows;
+            (Just(shape), sets(rows), sets(rows))
+        }),
+        filter in filters(),
+        batch_rows in 1usize..400,
+        columns in 1usize..8,
+    ) {
+        let bytes = shape.file();
+        let names = ["n long", "f double", "t string"];
+        let mut wanted: Vec<&str> = Vec::new();
+        for (at, name) in names.into_iter().enumerate() {
+            let needed = filter.as_ref().is_some_and(|it| it.columns().contains(&name[..1].to_string()));
+            if columns & (1 << at) != 0 || needed {
+                wanted.push(name);
+            }
+        }
+        let schema = wanted.join(", ");
+        let plain = Case { positions: true, batch_rows, ..Case::new(&schema, bytes.clone()) };
+        let everything = Case::new(SCHEMA, bytes.clone());
+        prop_assert_eq!(rows_of(&Case { positions: true, ..everything }.read().unwrap()).len(), shape.rows);
+
+        let keep = |row: &Row| {
+            let at = row.0 as u64;
+            deleted.as_ref().is_none_or(|it| !it.contains(at))
+                && only.as_ref().is_none_or(|it| it.contains(at))
+        };
+        let plain = Case { filter: filter.clone(), ..plain };
+        let unfiltered = Case { filter: None, ..Case::new(&schema, bytes) };
+        let all = Case { positions: true, ..unfiltered }.read().unwrap();
+        let all = match &filter {
+            None => all,
+            Some(by) => {
+                let by = by.bind_filter(&plain.schema).unwrap();
+                let one = |it: &RecordBatch| {
+                    let mask = eval::matches(&by, &plain.schema, it).unwrap();
+                    filter_record_batch(it, &mask).unwrap()
+                };
+                all.iter().map(one).collect()
+            }
+        };
+        let expected: Vec<Row> = rows_of(&all).into_iter().filter(keep).collect();
+        let case = Case { deleted: deleted.clone(), only: only.clone(), ..plain };
+        prop_assert_eq!(format!("{:?}", filtered(&case)), format!("{expected:?}"));
+    }
+}
+
+/// A file of which no column is read still leaves out what is deleted, and knows positions.
+#[test]
+fn counting_leaves_out_the_deleted() {
+    let shape = Shape {
+        rows: 100,
+        seed: 1,
+        group_rows: 30,
+        page_rows: 10,
+        ours: true,
+        statistics: EnabledStatistics::Page,
+        version: WriterVersion::PARQUET_1_0,
+        dictionary: false,
+    };
+    let deleted: RowSet = (20..50).chain([99]).collect();
+    let case = Case { deleted: Some(Arc::new(deleted)), ..Case::new("z int", shape.file()) };
+    let count = |it: &Case| it.read().unwrap().iter().map(RecordBatch::num_rows).sum::<usize>();
+    assert_eq!(count(&case), 69);
+    let only: RowSet = (10..25).collect();
+    let case = Case { only: Some(Arc::new(only)), positions: true, ..case };
+    let rows = rows_of(&case.read().unwrap());
+    assert_eq!(rows.iter().map(|it| it.0).collect::<Vec<_>>(), (10..20).collect::<Vec<_>>());
+}
+
+/// A vector that names a row at or past the end of the file belongs to another file.
+#[test]
+fn vectors_stay_in_the_file() {
+    let file = ours(&[table(50, 3)], &options());
+    let case = |row: u64| Case {
+        deleted: Some(Arc::new([row].into_iter().collect())),
+        ..Case::new(SCHEMA, file.clone())
+    };
+    assert_eq!(case(49).read().unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 49);
+    for row in [50, 51, 1 << 33, u64::MAX] {
+        assert_eq!(case(row).code(), Code::CorruptDv, "{row}");
+    }
+}
