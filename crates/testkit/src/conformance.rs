@@ -110,7 +110,7 @@ const WAITING: &[(&str, &str)] = &[
 
 /// Features that readers must know and this build does not: a case that must hold may be refused
 /// for these alone.
-const UNREAD: &[&str] = &[
+pub const UNREAD: &[&str] = &[
     "catalogManaged",
     "columnMapping",
     "deletionVectors",

@@ -13,9 +13,11 @@
     )
 )]
 
+pub mod badinput;
 pub mod builder;
 pub mod choices;
 pub mod conformance;
+pub mod fenced;
 pub mod fuzz;
 pub mod json_rows;
 pub mod oracle;

@@ -1,29 +1,23 @@
-//! Hostile and odd tables: each reads to its facts, or is a typed error that names the cause.
+//! Hostile tables, each in a process of its own with a cap on memory and time.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use futures::TryStreamExt;
-use lakebed::{Code, Env, Expr, Result, Scan, Table};
-use serde::Deserialize;
+use lakebed::Env;
+use lakebed_testkit::badinput::{Case, Verdict, WAITING};
 
-#[derive(Deserialize)]
-struct Manifest {
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-struct Case {
-    name: String,
-    op: String,
-    table: String,
-    expect: String,
-    predicate: Option<String>,
-}
-
-/// Rows, sum of the column `id`, version.
-type Facts = (u64, i64, u64);
+/// Most memory of a case, in bytes, unless it names its own.
+const MEMORY_MAX: u64 = 512 << 20;
+/// Most time of a processor for a case, in milliseconds, unless it names its own. Time on the wall
+/// would measure the neighbours.
+const TIME_MILLIS_MAX: u64 = 2000;
+/// After this a case hangs.
+const HANGS: Duration = Duration::from_secs(60);
+/// Names the case in the process that runs it.
+const NAME: &str = "LAKEBED_BADINPUT_CASE";
 
 #[test]
 fn hostile_tables() {
@@ -31,74 +25,123 @@ fn hostile_tables() {
         crate::left_out("LAKEBED_BADINPUT names no folder of tables");
         return;
     };
-    let text = std::fs::read(folder.join("manifest.json")).unwrap();
-    let manifest: Manifest = serde_json::from_slice(&text).unwrap();
-    let (mut passed, mut refused, mut waiting, mut failures) = (0, 0, 0, Vec::new());
-    for case in &manifest.cases {
+    let part = std::env::var("LAKEBED_CASES").unwrap_or_default();
+    let (mut cases, mut waiting) = (Vec::new(), Vec::new());
+    for case in Case::all(&folder).unwrap().into_iter().filter(|it| it.name.contains(&part)) {
         // Links do not survive every way of copying a folder.
         let lost_link = case.name == "path_symlink_escape"
             && !folder.join("path_symlink_escape/table/link.parquet").is_symlink();
-        if lost_link || !matches!(case.op.as_str(), "scan" | "filter") {
-            waiting += 1;
-            continue;
-        }
-        match verdict(&folder, case) {
-            Ok(true) => passed += 1,
-            Ok(false) => refused += 1,
-            Err(what) => failures.push(format!("{}: expected {}, {what}", case.name, case.expect)),
+        match WAITING.iter().find(|it| it.0 == case.op || it.0 == case.name) {
+            Some((_, why)) => waiting.push(format!("{}: {why}", case.name)),
+            None if lost_link => waiting.push(format!("{}: its link is lost", case.name)),
+            None => cases.push(case),
         }
     }
-    eprintln!("{passed} as they should be, {refused} refused by feature, {waiting} not run yet");
-    assert!(passed > 0, "no case ran");
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    let ran = cases.len();
+    let cases = Mutex::new(cases);
+    let lines = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let Some(case) = cases.lock().unwrap().pop() else { break };
+                    let what = alone(&case);
+                    lines.lock().unwrap().push((case, what));
+                }
+            });
+        }
+    });
+    let lines = lines.into_inner().unwrap();
+    let of = |start: &str| -> Vec<String> {
+        let wanted = lines.iter().filter(|it| it.1.starts_with(start));
+        wanted
+            .map(|(case, what)| format!("{}: expected {}, {what}", case.name, case.expect))
+            .collect()
+    };
+    let (passed, refused, wrong) = (of("passed"), of("refused"), of("wrong"));
+    eprintln!(
+        "{} as they should be, {} refused by feature, {} wrong, {} waiting",
+        passed.len(),
+        refused.len(),
+        wrong.len(),
+        waiting.len()
+    );
+    for line in refused.iter().chain(&waiting) {
+        eprintln!("not run or refused: {line}");
+    }
+    assert!(ran > 0, "no case ran");
+    assert_eq!(passed.len() + refused.len() + wrong.len(), ran);
+    assert!(wrong.is_empty(), "{} failed:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// `Ok(true)`: as the manifest wants. `Ok(false)`: refused by the name of a feature that is not
-/// claimed.
-fn verdict(folder: &Path, case: &Case) -> std::result::Result<bool, String> {
-    let answer = futures::executor::block_on(facts(folder, case));
-    let wanted: Vec<&str> = case.expect.split('|').collect();
-    match &answer {
-        Ok(facts) => {
-            let fits =
-                wanted.iter().filter_map(|it| it.strip_prefix("ok:")).any(|it| fit(it, *facts));
-            if fits { Ok(true) } else { Err(format!("read {facts:?}")) }
-        }
-        Err(error) => {
-            let code = error.code().as_str();
-            if wanted.iter().filter_map(|it| it.strip_prefix("error:")).any(|it| it == code) {
-                return Ok(true);
+/// The case in a process of its own: `passed`, `refused ..` or `wrong ..`.
+fn alone(case: &Case) -> String {
+    // More than the cap, which is on what is used: threads reserve without using.
+    let capped = "ulimit -v 6000000; exec \"$0\" \"$@\"";
+    let program = std::env::current_exe().unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", capped])
+        .arg(program)
+        .args(["--exact", "badinput::one_case", "--nocapture", "--test-threads=1"])
+        .env(NAME, &case.name)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if HANGS < started.elapsed() => {
+                child.kill().unwrap();
+                return "wrong: it hangs".to_string();
             }
-            let named =
-                error.missing_feature().is_some() && error.code() == Code::UnsupportedProtocol;
-            if named { Ok(false) } else { Err(format!("got {error:?}")) }
+            None => std::thread::sleep(Duration::from_millis(5)),
         }
+    };
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    match text.lines().find_map(|it| it.split_once("verdict: ")) {
+        Some((_, verdict)) => verdict.to_string(),
+        None => format!("wrong: it ended with {status} and said {text:?}"),
     }
 }
 
-fn fit(wanted: &str, (rows, sum, version): Facts) -> bool {
-    wanted.split(';').all(|it| match it.split_once('=') {
-        Some(("rows", number)) => number.parse() == Ok(rows),
-        Some(("sum_id", number)) => number.parse() == Ok(sum),
-        Some(("version", number)) => number.parse() == Ok(version),
-        _ => false,
-    })
+/// What the process of one case runs.
+#[test]
+fn one_case() {
+    let Some(name) = std::env::var_os(NAME) else { return };
+    let folder = PathBuf::from(std::env::var_os("LAKEBED_BADINPUT").unwrap());
+    let case = Case::all(&folder).unwrap().into_iter().find(|it| *it.name == *name).unwrap();
+    let verdict = futures::executor::block_on(case.run(&Env::tokio(), &folder));
+    let said = match (verdict, over(&case)) {
+        (Verdict::Passed, Some(what)) => format!("wrong: {what}"),
+        (Verdict::Passed, None) => "passed".to_string(),
+        (Verdict::Refused(feature), _) => format!("refused: {feature}"),
+        (Verdict::Wrong(what), _) => format!("wrong: {}", what.escape_debug()),
+    };
+    println!("verdict: {said}");
 }
 
-async fn facts(folder: &Path, case: &Case) -> Result<Facts> {
-    let location = folder.join(&case.table);
-    let table = Table::open_with(&Env::tokio(), &location.to_string_lossy())?;
-    let snapshot = table.snapshot().await?;
-    let mut scan = Scan::new();
-    if let Some(predicate) = &case.predicate {
-        scan = scan.filter(predicate.parse::<Expr>()?);
-    }
-    let mut batches = snapshot.read(&scan).await?;
-    let (mut rows, mut sum) = (0, 0);
-    while let Some(batch) = batches.try_next().await? {
-        rows += batch.num_rows() as u64;
-        let id = batch.column_by_name("id").and_then(|it| it.as_primitive_opt::<Int64Type>());
-        sum += id.into_iter().flat_map(|it| it.iter().flatten()).sum::<i64>();
-    }
-    Ok((rows, sum, snapshot.version().get()))
+/// Which cap was passed, if this system tells.
+fn over(case: &Case) -> Option<String> {
+    let own = case.limit("rss<", "MiB").map(|it| it << 20);
+    let bytes = own.or(case.limit("rss<", "GiB").map(|it| it << 30)).unwrap_or(MEMORY_MAX);
+    let millis = case.limit("time<", "s").map_or(TIME_MILLIS_MAX, |it| it * 1000);
+    let (used_bytes, used_millis) = used()?;
+    // Both ways to the file were taken.
+    (bytes < used_bytes || 2 * millis < used_millis)
+        .then(|| format!("took {} MiB and {used_millis} ms of a processor", used_bytes >> 20))
+}
+
+/// Most memory and all time of this process, in bytes and milliseconds.
+fn used() -> Option<(u64, u64)> {
+    let status = std::fs::read_to_string(Path::new("/proc/self/status")).ok()?;
+    let peak = status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?;
+    let peak: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|it| it.parse::<u64>().ok());
+    // A tick is a hundredth of a second on every Linux.
+    Some((peak << 10, (ticks(11)? + ticks(12)?) * 10))
 }
