@@ -3,9 +3,15 @@
 //! Where the code promises a law, it is asserted as well: what decodes encodes back, what prints
 //! parses.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::executor::block_on;
+use lakebed::{Code, Env, Error, Op, Scan, Table, Width};
 use lakebed_log::action::Action;
-use lakebed_log::batch::{LogBatch, Width};
+use lakebed_log::batch::LogBatch;
 use lakebed_log::expr::Expr;
 use lakebed_log::log_path::LogPath;
 use lakebed_log::replay::Replay;
@@ -15,6 +21,9 @@ use lakebed_log::stats::Stats;
 use lakebed_log::uri;
 use lakebed_log::value::Value;
 use lakebed_log::version::Version;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, PutOptions, PutPayload};
 
 /// Takes the bytes of a stranger.
 pub type Target = fn(&[u8]);
@@ -28,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("value", value),
     ("expr", expr),
     ("path", path),
+    ("log", log),
 ];
 
 /// A commit file, replayed if it decodes; and the lines of it, each of which prints and parses to
@@ -57,7 +67,15 @@ pub fn commit(bytes: &[u8]) {
 /// A Parquet checkpoint.
 pub fn checkpoint(bytes: &[u8]) {
     for width in [Width::Head, Width::Narrow, Width::Wide] {
-        let _ = LogBatch::from_parquet(Bytes::copy_from_slice(bytes), width);
+        if let Ok(batch) = LogBatch::from_parquet(Bytes::copy_from_slice(bytes), width) {
+            let mut replay = Replay::new(Version::ZERO, width);
+            let fed = replay.feed_checkpoint([batch]);
+            match width {
+                Width::Head => drop(replay.finish_head()),
+                _ => drop(replay.finish()),
+            }
+            drop(fed);
+        }
     }
     let _ = Hint::parse(bytes);
 }
@@ -144,4 +162,59 @@ pub fn path(bytes: &[u8]) {
         assert!(uri::decode(&encoded).is_ok_and(|it| it == key), "{text} encodes as {encoded}");
         assert_eq!(uri::canonical(&encoded), uri::canonical(text));
     }
+}
+
+/// A whole log, opened as a table is: `== name` on a line of its own begins a file. What it says,
+/// it says twice, and no verb that only looks hangs or panics.
+pub fn log(bytes: &[u8]) {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    block_on(fill(store.as_ref(), bytes));
+    let env = Env::tokio().with_store("fuzz://", store);
+    let said = [0; 2].map(|_| block_on(look(&env)).map_err(|it| it.code()));
+    let [first, second] = &said;
+    assert_eq!(first, second);
+    assert_ne!(*first, Err(Code::Internal), "an invariant of ours is broken");
+}
+
+/// Most files in a fuzzed log.
+const LOG_FILES_MAX: usize = 64;
+
+async fn fill(store: &dyn ObjectStore, bytes: &[u8]) {
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for line in bytes.split_inclusive(|it| *it == b'\n') {
+        match line.strip_prefix(b"== ") {
+            Some(it) if files.len() < LOG_FILES_MAX => {
+                files.push((String::from_utf8_lossy(it).trim().to_string(), Vec::new()));
+            }
+            _ => {
+                if let Some((_, text)) = files.last_mut() {
+                    text.extend_from_slice(line);
+                }
+            }
+        }
+    }
+    for (name, bytes) in files {
+        if let Ok(key) = Path::parse(format!("t/_delta_log/{name}")) {
+            let _ = store.put_opts(&key, PutPayload::from(bytes), PutOptions::default()).await;
+        }
+    }
+}
+
+/// Version, files and what a plan keeps.
+async fn look(env: &Env) -> Result<(u64, u64, usize), Error> {
+    let op = Op::new(Duration::from_secs(20));
+    let table = Table::open_with(env, "fuzz://t")?.with_op(op.clone());
+    let mut history = table.history().await?;
+    while let Some(Ok(_)) = history.next().await {}
+    let snapshot = table.snapshot().await?;
+    let _ = snapshot.timestamp().await;
+    let files = snapshot.state(&op, Width::Wide).await?.files.len();
+    let name = snapshot.schema().fields().first().map(|it| it.name.clone());
+    let scan = name.map_or(Scan::new(), |it| Scan::new().filter(lakebed::col(it).is_not_null()));
+    let plan = snapshot.plan(&scan).await?;
+    // There are no data files: reading ends in an error or in no rows.
+    if let Ok(mut batches) = snapshot.read(&scan).await {
+        while let Some(Ok(_)) = batches.next().await {}
+    }
+    Ok((snapshot.version().get(), files, plan.tasks().len()))
 }
