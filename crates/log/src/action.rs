@@ -21,7 +21,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::{Code, Error, Result};
 use crate::feature::{FeatureKind, TableFeature};
-use crate::schema::{DataType, Schema};
+use crate::schema::{ColumnMapping, DataType, Schema};
 
 pub(crate) use decode::{Row, Wanted, invalid, line};
 pub(crate) use json::{Parser, short};
@@ -368,9 +368,9 @@ impl Protocol {
         })
     }
 
-    /// Does the protocol list or imply it?
+    /// Does the protocol list or imply it, under its own or an older name?
     pub fn supports(&self, feature: &TableFeature) -> bool {
-        self.features().contains(feature)
+        self.features().iter().any(|it| it.stable() == feature.stable())
     }
 
     /// The smallest protocol that allows `features`, and what they require, on top of this one. It
@@ -390,7 +390,7 @@ impl Protocol {
         let mut all = self.features();
         let mut wanted = features.to_vec();
         while let Some(feature) = wanted.pop() {
-            if !all.contains(&feature) {
+            if !all.iter().any(|it| it.stable() == feature.stable()) {
                 wanted.extend_from_slice(feature.requires());
                 all.push(feature);
             }
@@ -460,7 +460,7 @@ impl Metadata {
             return bad(format!("`metaData.format.provider` is `{shown}`, not `parquet`"));
         }
         if let Some(mode) = self.configuration.get("delta.columnMapping.mode")
-            && !matches!(mode.as_str(), "none" | "name" | "id")
+            && ColumnMapping::parse(mode).is_none()
         {
             let shown = short(mode);
             return bad(format!("`delta.columnMapping.mode` is `{shown}`, not none, name or id"));

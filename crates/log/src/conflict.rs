@@ -20,7 +20,7 @@ use crate::property::IsolationLevel;
 use crate::schema::DataType;
 use crate::skip::Skipper;
 use crate::state::Head;
-use crate::stats::Stats;
+use crate::stats::Reader;
 use crate::uri;
 use crate::value::Value;
 use crate::version::Version;
@@ -271,7 +271,7 @@ fn add_may_match(base: &Head, skipper: &Skipper, adds: &Adds, row: usize) -> boo
     let wanted = skipper.stats_columns();
     match text {
         Some(text) => {
-            let stats = Stats::from_json(text, &base.schema, Some(wanted));
+            let stats = Reader::mapped(&base.schema, base.mapping, Some(wanted)).read(text);
             !skipper.skips(&partition, &stats)
         }
         None => true,
@@ -296,8 +296,9 @@ fn typed_partition<'t>(
 ) -> Option<BTreeMap<String, Option<Value>>> {
     let mut values = BTreeMap::new();
     for name in &base.metadata.partition_columns {
-        let DataType::Primitive(of) = base.schema.field(name)?.data_type else { return None };
-        let value = match text(name)? {
+        let field = base.schema.field(name)?;
+        let DataType::Primitive(of) = field.data_type else { return None };
+        let value = match text(field.physical_name(base.mapping))? {
             Some(text) => Value::from_partition(text, of).ok()?,
             None => None,
         };

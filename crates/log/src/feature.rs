@@ -7,6 +7,9 @@
 //!
 //! Names are compared exactly. A name that differs in case only is unknown and therefore refused: a
 //! reader that guessed would read a table whose rules it does not have.
+//!
+//! Some features were written under other names before they were settled. Such a name stays as it
+//! is in the table's lists and is read as the feature that it became; see [`TableFeature::stable`].
 
 use std::fmt;
 
@@ -31,11 +34,14 @@ pub enum TableFeature {
     IdentityColumns,
     DeletionVectors,
     TimestampNtz,
+    TimestampWithoutTimezone,
     V2Checkpoint,
     DomainMetadata,
     RowTracking,
     Clustering,
+    Liquid,
     InCommitTimestamp,
+    InCommitTimestampPreview,
     TypeWidening,
     TypeWideningPreview,
     VariantType,
@@ -44,11 +50,19 @@ pub enum TableFeature {
     VariantShreddingPreview,
     VacuumProtocolCheck,
     CatalogManaged,
+    CatalogOwned,
+    CatalogOwnedPreview,
     IcebergCompatV1,
     IcebergCompatV2,
     AllowColumnDefaults,
     CheckpointProtection,
     MaterializePartitionColumns,
+    Geospatial,
+    GeospatialDev,
+    TimestampNanos,
+    AdaptiveMetadata,
+    AdaptiveMetadataPreview,
+    RedirectReaderWriterPreview,
     /// Anything else, kept by name.
     Unknown(String),
 }
@@ -82,6 +96,8 @@ struct Row {
     legacy: Option<(i32, i32)>,
     support: Support,
     requires: &'static [TableFeature],
+    /// The feature that this name was settled as.
+    means: Option<TableFeature>,
 }
 
 const fn row(
@@ -92,7 +108,19 @@ const fn row(
     support: Support,
     requires: &'static [TableFeature],
 ) -> Row {
-    Row { feature, name, kind, legacy, support, requires }
+    Row { feature, name, kind, legacy, support, requires, means: None }
+}
+
+/// A name from before a feature was settled: read as that feature, and not written, because what
+/// else was spelled differently then is not known to every writer.
+const fn older(
+    feature: TableFeature,
+    name: &'static str,
+    kind: FeatureKind,
+    means: TableFeature,
+) -> Row {
+    let (legacy, support, requires) = (None, Support::None, &[]);
+    Row { feature, name, kind, legacy, support, requires, means: Some(means) }
 }
 
 use FeatureKind::{ReaderWriter, Writer};
@@ -106,32 +134,46 @@ static ROWS: &[Row] = &[
     row(F::CheckConstraints, "checkConstraints", Writer, Some((1, 3)), Support::Read, &[]),
     row(F::ChangeDataFeed, "changeDataFeed", Writer, Some((1, 4)), Support::Write, &[]),
     row(F::GeneratedColumns, "generatedColumns", Writer, Some((1, 4)), Support::Read, &[]),
-    row(F::ColumnMapping, "columnMapping", ReaderWriter, Some((2, 5)), Support::None, &[]),
+    row(F::ColumnMapping, "columnMapping", ReaderWriter, Some((2, 5)), Support::Read, &[]),
     row(F::IdentityColumns, "identityColumns", Writer, Some((1, 6)), Support::Read, &[]),
     row(F::DeletionVectors, "deletionVectors", ReaderWriter, None, Support::None, &[]),
     row(F::TimestampNtz, "timestampNtz", ReaderWriter, None, Support::Write, &[]),
+    older(F::TimestampWithoutTimezone, "timestampWithoutTimezone", ReaderWriter, F::TimestampNtz),
     row(F::V2Checkpoint, "v2Checkpoint", ReaderWriter, None, Support::None, &[]),
     row(F::DomainMetadata, "domainMetadata", Writer, None, Support::Write, &[]),
     row(F::RowTracking, "rowTracking", Writer, None, Support::Read, &[F::DomainMetadata]),
     row(F::Clustering, "clustering", Writer, None, Support::Read, &[F::DomainMetadata]),
+    older(F::Liquid, "liquid", Writer, F::Clustering),
     row(F::InCommitTimestamp, "inCommitTimestamp", Writer, None, Support::Write, &[]),
+    older(F::InCommitTimestampPreview, "inCommitTimestamp-preview", Writer, F::InCommitTimestamp),
     row(F::TypeWidening, "typeWidening", ReaderWriter, None, Support::None, &[]),
-    row(F::TypeWideningPreview, "typeWidening-preview", ReaderWriter, None, Support::None, &[]),
+    older(F::TypeWideningPreview, "typeWidening-preview", ReaderWriter, F::TypeWidening),
     row(F::VariantType, "variantType", ReaderWriter, None, Support::None, &[]),
-    row(F::VariantTypePreview, "variantType-preview", ReaderWriter, None, Support::None, &[]),
+    older(F::VariantTypePreview, "variantType-preview", ReaderWriter, F::VariantType),
     row(F::VariantShredding, "variantShredding", ReaderWriter, None, Support::None,
         &[F::VariantType]),
-    row(F::VariantShreddingPreview, "variantShredding-preview", ReaderWriter, None, Support::None,
-        &[]),
+    older(F::VariantShreddingPreview, "variantShredding-preview", ReaderWriter,
+        F::VariantShredding),
     row(F::VacuumProtocolCheck, "vacuumProtocolCheck", ReaderWriter, None, Support::Write, &[]),
     row(F::CatalogManaged, "catalogManaged", ReaderWriter, None, Support::None,
         &[F::InCommitTimestamp]),
+    older(F::CatalogOwned, "catalogOwned", ReaderWriter, F::CatalogManaged),
+    older(F::CatalogOwnedPreview, "catalogOwned-preview", ReaderWriter, F::CatalogManaged),
     row(F::IcebergCompatV1, "icebergCompatV1", Writer, None, Support::Read, &[F::ColumnMapping]),
     row(F::IcebergCompatV2, "icebergCompatV2", Writer, None, Support::Read, &[F::ColumnMapping]),
     row(F::AllowColumnDefaults, "allowColumnDefaults", Writer, None, Support::Read, &[]),
     row(F::CheckpointProtection, "checkpointProtection", Writer, None, Support::Read, &[]),
     row(F::MaterializePartitionColumns, "materializePartitionColumns", Writer, None, Support::Read,
         &[]),
+    row(F::Geospatial, "geospatial", ReaderWriter, None, Support::None, &[]),
+    older(F::GeospatialDev, "geospatial-dev", ReaderWriter, F::Geospatial),
+    row(F::TimestampNanos, "timestampNanos", ReaderWriter, None, Support::None,
+        &[F::TimestampNtz]),
+    row(F::AdaptiveMetadata, "adaptiveMetadata", ReaderWriter, None, Support::None, &[]),
+    older(F::AdaptiveMetadataPreview, "adaptiveMetadata-preview", ReaderWriter,
+        F::AdaptiveMetadata),
+    row(F::RedirectReaderWriterPreview, "redirectReaderWriter-preview", ReaderWriter, None,
+        Support::None, &[]),
 ];
 
 impl TableFeature {
@@ -149,6 +191,26 @@ impl TableFeature {
             TableFeature::Unknown(name) => name,
             known => known.row().map_or("", |it| it.name),
         }
+    }
+
+    /// The feature that this one was settled as, if its name is from before that; else itself.
+    ///
+    /// ```
+    /// use lakebed_log::feature::TableFeature;
+    ///
+    /// let early = TableFeature::parse("typeWidening-preview");
+    /// assert_eq!(early.stable(), &TableFeature::TypeWidening);
+    /// assert_eq!(early.name(), "typeWidening-preview");
+    /// ```
+    pub fn stable(&self) -> &TableFeature {
+        self.row().and_then(|it| it.means.as_ref()).unwrap_or(self)
+    }
+
+    /// Does a name that nobody knows differ in case only from that of a feature for readers?
+    pub(crate) fn is_misspelled_for_readers(&self) -> bool {
+        let TableFeature::Unknown(name) = self else { return false };
+        let mut for_readers = ROWS.iter().filter(|it| it.kind == FeatureKind::ReaderWriter);
+        for_readers.any(|it| it.name.eq_ignore_ascii_case(name))
     }
 
     /// `None` for an unknown one.
@@ -177,11 +239,11 @@ impl TableFeature {
     /// Does this build read tables that use it? An unknown one that only writers need to know is no
     /// hindrance; the gate, `support`, tells by the list it stands in.
     pub fn can_read(&self) -> bool {
-        self.row().is_some_and(|it| it.support != Support::None)
+        self.stable().row().is_some_and(|it| it.support != Support::None)
     }
 
     /// Does this build write tables that use it? A table may list a feature without using it; then
-    /// the gate may still agree.
+    /// the gate may still agree. Names from before a feature was settled are read only.
     pub fn can_write(&self) -> bool {
         self.row().is_some_and(|it| it.support == Support::Write)
     }
@@ -226,6 +288,42 @@ mod tests {
         assert_eq!(feature.name(), "telepathy");
         assert_eq!(feature.kind(), None);
         assert!(!feature.can_read() && !feature.can_write());
+    }
+
+    /// spec: FEAT-2, FEAT-12
+    #[test]
+    fn older_names_are_read_as_what_they_became() {
+        let rows = [
+            ("inCommitTimestamp-preview", F::InCommitTimestamp),
+            ("typeWidening-preview", F::TypeWidening),
+            ("variantType-preview", F::VariantType),
+            ("variantShredding-preview", F::VariantShredding),
+            ("catalogOwned-preview", F::CatalogManaged),
+            ("catalogOwned", F::CatalogManaged),
+            ("timestampWithoutTimezone", F::TimestampNtz),
+            ("liquid", F::Clustering),
+            ("geospatial-dev", F::Geospatial),
+            ("adaptiveMetadata-preview", F::AdaptiveMetadata),
+        ];
+        for (name, stable) in &rows {
+            let feature = F::parse(name);
+            assert_eq!((feature.stable(), feature.name()), (stable, *name));
+            assert_eq!(feature.kind(), stable.kind(), "{name}");
+            assert_eq!(feature.can_read(), stable.can_read(), "{name}");
+            assert!(!feature.can_write(), "{name}");
+        }
+        let older = ROWS.iter().filter(|it| it.means.is_some()).count();
+        assert_eq!(older, rows.len());
+        assert_eq!(F::parse("telepathy").stable(), &F::parse("telepathy"));
+    }
+
+    /// spec: FEAT-13
+    #[test]
+    fn a_name_for_readers_in_another_case_is_noticed() {
+        assert!(F::parse("DELETIONVectors").is_misspelled_for_readers());
+        assert!(!F::DeletionVectors.is_misspelled_for_readers());
+        assert!(!F::parse("APPENDOnly").is_misspelled_for_readers());
+        assert!(!F::parse("telepathy").is_misspelled_for_readers());
     }
 
     /// spec: FEAT-3

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Code, Error, Result};
+use crate::schema::ColumnMapping;
 use crate::time::parse_interval;
 
 /// Typed view of a table's properties, with the protocol's defaults.
@@ -133,6 +134,7 @@ impl Parse<'_> {
     fn all(&mut self) -> Properties {
         let feed = self.boolean("delta.enableChangeDataFeed", false);
         let capture = self.boolean("delta.enableChangeDataCapture", false);
+        let early = self.boolean("delta.enableInCommitTimestamps-preview", false);
         Properties {
             append_only: self.boolean("delta.appendOnly", false),
             checkpoint_interval: self
@@ -166,13 +168,15 @@ impl Parse<'_> {
                 .unwrap_or_default(),
             enable_change_data_feed: feed || capture,
             enable_deletion_vectors: self.boolean("delta.enableDeletionVectors", false),
-            enable_in_commit_timestamps: self.boolean("delta.enableInCommitTimestamps", false),
-            in_commit_timestamp_enablement: self.enablement(),
+            enable_in_commit_timestamps: self.boolean("delta.enableInCommitTimestamps", early),
+            in_commit_timestamp_enablement: self
+                .enablement("")
+                .or_else(|| self.enablement("-preview")),
             enable_row_tracking: self.boolean("delta.enableRowTracking", false),
             enable_type_widening: self.boolean("delta.enableTypeWidening", false),
             column_mapping_mode: self
                 .one("delta.columnMapping.mode", "none, name or id", |it| {
-                    matches!(it, "none" | "name" | "id").then(|| it.to_string())
+                    ColumnMapping::parse(it).map(|_| it.to_ascii_lowercase())
                 })
                 .unwrap_or_else(|| "none".to_string()),
             checkpoint_policy_v2: self
@@ -217,19 +221,20 @@ impl Parse<'_> {
         self.one(key, "an interval such as `interval 7 days`", |it| parse_interval(it).ok())
     }
 
-    fn enablement(&mut self) -> Option<(u64, i64)> {
-        const VERSION: &str = "delta.inCommitTimestampEnablementVersion";
-        const TIMESTAMP: &str = "delta.inCommitTimestampEnablementTimestamp";
-        let version = self.one(VERSION, "a version", |it| {
+    /// `end` is what the names ended in before the feature was settled, or nothing.
+    fn enablement(&mut self, end: &str) -> Option<(u64, i64)> {
+        let version_key = format!("delta.inCommitTimestampEnablementVersion{end}");
+        let timestamp_key = format!("delta.inCommitTimestampEnablementTimestamp{end}");
+        let version = self.one(&version_key, "a version", |it| {
             it.parse().ok().filter(|it| i64::try_from(*it).is_ok())
         });
-        let timestamp = self.one(TIMESTAMP, "a time in milliseconds", |it| it.parse().ok());
+        let timestamp = self.one(&timestamp_key, "a time in milliseconds", |it| it.parse().ok());
         match (version, timestamp) {
             (Some(version), Some(timestamp)) => Some((version, timestamp)),
             (None, None) => None,
             _ => {
                 self.fault(format!(
-                    "one of `{VERSION}` and `{TIMESTAMP}` stands without the other"
+                    "one of `{version_key}` and `{timestamp_key}` stands without the other"
                 ));
                 None
             }
@@ -381,6 +386,10 @@ mod tests {
         check("delta.enableChangeDataCapture", "true", true, |it| it.enable_change_data_feed);
         check("delta.columnMapping.mode", "telepathy", false, |it| {
             it.column_mapping_mode == "none"
+        });
+        check("delta.columnMapping.mode", "NAME", true, |it| it.column_mapping_mode == "name");
+        check("delta.enableInCommitTimestamps-preview", "true", true, |it| {
+            it.enable_in_commit_timestamps
         });
         check("delta.checkpointPolicy", "v2", true, |it| it.checkpoint_policy_v2);
         check("delta.targetFileSize", "128mb", true, |it| it.target_file_bytes == Some(128 << 20));

@@ -157,10 +157,8 @@ pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<Scan
 
     let mut planner = Planner {
         partitions: Partitions::new(head),
-        reader: Reader::new(&head.schema, Some(wanted)),
-        wanted,
+        reader: Reader::mapped(&head.schema, head.mapping, Some(wanted)),
         skipper: skipper.as_ref(),
-        schema: &head.schema,
         tasks: Vec::new(),
     };
     for at in state.files.iter() {
@@ -280,9 +278,7 @@ fn column<'a>(schema: &'a Schema, name: &str) -> Result<&'a StructField> {
 struct Planner<'a> {
     partitions: Partitions,
     reader: Reader,
-    wanted: &'a [Vec<String>],
     skipper: Option<&'a Skipper>,
-    schema: &'a Schema,
     tasks: Vec<ScanTask>,
 }
 
@@ -292,7 +288,7 @@ impl Planner<'_> {
         if partition.skipped {
             return Ok(());
         }
-        let stats = stats_at(adds, row, &self.reader, self.schema, self.wanted);
+        let stats = stats_at(adds, row, &self.reader);
         if let (Some(skipper), Some(stats)) = (self.skipper, &stats)
             && skipper.skips(&partition.values, stats)
         {
@@ -318,27 +314,28 @@ impl Planner<'_> {
 }
 
 /// What is known of one file. JSON first: it is what a commit holds, and exact.
-fn stats_at(
-    adds: &Adds,
-    row: usize,
-    reader: &Reader,
-    schema: &Schema,
-    wanted: &[Vec<String>],
-) -> Option<Stats> {
+fn stats_at(adds: &Adds, row: usize, reader: &Reader) -> Option<Stats> {
     if let Some(json) = adds.stats().filter(|it| it.is_valid(row)) {
         return Some(reader.read(json.value(row)));
     }
     let parsed = adds.stats_parsed().filter(|it| it.is_valid(row))?;
-    Some(Stats::from_struct(parsed, row, schema, Some(wanted)))
+    Some(reader.read_struct(parsed, row))
 }
 
 /// The distinct partition tuples met so far, each typed and judged once.
 struct Partitions {
-    columns: Vec<(String, PrimitiveType)>,
+    columns: Vec<PartitionColumn>,
     entries: Vec<Partition>,
     by_hash: HashTable<(u64, usize)>,
     /// Files of one partition mostly stand together.
     last: usize,
+}
+
+struct PartitionColumn {
+    name: String,
+    /// By which the log knows it.
+    physical: String,
+    of: PrimitiveType,
 }
 
 struct Partition {
@@ -353,9 +350,11 @@ struct Partition {
 
 impl Partitions {
     fn new(head: &Head) -> Partitions {
-        let typed = |name: &String| match head.schema.field(name)?.data_type {
-            DataType::Primitive(of) => Some((name.clone(), of)),
-            _ => None,
+        let typed = |name: &String| {
+            let field = head.schema.field(name)?;
+            let DataType::Primitive(of) = field.data_type else { return None };
+            let physical = field.physical_name(head.mapping).to_string();
+            Some(PartitionColumn { name: name.clone(), physical, of })
         };
         let columns = head.metadata.partition_columns.iter().filter_map(typed).collect();
         Partitions { columns, entries: Vec::new(), by_hash: HashTable::new(), last: 0 }
@@ -384,15 +383,15 @@ impl Partitions {
     }
 
     fn matches(&self, entry: &Partition, adds: &Adds, row: usize) -> bool {
-        self.columns.iter().zip(&entry.raw).all(|((name, _), raw)| {
-            adds.partition_value(row, name).is_some_and(|it| it == raw.as_deref())
+        self.columns.iter().zip(&entry.raw).all(|(column, raw)| {
+            adds.partition_value(row, &column.physical).is_some_and(|it| it == raw.as_deref())
         })
     }
 
     fn look_up(&mut self, adds: &Adds, row: usize, skipper: Option<&Skipper>) -> Result<usize> {
         let mut combined = 0u64;
-        for (name, _) in &self.columns {
-            let value = adds.partition_value(row, name).flatten();
+        for column in &self.columns {
+            let value = adds.partition_value(row, &column.physical).flatten();
             combined = combined.rotate_left(5) ^ value.map_or(1, hash);
         }
         let same = |(hash, at): &(u64, usize)| {
@@ -410,8 +409,8 @@ impl Partitions {
 
     fn parse(&self, adds: &Adds, row: usize, skipper: Option<&Skipper>) -> Result<Partition> {
         let (mut raw, mut values) = (Vec::new(), BTreeMap::new());
-        for (name, of) in &self.columns {
-            let Some(text) = adds.partition_value(row, name) else {
+        for PartitionColumn { name, physical, of } in &self.columns {
+            let Some(text) = adds.partition_value(row, physical) else {
                 let what = format!("a file has no value of partition column `{name}`");
                 let error = Error::new(Code::InvalidPartitionValue, what);
                 return Err(placed(error, adds, row));

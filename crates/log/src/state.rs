@@ -63,6 +63,7 @@ impl Head {
     pub fn new(version: Version, protocol: Protocol, metadata: Metadata) -> Result<Head> {
         protocol.check()?;
         let read = support::readable(&protocol, &metadata)?;
+        let mapping = support::column_mapping(&protocol, &metadata);
         let schema = Arc::new(metadata.schema()?);
         metadata.check()?;
         let properties = Properties::read(&metadata.configuration);
@@ -72,7 +73,7 @@ impl Head {
             read,
             metadata,
             schema,
-            mapping: ColumnMapping::None,
+            mapping,
             properties,
             txns: BTreeMap::new(),
             domains: BTreeMap::new(),

@@ -23,14 +23,15 @@ use arrow_array::{
 
 use crate::error::Result;
 use crate::property::Properties;
-use crate::schema::{PrimitiveType, Schema};
+use crate::schema::{ColumnMapping, PrimitiveType, Schema};
 use crate::value::Value;
 
 pub(crate) use columns::{Leaf, indexed};
 pub use json::Reader;
 pub(crate) use json::{Side, parse_value};
 
-/// Statistics of one file. Keys are paths of (physical) names.
+/// Statistics of one file. Keys are paths of names of the schema that they are read with; files
+/// have physical names in their place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Rows in the file, deleted ones included. `None` is unknown.
@@ -78,6 +79,10 @@ impl Stats {
         schema: &Schema,
         wanted: Option<&[Vec<String>]>,
     ) -> Stats {
+        Reader::new(schema, wanted).read_struct(parsed, row)
+    }
+
+    fn of_struct(parsed: &StructArray, row: usize, leaves: &[Leaf]) -> Stats {
         if parsed.is_null(row) {
             return Stats::default();
         }
@@ -88,7 +93,7 @@ impl Stats {
         let num_records = number("numRecords").and_then(|it| u64::try_from(it).ok());
 
         let mut columns = BTreeMap::new();
-        for leaf in columns::wanted(schema, wanted) {
+        for leaf in leaves {
             let at = |section: &str| {
                 let section = part(section)?.as_any().downcast_ref::<StructArray>()?;
                 descend(section, &leaf.names, row)
@@ -105,7 +110,7 @@ impl Stats {
                 null_count: nulls.and_then(|it| u64::try_from(it).ok()),
             };
             if column != ColumnStats::default() {
-                columns.insert(leaf.path, column);
+                columns.insert(leaf.path.clone(), column);
             }
         }
         Stats { num_records, columns, tight_bounds }.sound()
@@ -239,7 +244,7 @@ impl Collector {
         partition_columns: &[String],
         properties: &Properties,
     ) -> Collector {
-        let leaves = indexed(schema, partition_columns, properties);
+        let leaves = indexed(schema, ColumnMapping::None, partition_columns, properties);
         Collector {
             leaves: leaves.into_iter().map(collect::LeafCollector::new).collect(),
             rows: 0,

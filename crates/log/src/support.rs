@@ -11,8 +11,8 @@
 //!   unknown              refused          no matter to readers
 //! ```
 //!
-//! Column mapping is the exception: its mode in the properties says whether data files use it, and
-//! a table that lists it with mode `none` reads as any other.
+//! Column mapping is used where its mode in the properties says so and the protocol allows it, see
+//! [`column_mapping`]; a table that lists it with mode `none` reads as any other.
 
 use serde_json::{Map, Value as Json};
 
@@ -20,7 +20,7 @@ use crate::action::{Metadata, Protocol};
 use crate::error::{Code, Error, Result};
 use crate::feature::{FeatureKind, TableFeature};
 use crate::property::Properties;
-use crate::schema::{DataType, PrimitiveType, Schema, StructType};
+use crate::schema::{ColumnMapping, DataType, PrimitiveType, Schema, StructType};
 
 /// Proof that [`readable`] agreed.
 #[derive(Clone, Copy, Debug)]
@@ -65,25 +65,40 @@ pub fn readable(protocol: &Protocol, metadata: &Metadata) -> Result<ReadPermit> 
         return Err(version("read", protocol.min_reader_version, READER_VERSION_MAX));
     }
     let listed = protocol.reader_features.iter().flatten();
-    let for_readers = |it: &&TableFeature| it.kind() == Some(FeatureKind::ReaderWriter);
+    let for_readers = |it: &&TableFeature| {
+        it.kind() == Some(FeatureKind::ReaderWriter) || it.is_misspelled_for_readers()
+    };
     let also = protocol.writer_features.iter().flatten().filter(for_readers);
-    for feature in listed.chain(also) {
-        if !feature.can_read() && *feature != TableFeature::ColumnMapping {
-            return Err(missing(feature, true));
-        }
-    }
-    let mode = metadata.configuration.get("delta.columnMapping.mode").map(String::as_str);
-    if matches!(mode, Some("name" | "id")) {
-        return Err(missing(&TableFeature::ColumnMapping, true));
+    if let Some(feature) = listed.chain(also).find(|it| !it.can_read()) {
+        return Err(missing(feature, true));
     }
     metadata.check()?;
     let schema = metadata.schema()?;
+    column_mapping(protocol, metadata).check(&schema)?;
     if let Some(feature) = type_feature(&schema)
         && !feature.can_read()
     {
         return Err(missing(&feature, true));
     }
     Ok(ReadPermit(()))
+}
+
+/// How the data files of a table name its columns: as the mode says, if the protocol allows columns
+/// to be mapped.
+///
+/// It does with reader version 2, and where either list names the feature: tables exist that have
+/// it in the writers' list alone, and their files are written by physical names. Everywhere else
+/// the mode has no meaning. A mode that nobody knows counts as none here; [`readable`] refuses it.
+pub fn column_mapping(protocol: &Protocol, metadata: &Metadata) -> ColumnMapping {
+    let lists = [&protocol.reader_features, &protocol.writer_features];
+    let listed = || lists.into_iter().flatten().flatten();
+    let allowed = protocol.min_reader_version == 2
+        || listed().any(|it| *it == TableFeature::ColumnMapping);
+    let mode = metadata.configuration.get("delta.columnMapping.mode");
+    match mode.and_then(|it| ColumnMapping::parse(it)) {
+        Some(mapping) if allowed => mapping,
+        _ => ColumnMapping::None,
+    }
 }
 
 /// May this build write the table? At a legacy level only what the table really uses counts, and
@@ -104,8 +119,10 @@ pub fn writable(protocol: &Protocol, metadata: &Metadata, schema: &Schema) -> Re
             return Err(missing(&feature, false));
         }
     }
-    // A constraint binds whether or not the protocol says that there may be one.
+    // A constraint binds whether or not the protocol says that there may be one. A mode of column
+    // mapping that means nothing today gets its meaning when the protocol is raised.
     for feature in [
+        TableFeature::ColumnMapping,
         TableFeature::Invariants,
         TableFeature::CheckConstraints,
         TableFeature::GeneratedColumns,
@@ -295,6 +312,14 @@ mod tests {
             ),
             (listed(&["telepathy"], &[]), "telepathy", "telepathy"),
             (listed(&[], &["deletionVectors"]), "deletionVectors", "deletionVectors"),
+            (listed(&[], &["DeletionVECTORS"]), "DeletionVECTORS", "DeletionVECTORS"),
+            (listed(&[], &["APPENDOnly"]), "ok", "APPENDOnly"),
+            (listed(&["timestampWithoutTimezone"], &[]), "ok", "timestampWithoutTimezone"),
+            (listed(&[], &["inCommitTimestamp-preview"]), "ok", "inCommitTimestamp-preview"),
+            (listed(&[], &["liquid"]), "ok", "liquid"),
+            (listed(&[], &["collations-preview"]), "ok", "collations-preview"),
+            (listed(&["geospatial"], &[]), "geospatial", "geospatial"),
+            (listed(&["adaptiveMetadata"], &[]), "adaptiveMetadata", "adaptiveMetadata"),
             (listed(&[], &["telepathy"]), "ok", "telepathy"),
             (listed(&[], &["rowTracking"]), "ok", "rowTracking"),
             (listed(&[], &["clustering"]), "ok", "clustering"),
@@ -317,7 +342,6 @@ mod tests {
             let outer = format!(r#"{{"type":"array","elementType":{array},"containsNull":true}}"#);
             format!(r#"{{"name":"s","type":{outer},"nullable":true,"metadata":{{}}}}"#)
         };
-        let mapped = [("delta.columnMapping.mode", "name")];
         let unmapped = [("delta.columnMapping.mode", "none")];
         let unknown = [("delta.columnMapping.mode", "telepathy")];
         let checked = [("delta.constraints.c", "a > 0")];
@@ -329,7 +353,6 @@ mod tests {
         let variant = PLAIN.replace("long", "variant");
         let odd = PLAIN.replace("long", "hyperlong");
         let rows = [
-            (table(PLAIN, &mapped), "columnMapping", "columnMapping"),
             (table(PLAIN, &unmapped), "ok", "ok"),
             (table(PLAIN, &unknown), "invalid-metadata", "invalid-metadata"),
             (table(PLAIN, &checked), "ok", "checkConstraints"),
@@ -347,6 +370,52 @@ mod tests {
             for protocol in [versions(2, 6), versions(1, 2), listed(&["columnMapping"], &[])] {
                 check(&protocol, metadata, read, write);
             }
+        }
+    }
+
+    /// spec: MAP-1, MAP-2, MAP-3, FEAT-9, PROTO-10
+    #[test]
+    fn columns_are_mapped_where_the_protocol_allows_it() {
+        let ids = |id: i32, name: &str| {
+            let metadata = format!(
+                "{{\"delta.columnMapping.id\":{id},\"delta.columnMapping.physicalName\":\"{name}\"}}"
+            );
+            PLAIN.replace("{}", &metadata)
+        };
+        let two = |id, name| [ids(1, "p"), ids(id, name).replace("\"a\"", "\"b\"")].join(",");
+        let old = Protocol { writer_features: Some(vec![F::ColumnMapping]), ..versions(2, 7) };
+        let rows = [
+            (versions(1, 2), false),
+            (versions(1, 7), false),
+            (versions(3, 7), false),
+            (versions(2, 5), true),
+            (versions(2, 2), true),
+            (versions(2, 7), true),
+            (old, true),
+            (listed(&["columnMapping"], &[]), true),
+            (listed(&[], &["columnMapping"]), true),
+        ];
+        for (protocol, allowed) in rows {
+            let modes =
+                [("name", ColumnMapping::Name), ("ID", ColumnMapping::Id), ("none", ColumnMapping::None)];
+            for (mode, mapping) in modes {
+                let used = mapping != ColumnMapping::None;
+                let write = if used { "columnMapping" } else { "ok" };
+                let mode = [("delta.columnMapping.mode", mode)];
+                let sound = table(&two(2, "q"), &mode);
+                let expected = if allowed { mapping } else { ColumnMapping::None };
+                assert_eq!(column_mapping(&protocol, &sound), expected, "{protocol:?}");
+                check(&protocol, &sound, "ok", write);
+                for broken in [two(1, "q"), two(2, "p"), PLAIN.to_string()] {
+                    let broken = table(&broken, &mode);
+                    match used && allowed {
+                        true => check(&protocol, &broken, "invalid-schema", "invalid-schema"),
+                        false => check(&protocol, &broken, "ok", write),
+                    }
+                }
+            }
+            let none = table(PLAIN, &[]);
+            assert_eq!(column_mapping(&protocol, &none), ColumnMapping::None);
         }
     }
 }

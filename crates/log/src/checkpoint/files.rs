@@ -19,7 +19,7 @@ use super::parsed::{self, Values};
 use super::{arrow_failed, field, structure};
 use crate::batch;
 use crate::error::{Error, Result};
-use crate::schema::DataType as TableType;
+use crate::schema::{DataType as TableType, Schema};
 use crate::state::TableState;
 use crate::stats::{Leaf, Reader, Stats, indexed};
 use crate::time::Timestamp;
@@ -65,14 +65,17 @@ pub(super) struct Adds {
 impl Adds {
     pub(super) fn new(state: &TableState) -> Result<Adds> {
         let head = &state.head;
-        let leaves = indexed(&head.schema, &head.metadata.partition_columns, &head.properties);
+        let columns = &head.metadata.partition_columns;
+        let leaves = indexed(&head.schema, head.mapping, columns, &head.properties);
+        // A checkpoint has physical names throughout.
+        let schema = head.schema.physical(head.mapping);
         let order_leaf = leaves.iter().find(|it| it.has_bounds()).cloned();
         let mut rows = Rows::default();
         let mut stats = Vec::new();
         let mut partitions = Partitions::new(state)?;
         for chunk in state.files.chunks() {
             partitions.append(&chunk.rows, &chunk.live)?;
-            stats.push(json_stats(&chunk.rows, &chunk.live, state)?);
+            stats.push(json_stats(&chunk.rows, &chunk.live, &schema)?);
             rows.push(chunk.rows.batch(), &ADD_COLUMNS, &chunk.live)?;
         }
         let partitions = partitions.finish();
@@ -263,7 +266,7 @@ impl Rows {
 
 /// JSON statistics of the live rows of a chunk. Where a checkpoint had only the struct form, they
 /// are printed from it, so that a reader of either form finds them.
-fn json_stats(rows: &batch::Adds, live: &RoaringBitmap, state: &TableState) -> Result<StringArray> {
+fn json_stats(rows: &batch::Adds, live: &RoaringBitmap, schema: &Schema) -> Result<StringArray> {
     let json = rows.stats();
     let parsed = rows.stats_parsed();
     if let (Some(json), None) = (json, parsed) {
@@ -282,7 +285,7 @@ fn json_stats(rows: &batch::Adds, live: &RoaringBitmap, state: &TableState) -> R
         match (text, parsed.filter(|it| it.is_valid(row))) {
             (Some(text), _) => texts.append_value(text),
             (None, Some(parsed)) => {
-                let stats = Stats::from_struct(parsed, row, &state.head.schema, None);
+                let stats = Stats::from_struct(parsed, row, schema, None);
                 texts.append_value(stats.to_json());
             }
             (None, None) => texts.append_null(),
@@ -316,8 +319,9 @@ impl Partitions {
             let Some(TableType::Primitive(of)) = field.map(|it| &it.data_type) else {
                 return Err(Error::internal(format!("partition column `{name}` has no type")));
             };
+            let physical = field.map_or(name.as_str(), |it| it.physical_name(state.head.mapping));
             if let Some(values) = Values::new(*of)? {
-                columns.push((name.clone(), *of, values));
+                columns.push((physical.to_string(), *of, values));
             }
         }
         Ok(Partitions { columns })

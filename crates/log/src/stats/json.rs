@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use arrow_array::StructArray;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
@@ -18,7 +19,7 @@ use serde_json::value::RawValue;
 use super::columns::{self, Leaf};
 use super::{ColumnStats, Stats};
 use crate::limits::STATS_BYTES_MAX;
-use crate::schema::{PrimitiveType, Schema};
+use crate::schema::{ColumnMapping, PrimitiveType, Schema};
 use crate::value::Value;
 
 /// Reads the statistics of many files of one table: which leaves are wanted is worked out once.
@@ -40,7 +41,23 @@ pub struct Reader {
 impl Reader {
     /// For the leaves that `wanted` names; `None`: all leaves of the schema.
     pub fn new(schema: &Schema, wanted: Option<&[Vec<String>]>) -> Reader {
-        Reader::of(columns::wanted(schema, wanted))
+        Reader::mapped(schema, ColumnMapping::None, wanted)
+    }
+
+    /// The same where columns are mapped: the texts have physical names, and what is wanted and
+    /// what is read have the names of the schema.
+    pub fn mapped(
+        schema: &Schema,
+        mapping: ColumnMapping,
+        wanted: Option<&[Vec<String>]>,
+    ) -> Reader {
+        Reader::of(columns::wanted(schema, mapping, wanted))
+    }
+
+    /// The same statistics from one row of a checkpoint's `stats_parsed`. Its types may be those of
+    /// an older schema; a value that is not of the column's type now is unknown.
+    pub fn read_struct(&self, parsed: &StructArray, row: usize) -> Stats {
+        Stats::of_struct(parsed, row, &self.leaves)
     }
 
     pub(crate) fn of(leaves: Vec<Leaf>) -> Reader {
