@@ -14,6 +14,7 @@
 
 mod ahead;
 mod group;
+mod label;
 mod logical;
 mod pages;
 mod prune;

@@ -180,11 +180,7 @@ impl CommitChanges {
     ///
     /// `invalid-action` if a remove that says too little removes no file that was live. `internal`
     /// if `before` was needed and not given.
-    pub fn new(
-        commit: &LogBatch,
-        head: &Head,
-        before: Option<&FileList>,
-    ) -> Result<CommitChanges> {
+    pub fn new(commit: &LogBatch, head: &Head, before: Option<&FileList>) -> Result<CommitChanges> {
         let mut changes =
             CommitChanges { commit: commit.clone(), before: before.cloned(), items: Vec::new() };
         if !commit.cdc.is_empty() {
@@ -323,8 +319,8 @@ impl CommitChanges {
 impl Sorted {
     fn new(adds: Option<&Adds>, removes: &Removes) -> Sorted {
         let any = |it: &arrow_array::StructArray| it.null_count() < it.len();
-        let vectors = any(removes.deletion_vector())
-            || adds.is_some_and(|it| any(it.deletion_vector()));
+        let vectors =
+            any(removes.deletion_vector()) || adds.is_some_and(|it| any(it.deletion_vector()));
         if !vectors {
             // Without vectors no path stands twice in a commit: its keys are distinct.
             let gone = (0..removes.len()).map(|it| vec![it]).collect();

@@ -92,8 +92,8 @@ pub fn readable(protocol: &Protocol, metadata: &Metadata) -> Result<ReadPermit> 
 pub fn column_mapping(protocol: &Protocol, metadata: &Metadata) -> ColumnMapping {
     let lists = [&protocol.reader_features, &protocol.writer_features];
     let listed = || lists.into_iter().flatten().flatten();
-    let allowed = protocol.min_reader_version == 2
-        || listed().any(|it| *it == TableFeature::ColumnMapping);
+    let allowed =
+        protocol.min_reader_version == 2 || listed().any(|it| *it == TableFeature::ColumnMapping);
     let mode = metadata.configuration.get("delta.columnMapping.mode");
     match mode.and_then(|it| ColumnMapping::parse(it)) {
         Some(mapping) if allowed => mapping,
@@ -396,8 +396,11 @@ mod tests {
             (listed(&[], &["columnMapping"]), true),
         ];
         for (protocol, allowed) in rows {
-            let modes =
-                [("name", ColumnMapping::Name), ("ID", ColumnMapping::Id), ("none", ColumnMapping::None)];
+            let modes = [
+                ("name", ColumnMapping::Name),
+                ("ID", ColumnMapping::Id),
+                ("none", ColumnMapping::None),
+            ];
             for (mode, mapping) in modes {
                 let used = mapping != ColumnMapping::None;
                 let write = if used { "columnMapping" } else { "ok" };

@@ -112,7 +112,6 @@ const WAITING: &[(&str, &str)] = &[
 /// for these alone.
 pub const UNREAD: &[&str] = &[
     "catalogManaged",
-    "columnMapping",
     "deletionVectors",
     "typeWidening",
     "typeWidening-preview",

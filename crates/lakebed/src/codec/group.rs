@@ -188,6 +188,7 @@ impl Part {
             if batch.num_rows() == 0 {
                 continue;
             }
+            let batch = file.choice.labels.name(batch, &self.places)?;
             cut(&batch, &mut |part| {
                 let arrays = logical::convert(part, &self.places, &file.table)?;
                 out.push_back(Piece { rows: part.num_rows(), arrays });

@@ -1,15 +1,14 @@
 //! From the columns of a file to the columns of the table.
 //!
 //! Files are older than the schema they are read with, and come from many writers. Columns are
-//! matched by name; what the table has and the file lacks is null; what the file has and the table
-//! lacks is not read. Types must be the table's, or turn into it without losing anything: a wider
+//! matched as the table says, see [`super::label`]; what the table has and the file lacks is null;
+//! what the file has and the table lacks is not read. Types must be the table's, or turn into it without losing anything: a wider
 //! integer, a coarser or exact finer clock, a shorter decimal of the same scale. Everything else is
 //! an error, because the alternative is a wrong value.
 //!
 //! The choice of columns and the conversion of arrays go down the same two trees, the file's and
 //! the table's, by the same rule of names.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -24,6 +23,8 @@ use lakebed_log::error::{Code, Error, Result};
 use parquet::basic::{ConvertedType, Type as Physical};
 use parquet::schema::types::SchemaDescriptor;
 
+use super::label::{Labels, matches};
+
 /// Which columns of a file to decode, and as what.
 #[derive(Debug)]
 pub(super) struct Choice {
@@ -33,6 +34,8 @@ pub(super) struct Choice {
     pub(super) schema: Schema,
     /// For each column of the table, its place among the decoded ones.
     pub(super) columns: Vec<Option<usize>>,
+    /// Names by which the file knows the fields of the table.
+    pub(super) labels: Labels,
 }
 
 impl Choice {
@@ -47,18 +50,16 @@ impl Choice {
     }
 }
 
-/// Chooses the columns of `file`, as the Parquet library sees it, that `table` needs.
+/// Chooses the columns of `file`, as the Parquet library sees it, that the table needs.
 ///
 /// # Errors
 ///
-/// `corrupt-data` if a name fits two columns of the file, `type-mismatch` if a column is nested
-/// here and not there.
-pub(super) fn choose(
-    file: &Schema,
-    parquet: &SchemaDescriptor,
-    table: &SchemaRef,
-) -> Result<Choice> {
+/// `corrupt-data` if a name or id fits two columns of the file, and if columns are found by id and
+/// the file has none; `type-mismatch` if a column is nested here and not there.
+pub(super) fn choose(file: &Schema, parquet: &SchemaDescriptor, labels: Labels) -> Result<Choice> {
+    labels.check(file.fields())?;
     let mut walk = Walk { parquet, next: 0, leaves: Vec::new() };
+    let table = Arc::clone(labels.wanted());
     let matched = matches(file.fields(), table.fields())?;
     let mut fields = Vec::with_capacity(file.fields().len());
     let mut decoded = Vec::new();
@@ -76,38 +77,7 @@ pub(super) fn choose(
         decoded.binary_search(&at).ok()
     };
     let columns = table.fields().iter().zip(&matched).map(place).collect();
-    Ok(Choice { decoded: leaves, schema: Schema::new(fields), columns })
-}
-
-/// For each field of the table its place in the file: by exact name, else ignoring case.
-fn matches(file: &Fields, table: &Fields) -> Result<Vec<Option<usize>>> {
-    let mut exact: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (at, field) in file.iter().enumerate() {
-        exact.entry(field.name()).or_default().push(at);
-    }
-    let mut folded: Option<BTreeMap<String, Vec<usize>>> = None;
-    let find = |wanted: &FieldRef| {
-        let name = wanted.name();
-        let found = exact.get(name.as_str()).or_else(|| {
-            let folded = folded.get_or_insert_with(|| {
-                let mut folded: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-                for (at, field) in file.iter().enumerate() {
-                    folded.entry(field.name().to_lowercase()).or_default().push(at);
-                }
-                folded
-            });
-            folded.get(&name.to_lowercase())
-        });
-        match found.map(Vec::as_slice) {
-            None | Some([]) => Ok(None),
-            Some([at]) => Ok(Some(*at)),
-            Some(_) => {
-                let what = format!("two columns of the file are named `{name}`");
-                Err(Error::new(Code::CorruptData, what))
-            }
-        }
-    };
-    table.iter().map(find).collect()
+    Ok(Choice { decoded: leaves, schema: Schema::new(fields), columns, labels })
 }
 
 /// The other way round: for each field of the file the field of the table that it fills.

@@ -19,7 +19,8 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 
-use super::{Source, logical};
+use super::Source;
+use super::logical::{self, Choice};
 
 /// Judges row groups by the statistics in the footer.
 pub(super) struct Pruner<'a> {
@@ -34,17 +35,20 @@ impl<'a> Pruner<'a> {
     pub(super) fn new(
         source: &'a Source,
         inferred: &'a ArrowReaderMetadata,
+        choice: &Choice,
         table: &'a SchemaRef,
     ) -> Option<Pruner<'a>> {
         let skipper = Skipper::new(source.filter.as_ref()?, &source.schema, &[]);
         let wanted = skipper.stats_columns().to_vec();
         let column = |field: &'a StructField| {
             let name = field.name.as_str();
-            let converter =
-                StatisticsConverter::try_new(name, inferred.schema(), inferred.parquet_schema());
-            let converter = converter.ok()?;
-            let leaf = converter.parquet_column_index()?;
             let at = table.index_of(name).ok()?;
+            let place = choice.columns.get(at).copied().flatten()?;
+            let &[leaf] = choice.decoded.get(place)?.as_slice() else { return None };
+            let parquet = inferred.parquet_schema();
+            let root = parquet.get_column_root_idx(leaf);
+            let field = inferred.schema().fields().get(root)?;
+            let converter = StatisticsConverter::from_column_index(leaf, field, parquet).ok()?;
             Some((name, converter, leaf, at))
         };
         let fields = source.schema.fields().iter();

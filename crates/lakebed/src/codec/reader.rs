@@ -33,6 +33,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use super::ahead::Ahead;
+use super::label::Labels;
 use super::logical::{self, Choice};
 use super::prune::Pruner;
 use super::sparse::Sparse;
@@ -240,7 +241,8 @@ impl Plan {
         let bare = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let inferred =
             ArrowReaderMetadata::try_new(Arc::clone(&metadata), bare.clone()).map_err(damaged)?;
-        let choice = logical::choose(inferred.schema(), inferred.parquet_schema(), &table)?;
+        let labels = Labels::new(&source.schema, source.mapping);
+        let choice = logical::choose(inferred.schema(), inferred.parquet_schema(), labels)?;
         let hinted = bare.with_schema(Arc::new(choice.schema.clone()));
         let hinted =
             ArrowReaderMetadata::try_new(Arc::clone(&metadata), hinted).map_err(damaged)?;
@@ -248,7 +250,7 @@ impl Plan {
         if choice.decoded.is_empty() {
             check_counts(&metadata)?;
         }
-        let pruner = Pruner::new(source, &inferred, &table);
+        let pruner = Pruner::new(source, &inferred, &choice, &table);
         let mut groups = Vec::new();
         let mut first = 0u64;
         for (at, group) in metadata.row_groups().iter().enumerate() {
@@ -292,7 +294,9 @@ impl Plan {
         );
         let reader = reader.with_projection(mask).with_row_groups(Vec::new()).build();
         let empty = RecordBatch::new_empty(reader.map_err(damaged)?.schema());
-        logical::convert(&empty, &self.choice.places(), &self.table).map(|_| ())
+        let places = self.choice.places();
+        let empty = self.choice.labels.name(empty, &places)?;
+        logical::convert(&empty, &places, &self.table).map(|_| ())
     }
 }
 

@@ -141,7 +141,8 @@ fn check_struct(schema: &StructType, ids: &mut BTreeSet<i32>) -> Result<()> {
             return bad(format!("columns are mapped and `{shown}` has no `{PHYSICAL_NAME}`"));
         };
         if !names.insert(name) {
-            let what = format!("columns are mapped and two have the `{PHYSICAL_NAME}` of `{shown}`");
+            let what =
+                format!("columns are mapped and two have the `{PHYSICAL_NAME}` of `{shown}`");
             return bad(what);
         }
         check_type(&field.data_type, ids)?;
@@ -183,9 +184,7 @@ mod tests {
     }
 
     fn map(key: &str, value: &str) -> String {
-        format!(
-            r#"{{"type":"map","keyType":{key},"valueType":{value},"valueContainsNull":true}}"#
-        )
+        format!(r#"{{"type":"map","keyType":{key},"valueType":{value},"valueContainsNull":true}}"#)
     }
 
     fn long(name: &str, id: i32, physical: &str) -> String {

@@ -136,7 +136,8 @@ fn columns() {
                l array<int>, z binary, d date";
     let schema = Schema::parse_ddl(ddl).unwrap();
     let check = |configuration: &[(&str, &str)], expected: &str| {
-        let leaves = indexed(&schema, ColumnMapping::None, &["p".into()], &properties(configuration));
+        let leaves =
+            indexed(&schema, ColumnMapping::None, &["p".into()], &properties(configuration));
         let names: Vec<String> = leaves.iter().map(|it| it.path.join(".")).collect();
         assert_eq!(names.join(" "), expected);
     };

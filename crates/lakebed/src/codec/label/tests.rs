@@ -1,0 +1,1 @@
+//! Names of files and of the table.
