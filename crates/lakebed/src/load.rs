@@ -18,7 +18,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lakebed_log::batch::{LogBatch, Width};
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::{COMMIT_BYTES_MAX, HINT_BYTES_MAX};
@@ -35,11 +34,12 @@ use crate::store::Store;
 
 mod fetch;
 mod files;
+mod units;
 
 pub(crate) use fetch::{Commit, commit, decode};
 pub use files::files;
 
-use fetch::{Trouble, checkpoint_parts, checkpoint_place, read_commit, read_commits};
+use fetch::{KeptPart, Trouble, checkpoint_parts, checkpoint_place, read_commit, read_commits};
 
 /// How often a load starts over because files vanished under it, before it is `log-moving`.
 const MOVES_MAX: usize = 5;
@@ -64,8 +64,8 @@ pub struct Loaded {
 
 #[derive(Clone)]
 struct Kept {
-    /// Whole checkpoint parts, in part order; `None` where less than all was fetched.
-    checkpoint: Vec<Option<Bytes>>,
+    /// By part, in part order.
+    checkpoint: Vec<KeptPart>,
     /// Ascending, without gap, ending at the version.
     commits: Vec<Arc<Commit>>,
     identity: Identity,
@@ -222,7 +222,7 @@ async fn load(
     seen: Seen,
 ) -> Result<Loaded, Trouble> {
     let (parts, commits) = futures::join!(
-        checkpoint_parts(env, op, store, &segment, Width::Head, &[]),
+        checkpoint_parts(env, op, store, &segment),
         read_commits(env, op, store, &segment.commits, Width::Narrow),
     );
     let (parts, commits) = (parts?, commits?);
@@ -469,7 +469,7 @@ impl Loaded {
             && segment.version == self.head.version
         {
             let kept = Arc::make_mut(&mut self.kept);
-            kept.checkpoint = vec![None; segment.checkpoint.len()];
+            kept.checkpoint = vec![KeptPart::default(); segment.checkpoint.len()];
             self.segment = Arc::new(segment);
         }
         self
@@ -483,7 +483,7 @@ impl Loaded {
         segment.checkpoint = vec![checkpoint];
         segment.commits.clear();
         let kept = Arc::make_mut(&mut loaded.kept);
-        kept.checkpoint = vec![None];
+        kept.checkpoint = vec![KeptPart::default()];
         kept.commits.clear();
         loaded
     }

@@ -25,6 +25,7 @@ mod columns;
 mod footer;
 mod json;
 mod parquet;
+mod pick;
 mod rules;
 mod section;
 
@@ -36,6 +37,7 @@ use bytes::Bytes;
 pub use columns::{Adds, Removes};
 pub use footer::{Footer, SparseFile, parquet_footer};
 pub use parquet::{decode_parquet, parquet_ranges};
+pub use pick::FileUnit;
 
 use crate::action::{
     Action, AddCdc, CheckpointMetadata, CommitInfo, DomainMetadata, Metadata, Protocol,

@@ -31,8 +31,7 @@ mod layer;
 
 pub use layer::{Chunk, Layer, TombstoneChunk};
 
-use keys::Index;
-pub(crate) use keys::{Keys, hash};
+pub(crate) use keys::{Index, Keys, Source, contradiction, hash};
 
 /// The live files of a version, in chunks shared between versions, newest chunk first; and the
 /// tombstones.
@@ -192,23 +191,17 @@ impl FileList {
         if !self.chunks.iter().any(|it| it.index().keys().any_vector()) {
             return Ok(());
         }
-        let mut rows: Vec<(u64, usize, u32)> = Vec::new();
-        for (number, chunk) in self.chunks.iter().enumerate() {
-            let live = chunk.index().entries().filter(|(_, row)| chunk.live.contains(*row));
-            rows.extend(live.map(|(hash, row)| (hash, number, row)));
+        let sources: Vec<_> =
+            self.chunks.iter().map(|it| Source { index: it.index(), is_add: true }).collect();
+        let counts =
+            |chunk: usize, row| self.chunks.get(chunk).is_some_and(|it| it.live.contains(row));
+        match contradiction(&sources, counts) {
+            Some((chunk, row)) => match self.chunks.get(chunk) {
+                Some(chunk) => Err(two_vectors(chunk.index().keys(), row)),
+                None => Err(Error::internal("no such chunk")),
+            },
+            None => Ok(()),
         }
-        rows.sort_unstable();
-        let keys = |chunk: usize| self.chunks.get(chunk).map(|it| it.index().keys());
-        for run in rows.chunk_by(|a, b| a.0 == b.0).filter(|it| 1 < it.len()) {
-            let place = |(_, chunk, row): &(u64, usize, u32)| Some((keys(*chunk)?, *row));
-            let mut rows: Vec<_> = run.iter().filter_map(place).collect();
-            rows.sort_by_cached_key(|(keys, row)| keys.path(*row));
-            let same = |[a, b]: &&[(&Keys, u32); 2]| a.0.path(a.1) == b.0.path(b.1);
-            if let Some([(keys, row), _]) = rows.array_windows().find(same) {
-                return Err(two_vectors(keys, *row));
-            }
-        }
-        Ok(())
     }
 
     /// Bytes held in memory, shared chunks in full.
@@ -269,7 +262,7 @@ pub(crate) struct HashedKeys {
 }
 
 impl<R> Decided<R> {
-    fn all_live(self) -> Layer<R> {
+    pub(crate) fn all_live(self) -> Layer<R> {
         let mut live = RoaringBitmap::new();
         live.insert_range(self.keys.keys.rows());
         Layer::with_index(Arc::new(self.rows), live, self.index)
@@ -358,7 +351,7 @@ fn size_at(chunk: &Chunk, row: u32) -> u128 {
     row.and_then(|it| u128::try_from(chunk.rows.size().value(it)).ok()).unwrap_or(0)
 }
 
-fn twice(keys: &Keys, row: u32, code: Code) -> Error {
+pub(crate) fn twice(keys: &Keys, row: u32, code: Code) -> Error {
     Error::new(code, format!("{} stands twice in one log file", keys.shown(row)))
 }
 

@@ -14,9 +14,12 @@ use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
 use crate::action::{CommitInfo, DomainMetadata, Metadata, Protocol, SetTransaction};
-use crate::batch::{LogBatch, Width};
+use crate::batch::{Adds, LogBatch, Removes, Width};
 use crate::error::{Code, Error, Result};
-use crate::files::{Chunk, FileList, HashedKeys, Keys, TombstoneChunk, decide};
+use crate::files::{
+    Chunk, Decided, DecidedFile, FileList, HashedKeys, Keys, Source, TombstoneChunk, contradiction,
+    decide, hash, twice,
+};
 use crate::state::{Head, TableState};
 use crate::version::Version;
 
@@ -59,6 +62,19 @@ pub struct Replay {
     chunks: Vec<Chunk>,
     tombstones: Vec<TombstoneChunk>,
     seen: Seen,
+}
+
+/// With as many rows for each key that newer files decided, the keys are looked up among the rows,
+/// else the rows among the keys.
+const LOOK_UPS_PER_PROBE: usize = 32;
+
+/// A part of a checkpoint made ready to be fed. That is the larger share of the work of feeding it,
+/// and each part's own, so that it can be done side by side.
+pub struct Part {
+    /// What is not about files.
+    rest: LogBatch,
+    adds: Option<Decided<Adds>>,
+    removes: Option<Decided<Removes>>,
 }
 
 /// Which keys newer files have decided.
@@ -115,26 +131,65 @@ impl Replay {
     /// `corrupt-checkpoint` if the file decides one key twice: then its rows would be read twice.
     /// `limit-exceeded` past `u32::MAX` files or rows.
     pub fn feed(&mut self, batch: LogBatch) -> Result<()> {
-        self.feed_checkpoint([batch])
+        let Part { rest, adds, removes } = Part::new(batch, self.width)?;
+        self.take_small(rest);
+        self.seen.settle();
+        if let Some(it) = adds {
+            let live = self.seen.take(it.keys)?;
+            self.chunks.push(Chunk::with_index(Arc::new(it.rows), live, it.index));
+        }
+        if let Some(it) = removes {
+            let live = self.seen.take(it.keys)?;
+            self.tombstones.push(TombstoneChunk::with_index(Arc::new(it.rows), live, it.index));
+        }
+        Ok(())
     }
 
     /// Takes a checkpoint of several parts, the oldest thing there is: no part may repeat what
-    /// another one says, so their order does not matter.
+    /// another one says, so their order decides nothing but the order of files.
     ///
     /// # Errors
     ///
     /// As [`Replay::feed`], over all parts.
     pub fn feed_checkpoint(&mut self, parts: impl IntoIterator<Item = LogBatch>) -> Result<()> {
-        let newer_sources = self.seen.sources.len();
+        let width = self.width;
+        let parts = parts.into_iter().map(|it| Part::new(it, width)).collect::<Result<_>>()?;
+        self.feed_parts(parts)
+    }
+
+    /// The same of parts that were made ready before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replay::feed_checkpoint`].
+    pub fn feed_parts(&mut self, parts: Vec<Part>) -> Result<()> {
         let (mut protocols, mut metadatas) = (0, 0);
-        for part in parts {
-            protocols += u32::from(part.protocol.is_some());
-            metadatas += u32::from(part.metadata.is_some());
+        let mut files = Vec::with_capacity(parts.len());
+        for Part { rest, adds, removes } in parts {
+            protocols += u32::from(rest.protocol.is_some());
+            metadatas += u32::from(rest.metadata.is_some());
             if 1 < protocols || 1 < metadatas {
                 let what = "parts of one checkpoint hold two `protocol` or two `metaData` actions";
                 return Err(Error::new(Code::CorruptCheckpoint, what));
             }
-            self.feed_part(part, newer_sources)?;
+            self.take_small(rest);
+            files.push((adds, removes));
+        }
+        if 1 < files.len() {
+            refuse_contradictions(&files)?;
+        }
+        self.seen.settle();
+        // Layers stand newest first and are read from their end.
+        for (adds, removes) in files.into_iter().rev() {
+            if let Some(it) = adds {
+                let live = self.seen.undecided(&it)?;
+                self.chunks.push(Chunk::with_index(Arc::new(it.rows), live, it.index));
+            }
+            if let Some(it) = removes {
+                let live = self.seen.undecided(&it)?;
+                let rows = Arc::new(it.rows);
+                self.tombstones.push(TombstoneChunk::with_index(rows, live, it.index));
+            }
         }
         Ok(())
     }
@@ -151,22 +206,6 @@ impl Replay {
     ///
     /// `invalid-protocol` or `invalid-metadata` if the log holds none; else those of [`Head::new`].
     pub fn finish_head(self) -> Result<Head> {
-        Ok(self.into_head()?.0)
-    }
-
-    /// All of the version.
-    ///
-    /// # Errors
-    ///
-    /// As [`Replay::finish_head`]; `invalid-action` if one path is live with two vectors.
-    pub fn finish(self) -> Result<TableState> {
-        let (head, chunks, tombstones, width) = self.into_head()?;
-        let files = FileList::new(chunks, tombstones, width);
-        files.refuse_two_vectors()?;
-        Ok(TableState { head, files })
-    }
-
-    fn into_head(self) -> Result<(Head, Vec<Chunk>, Vec<TombstoneChunk>, Width)> {
         let missing = |code, what: &str| {
             Error::new(code, format!("the log holds no `{what}` action up to this version"))
         };
@@ -177,11 +216,37 @@ impl Replay {
         head.domains = self.domains;
         head.domains.retain(|_, it| !it.removed);
         head.commit_info = self.commit_info;
-        Ok((head, self.chunks, self.tombstones, self.width))
+        Ok(head)
     }
 
-    fn feed_part(&mut self, part: LogBatch, newer_sources: usize) -> Result<()> {
-        let LogBatch { adds, removes, protocol, metadata, txns, domains, commit_info, .. } = part;
+    /// All of the version.
+    ///
+    /// # Errors
+    ///
+    /// As [`Replay::finish_head`]; `invalid-action` if one path is live with two vectors.
+    pub fn finish(mut self) -> Result<TableState> {
+        let (chunks, tombstones) = self.take_layers();
+        let width = self.width;
+        let head = self.finish_head()?;
+        Ok(TableState { head, files: listed(chunks, tombstones, width)? })
+    }
+
+    /// The files alone, for whoever has the head already, or wants what a part of the log says.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-action` if one path is live with two vectors.
+    pub fn finish_files(mut self) -> Result<FileList> {
+        let (chunks, tombstones) = self.take_layers();
+        listed(chunks, tombstones, self.width)
+    }
+
+    fn take_layers(&mut self) -> (Vec<Chunk>, Vec<TombstoneChunk>) {
+        (std::mem::take(&mut self.chunks), std::mem::take(&mut self.tombstones))
+    }
+
+    fn take_small(&mut self, file: LogBatch) {
+        let LogBatch { protocol, metadata, txns, domains, commit_info, .. } = file;
         if self.fed == 0 {
             self.commit_info = commit_info;
         }
@@ -194,49 +259,94 @@ impl Replay {
         for domain in domains {
             self.domains.entry(domain.domain.clone()).or_insert(domain);
         }
-        if self.width == Width::Head {
-            return Ok(());
+    }
+}
+
+fn listed(chunks: Vec<Chunk>, tombstones: Vec<TombstoneChunk>, width: Width) -> Result<FileList> {
+    let files = FileList::new(chunks, tombstones, width);
+    files.refuse_two_vectors()?;
+    Ok(files)
+}
+
+impl Part {
+    /// Hashes and sorts the keys of its file actions, as far as `width` asks for any.
+    ///
+    /// # Errors
+    ///
+    /// `corrupt-checkpoint` if it decides one key twice. `limit-exceeded` past `u32::MAX` rows.
+    pub fn new(mut batch: LogBatch, width: Width) -> Result<Part> {
+        let (adds, removes) = (batch.adds.take(), batch.removes.take());
+        if width == Width::Head {
+            return Ok(Part { rest: batch, adds: None, removes: None });
         }
         let code = Code::CorruptCheckpoint;
-        let (adds, removes) = decide(adds.as_ref(), removes.as_ref(), self.width, code)?;
-        self.seen.settle();
-        if let Some(it) = adds {
-            let live = self.seen.take(it.keys, newer_sources)?;
-            self.chunks.push(Chunk::with_index(Arc::new(it.rows), live, it.index));
-        }
-        if let Some(it) = removes {
-            let live = self.seen.take(it.keys, newer_sources)?;
-            self.tombstones.push(TombstoneChunk::with_index(Arc::new(it.rows), live, it.index));
-        }
-        Ok(())
+        let (adds, removes) = decide(adds.as_ref(), removes.as_ref(), width, code)?;
+        Ok(Part { rest: batch, adds, removes })
+    }
+}
+
+/// Each part agrees with itself; do they agree with each other?
+fn refuse_contradictions(files: &[DecidedFile]) -> Result<()> {
+    let mut sources = Vec::with_capacity(2 * files.len());
+    for (adds, removes) in files {
+        sources.extend(adds.iter().map(|it| Source { index: &it.index, is_add: true }));
+        sources.extend(removes.iter().map(|it| Source { index: &it.index, is_add: false }));
+    }
+    match contradiction(&sources, |_, _| true) {
+        None => Ok(()),
+        Some((source, row)) => Err(match sources.get(source) {
+            Some(it) => twice(it.index.keys(), row, Code::CorruptCheckpoint),
+            None => Error::internal("no such part"),
+        }),
     }
 }
 
 impl Seen {
     /// Which rows no newer file has decided. They are pending from now on.
-    fn take(&mut self, keys: HashedKeys, newer_sources: usize) -> Result<RoaringBitmap> {
+    fn take(&mut self, keys: HashedKeys) -> Result<RoaringBitmap> {
         let HashedKeys { keys, path_hashes } = keys;
         let source = u32::try_from(self.sources.len())
             .map_err(|_| Error::new(Code::LimitExceeded, "the log has too many files"))?;
         let hashes = keys.key_hashes(path_hashes);
+        let live = self.probe(&keys, &hashes)?;
+        self.pending.push(Pending { source, hashes, live: live.clone() });
+        self.sources.push(keys);
+        Ok(live)
+    }
+
+    /// Which rows of the oldest file no newer one has decided. They decide nothing themselves.
+    fn undecided<R>(&mut self, file: &Decided<R>) -> Result<RoaringBitmap> {
+        let HashedKeys { keys, path_hashes } = &file.keys;
+        if keys.len() / LOOK_UPS_PER_PROBE <= self.table.len() {
+            return self.probe(keys, &keys.key_hashes(path_hashes.clone()));
+        }
+        let mut live = RoaringBitmap::new();
+        live.insert_range(keys.rows());
+        for at in &self.table {
+            let source = usize::try_from(at.source).ok().and_then(|it| self.sources.get(it));
+            let Some(source) = source else { continue };
+            let (path, vector) = (source.path(at.row), source.vector(at.row));
+            for row in file.index.rows_of_key(hash(&path), &path, vector.as_deref()) {
+                live.remove(row);
+            }
+        }
+        Ok(live)
+    }
+
+    fn probe(&mut self, keys: &Keys, hashes: &[u64]) -> Result<RoaringBitmap> {
         let mut live = RoaringBitmap::new();
         live.insert_range(keys.rows());
         if !self.table.is_empty() {
-            for (row, hash) in keys.rows().zip(&hashes) {
-                let Some(at) = self.find(*hash, &keys, row) else { continue };
-                if newer_sources <= usize::try_from(at.source).unwrap_or(usize::MAX) {
-                    let what = format!("{} stands in two parts of one checkpoint", keys.shown(row));
-                    return Err(Error::new(Code::CorruptCheckpoint, what));
+            for (row, hash) in keys.rows().zip(hashes) {
+                if self.find(*hash, keys, row).is_some() {
+                    live.remove(row);
                 }
-                live.remove(row);
             }
         }
         if COLLISIONS_MAX < self.collisions {
             let what = format!("over {COLLISIONS_MAX} paths of the log have colliding hashes");
             return Err(Error::new(Code::LimitExceeded, what));
         }
-        self.pending.push(Pending { source, hashes, live: live.clone() });
-        self.sources.push(keys);
         Ok(live)
     }
 

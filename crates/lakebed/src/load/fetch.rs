@@ -14,10 +14,12 @@ use lakebed_log::batch::{
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, COMMIT_BYTES_MAX};
 use lakebed_log::log_path::{CheckpointName, LogPath};
+use lakebed_log::replay::Part;
 use lakebed_log::segment::{LogFile, LogSegment};
 use lakebed_log::version::Version;
 use parquet::file::metadata::ParquetMetaData;
 
+use super::units::part_files;
 use crate::env::Env;
 use crate::op::Op;
 use crate::pool::map_ordered;
@@ -59,35 +61,60 @@ impl Trouble {
     }
 }
 
-/// The parts of the checkpoint, decoded, with their bytes where the whole file was fetched.
-/// `kept` are bytes from before.
+/// What is kept of a part of a checkpoint, so that nothing is fetched twice.
+#[derive(Clone, Default)]
+pub(super) struct KeptPart {
+    /// All of it, where it is small.
+    pub(super) whole: Option<Bytes>,
+    /// Its footer, where it is large.
+    pub(super) footer: Option<Arc<ParquetMetaData>>,
+}
+
+/// The parts of the checkpoint, decoded for the small state, with what of them is kept.
 pub(super) async fn checkpoint_parts(
     env: &Env,
     op: &Op,
     store: &Store,
     segment: &LogSegment,
-    width: Width,
-    kept: &[Option<Bytes>],
-) -> Result<Vec<(Option<Bytes>, LogBatch)>, Trouble> {
-    let mut items = Vec::with_capacity(segment.checkpoint.len());
-    for (part, file) in segment.checkpoint.iter().enumerate() {
-        items.push((file.clone(), kept.get(part).cloned().flatten()));
-    }
-    let read = |(file, kept): (LogFile, Option<Bytes>)| async move {
-        Ok(read_part(env, op, store, &file, width, kept).await)
+) -> Result<Vec<(KeptPart, LogBatch)>, Trouble> {
+    let read = |file: LogFile| async move {
+        Ok(read_part(env, op, store, &file, Width::Head, None).await)
     };
-    let parts = map_ordered(items, FETCHES, read).try_collect::<Vec<_>>().await;
+    let parts = map_ordered(segment.checkpoint.clone(), FETCHES, read);
+    let parts = parts.try_collect::<Vec<_>>().await;
     parts.map_err(Trouble::Final)?.into_iter().collect()
 }
 
-async fn read_part(
+/// The file actions of the checkpoint, in its order, ready for the fold. `kept` is what was kept
+/// of its parts before.
+pub(super) async fn checkpoint_files(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    segment: &LogSegment,
+    width: Width,
+    kept: &[KeptPart],
+) -> Result<Vec<Part>, Trouble> {
+    let mut items = Vec::with_capacity(segment.checkpoint.len());
+    for (part, file) in segment.checkpoint.iter().enumerate() {
+        items.push((file.clone(), kept.get(part).cloned().unwrap_or_default()));
+    }
+    let read = |(file, kept): (LogFile, KeptPart)| async move {
+        Ok(part_files(env, op, store, &file, &kept, width).await)
+    };
+    let parts = map_ordered(items, FETCHES, read).try_collect::<Vec<_>>().await;
+    let parts = parts.map_err(Trouble::Final)?.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+pub(super) async fn read_part(
     env: &Env,
     op: &Op,
     store: &Store,
     file: &LogFile,
     width: Width,
     kept: Option<Bytes>,
-) -> Result<(Option<Bytes>, LogBatch), Trouble> {
+) -> Result<(KeptPart, LogBatch), Trouble> {
     let place = || format!("{}/{}", store.location(), file.path.to_path());
     let json = matches!(file.path, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
     let budget = env.budget();
@@ -97,23 +124,20 @@ async fn read_part(
             fetch_columns(op, store, file, width).await
         }
         None => fetch_whole(op, store, file).await,
-        Some(bytes) => Ok(Part::Whole(bytes)),
+        Some(bytes) => Ok(Fetched::Whole(bytes)),
     };
-    // What cannot be read as a checkpoint is none; what cannot be read at all is another matter.
-    let skipped = |it: Error| match it.kind() {
-        ErrorKind::Corrupt | ErrorKind::NotFound => Trouble::Checkpoint(it),
-        _ if matches!(it.code(), Code::ShortRead | Code::ObjectChanged) => Trouble::Moved(it),
-        _ => Trouble::Final(it),
-    };
-    let part = part.map_err(skipped)?;
-    let whole = match &part {
-        Part::Whole(bytes) if file.size <= CHECKPOINT_WHOLE_BYTES => Some(bytes.clone()),
-        _ => None,
+    let part = part.map_err(trouble)?;
+    let kept = match &part {
+        Fetched::Whole(bytes) if file.size <= CHECKPOINT_WHOLE_BYTES => {
+            KeptPart { whole: Some(bytes.clone()), footer: None }
+        }
+        Fetched::Whole(_) => KeptPart::default(),
+        Fetched::Columns(_, footer) => KeptPart { whole: None, footer: Some(footer.clone()) },
     };
     let decode = move || match part {
-        Part::Whole(bytes) if json => LogBatch::from_json(&bytes, width),
-        Part::Whole(bytes) => LogBatch::from_parquet(bytes, width),
-        Part::Columns(file, footer) => decode_parquet(file, &footer, width),
+        Fetched::Whole(bytes) if json => LogBatch::from_json(&bytes, width),
+        Fetched::Whole(bytes) => LogBatch::from_parquet(bytes, width),
+        Fetched::Columns(file, footer) => decode_parquet(file, &footer, width),
     };
     let batch = match env.compute(decode).await {
         Ok(it) => it,
@@ -121,18 +145,27 @@ async fn read_part(
         Err(it) => return Err(Trouble::Checkpoint(it.at(place()))),
     };
     drop(permit);
-    Ok((whole, batch))
+    Ok((kept, batch))
+}
+
+/// What cannot be read as a checkpoint is none; what cannot be read at all is another matter.
+pub(super) fn trouble(it: Error) -> Trouble {
+    match it.kind() {
+        ErrorKind::Corrupt | ErrorKind::NotFound => Trouble::Checkpoint(it),
+        _ if matches!(it.code(), Code::ShortRead | Code::ObjectChanged) => Trouble::Moved(it),
+        _ => Trouble::Final(it),
+    }
 }
 
 /// What was fetched of a checkpoint part.
-enum Part {
+enum Fetched {
     Whole(Bytes),
     Columns(SparseFile, Arc<ParquetMetaData>),
 }
 
-async fn fetch_whole(op: &Op, store: &Store, file: &LogFile) -> Result<Part> {
+async fn fetch_whole(op: &Op, store: &Store, file: &LogFile) -> Result<Fetched> {
     match store.get(op, &file.path.to_path(), file.size.max(1)).await {
-        Ok(bytes) if u64::try_from(bytes.len()) == Ok(file.size) => Ok(Part::Whole(bytes)),
+        Ok(bytes) if u64::try_from(bytes.len()) == Ok(file.size) => Ok(Fetched::Whole(bytes)),
         Ok(bytes) => Err(changed(store, file, bytes.len())),
         Err(it) if it.code() == Code::LimitExceeded => {
             let what = format!("{} bytes were listed and there are more", file.size);
@@ -143,7 +176,19 @@ async fn fetch_whole(op: &Op, store: &Store, file: &LogFile) -> Result<Part> {
 }
 
 /// The footer, then no more than the columns of the width.
-async fn fetch_columns(op: &Op, store: &Store, file: &LogFile, width: Width) -> Result<Part> {
+async fn fetch_columns(op: &Op, store: &Store, file: &LogFile, width: Width) -> Result<Fetched> {
+    let footer = footer(op, store, file).await?;
+    let ranges = parquet_ranges(&footer, width);
+    let fetched = store.get_ranges(op, &file.path.to_path(), &ranges).await?;
+    let mut sparse = SparseFile::new(file.size);
+    for (range, bytes) in ranges.iter().zip(fetched) {
+        sparse.insert(range.start, bytes);
+    }
+    Ok(Fetched::Columns(sparse, footer))
+}
+
+/// The footer of a large file.
+pub(super) async fn footer(op: &Op, store: &Store, file: &LogFile) -> Result<Arc<ParquetMetaData>> {
     let (key, size) = (file.path.to_path(), file.size);
     let placed = |it: Error| it.at(format!("{}/{key}", store.location()));
     let mut wanted = FOOTER_GUESS_BYTES.min(size);
@@ -152,15 +197,7 @@ async fn fetch_columns(op: &Op, store: &Store, file: &LogFile, width: Width) -> 
         let tail = store.get_range(op, &key, size - wanted..size).await?;
         match parquet_footer(&tail, size).map_err(placed)? {
             Footer::Need(bytes) => wanted = bytes.min(size),
-            Footer::Ready(footer) => {
-                let ranges = parquet_ranges(&footer, width);
-                let fetched = store.get_ranges(op, &key, &ranges).await?;
-                let mut sparse = SparseFile::new(size);
-                for (range, bytes) in ranges.iter().zip(fetched) {
-                    sparse.insert(range.start, bytes);
-                }
-                return Ok(Part::Columns(sparse, footer));
-            }
+            Footer::Ready(footer) => return Ok(footer),
         }
     }
     let what = "the footer is longer than it says";

@@ -8,7 +8,7 @@ use lakebed_log::replay::Replay;
 use lakebed_log::state::{Head, TableState};
 use lakebed_log::version::Version;
 
-use super::fetch::{Trouble, checkpoint_parts, checkpoint_place, read_commits, widen};
+use super::fetch::{Trouble, checkpoint_files, checkpoint_place, read_commits, widen};
 use super::{Loaded, MOVES_MAX, moving, open_from};
 use crate::env::Env;
 use crate::op::Op;
@@ -126,7 +126,7 @@ async fn replay(
         .cloned()
         .collect();
     let (parts, commits) = futures::join!(
-        checkpoint_parts(env, op, store, segment, width, &of.kept.checkpoint),
+        checkpoint_files(env, op, store, segment, width, &of.kept.checkpoint),
         read_commits(env, op, store, &unread, width),
     );
     let (parts, mut commits) = (parts?, commits?);
@@ -138,10 +138,8 @@ async fn replay(
         for commit in commits.iter().rev() {
             replay.feed(commit.batch.clone())?;
         }
-        replay.feed_checkpoint(parts.into_iter().map(|(_, part)| part))?;
-        let mut state = replay.finish()?;
-        state.head = Head::clone(&head);
-        Ok(state)
+        replay.feed_parts(parts)?;
+        Ok(TableState { head: Head::clone(&head), files: replay.finish_files()? })
     };
     match env.compute(fold).await {
         Ok(state) => Ok(state),

@@ -27,81 +27,17 @@ use parquet::arrow::arrow_reader::{
 use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
-use parquet::schema::types::ColumnDescriptor;
 
 use crate::action::{
     CheckpointMetadata, DomainMetadata, Metadata, Protocol, SetTransaction, Sidecar, VectorRow,
 };
 use crate::batch::columns::STATS_PARSED;
-use crate::batch::footer::joined;
+use crate::batch::pick::Picked;
 use crate::batch::rules::{self, corrupt};
 use crate::batch::section::Section;
 use crate::batch::{Adds, Footer, LogBatch, Removes, Width, parquet_footer};
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::limits::STATS_BYTES_MAX;
-
-/// The kinds of action, and their fields that are read at any width that reads the kind.
-const KINDS: &[(&str, &[&str])] = &[
-    (
-        "add",
-        &[
-            "path",
-            "partitionValues",
-            "size",
-            "modificationTime",
-            "dataChange",
-            "deletionVector",
-            "baseRowId",
-            "defaultRowCommitVersion",
-            "clusteringProvider",
-        ],
-    ),
-    (
-        "remove",
-        &[
-            "path",
-            "deletionTimestamp",
-            "dataChange",
-            "extendedFileMetadata",
-            "partitionValues",
-            "size",
-            "deletionVector",
-            "baseRowId",
-            "defaultRowCommitVersion",
-        ],
-    ),
-    ("protocol", &["minReaderVersion", "minWriterVersion", "readerFeatures", "writerFeatures"]),
-    (
-        "metaData",
-        &[
-            "id",
-            "name",
-            "description",
-            "format",
-            "schemaString",
-            "partitionColumns",
-            "configuration",
-            "createdTime",
-        ],
-    ),
-    ("txn", &["appId", "version", "lastUpdated"]),
-    ("domainMetadata", &["domain", "configuration", "removed"]),
-    ("checkpointMetadata", &["version", "tags"]),
-    ("sidecar", &["path", "sizeInBytes", "modificationTime", "tags"]),
-];
-
-/// What `add` has beyond at full width.
-const WIDE_ADD: &[&str] = &["stats", "tags", STATS_PARSED];
-
-/// The parts of a deletion vector.
-const VECTOR: &[&str] = &["storageType", "pathOrInlineDv", "offset", "sizeInBytes", "cardinality"];
-
-/// How often larger than the file its decoded columns may be, so that a few kilobytes cannot fill
-/// the memory. Real checkpoints stay under a hundred.
-const EXPANSION_MAX: u64 = 1_000;
-
-/// Up to here no expansion is suspicious.
-const EXPANDED_BYTES_MIN: u64 = 64 << 20;
 
 /// See [`LogBatch::from_parquet`].
 pub(super) fn from_bytes(bytes: Bytes, width: Width) -> Result<LogBatch> {
@@ -123,16 +59,17 @@ pub fn decode_parquet<R: ChunkReader + 'static>(
     metadata: &Arc<ParquetMetaData>,
     width: Width,
 ) -> Result<LogBatch> {
-    check_shape(metadata, reader.len(), width)?;
-    // The Parquet reader means to answer bad bytes with errors. Should it panic over some, the
-    // caller's process is not to pay for it.
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        let rows = read_rows(reader, metadata, width)?;
-        let batch = to_batch(&rows, width)?;
+    let picked = Picked::all(metadata, width);
+    picked.check_shape(metadata, reader.len())?;
+    let actions = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(u64::MAX);
+    guarded(|| {
+        let batch = match picked.groups.is_empty() {
+            true => LogBatch::default(),
+            false => to_batch(&read_rows(reader, metadata, &picked)?, width)?,
+        };
         rules::check_checkpoint(&batch)?;
-        Ok(batch)
-    }));
-    decoded.unwrap_or_else(|_| Err(corrupt("the Parquet reader gave up on the file")))
+        Ok(LogBatch { actions, ..batch })
+    })
 }
 
 /// The byte ranges of the column chunks that a width needs, in order, those that touch as one.
@@ -149,85 +86,30 @@ pub fn decode_parquet<R: ChunkReader + 'static>(
 /// # }
 /// ```
 pub fn parquet_ranges(metadata: &ParquetMetaData, width: Width) -> Vec<Range<u64>> {
-    let wanted = wanted_leaves(metadata, width);
-    let chunks = metadata.row_groups().iter().flat_map(|group| {
-        let columns = wanted.iter().filter_map(|it| group.columns().get(*it));
-        columns.map(|it| {
-            let (start, length) = it.byte_range();
-            start..start.saturating_add(length)
-        })
-    });
-    joined(chunks.collect())
+    Picked::all(metadata, width).ranges(metadata)
 }
 
-/// The leaf columns that a width reads.
-fn wanted_leaves(metadata: &ParquetMetaData, width: Width) -> Vec<usize> {
-    let columns = metadata.file_metadata().schema_descr().columns().iter().enumerate();
-    columns.filter(|(_, it)| is_wanted(it, width)).map(|(at, _)| at).collect()
+/// The Parquet reader means to answer bad bytes with errors. Should it panic over some, the
+/// caller's process is not to pay for it.
+pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    let decoded = catch_unwind(AssertUnwindSafe(decode));
+    decoded.unwrap_or_else(|_| Err(corrupt("the Parquet reader gave up on the file")))
 }
 
-fn is_wanted(column: &ColumnDescriptor, width: Width) -> bool {
-    let mut path = column.path().parts().iter().map(String::as_str);
-    let (Some(kind), Some(field)) = (path.next(), path.next()) else {
-        return false;
-    };
-    if width == Width::Head && matches!(kind, "add" | "remove") {
-        return false;
-    }
-    let known = KINDS.iter().any(|(name, fields)| *name == kind && fields.contains(&field));
-    let wide = width == Width::Wide && kind == "add" && WIDE_ADD.contains(&field);
-    let part_is_known =
-        field != "deletionVector" || path.next().is_some_and(|it| VECTOR.contains(&it));
-    (known || wide) && part_is_known
-}
-
-/// Checks what the footer alone tells.
-fn check_shape(metadata: &ParquetMetaData, size: u64, width: Width) -> Result<()> {
-    let file = metadata.file_metadata();
-    let roots = file.schema_descr().root_schema().get_fields();
-    for root in roots.iter().filter(|it| KINDS.iter().any(|kind| kind.0 == it.name())) {
-        if root.is_primitive() {
-            return Err(corrupt(format!("column `{}` is not a struct", root.name())));
-        }
-    }
-    if !roots.iter().any(|it| it.name() == "add") {
-        return Err(corrupt("there is no column `add`"));
-    }
-    let rows = u64::try_from(file.num_rows()).unwrap_or_default();
-    if rows == 0 {
-        return Err(corrupt("there are no rows"));
-    }
-    // A row holds an action, and no action takes less than a byte.
-    if rows > size {
-        return Err(corrupt(format!("{rows} rows in {size} bytes")));
-    }
-    let wanted = wanted_leaves(metadata, width);
-    let expanded = metadata.row_groups().iter().flat_map(|group| {
-        let columns = wanted.iter().filter_map(|it| group.columns().get(*it));
-        columns.map(|it| u64::try_from(it.uncompressed_size()).unwrap_or(u64::MAX))
-    });
-    let expanded = expanded.fold(0, u64::saturating_add);
-    let most = size.saturating_mul(EXPANSION_MAX).max(EXPANDED_BYTES_MIN);
-    if expanded > most {
-        let what = format!("{size} bytes expand to {expanded}, the limit is {most}");
-        return Err(Error::new(Code::LimitExceeded, what));
-    }
-    Ok(())
-}
-
-/// All rows as one batch of struct columns, those that the width reads.
-fn read_rows<R: ChunkReader + 'static>(
+/// The rows of the groups as one batch of struct columns.
+pub(super) fn read_rows<R: ChunkReader + 'static>(
     reader: R,
     metadata: &Arc<ParquetMetaData>,
-    width: Width,
+    picked: &Picked,
 ) -> Result<RecordBatch> {
     let bad = |it: parquet::errors::ParquetError| corrupt("the columns do not decode").because(it);
-    let leaves = wanted_leaves(metadata, width);
+    let leaves = picked.leaves.iter().copied();
     let mask = ProjectionMask::leaves(metadata.file_metadata().schema_descr(), leaves);
-    let rows = usize::try_from(metadata.file_metadata().num_rows()).unwrap_or_default();
+    let rows = picked.rows(metadata);
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(reader, arrow_metadata(metadata)?);
-    let batches = builder.with_projection(mask).with_batch_size(rows).build().map_err(bad)?;
+    let builder = builder.with_projection(mask).with_row_groups(picked.groups.clone());
+    let batches = builder.with_batch_size(rows).build().map_err(bad)?;
     let schema = batches.schema();
     let batches: Vec<RecordBatch> = batches
         .collect::<Result<_, _>>()
@@ -249,7 +131,7 @@ fn read_rows<R: ChunkReader + 'static>(
 /// How the columns become Arrow. The Arrow schema that some writers embed is not looked at: it
 /// could ask for any type. Spark's timestamps of 96 bits come as microseconds, since nanoseconds of
 /// 64 bits do not hold the year 9999.
-fn arrow_metadata(metadata: &Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata> {
+pub(super) fn arrow_metadata(metadata: &Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata> {
     let bad = |it: parquet::errors::ParquetError| corrupt("the schema does not decode").because(it);
     let plain = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let plain = ArrowReaderMetadata::try_new(metadata.clone(), plain).map_err(bad)?;
@@ -277,7 +159,7 @@ fn micro_field(field: &Arc<Field>) -> Arc<Field> {
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
-fn to_batch(rows: &RecordBatch, width: Width) -> Result<LogBatch> {
+pub(super) fn to_batch(rows: &RecordBatch, width: Width) -> Result<LogBatch> {
     check_one_action_per_row(rows)?;
     let mut batch = LogBatch {
         actions: u64::try_from(rows.num_rows()).unwrap_or(u64::MAX),

@@ -148,11 +148,6 @@ impl Index {
         &self.keys
     }
 
-    /// Upper half of the hash, and row, of every row.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, u32)> {
-        self.sorted.iter().map(|it| (it & HASH_BITS, row_of(*it)))
-    }
-
     /// Rows of the key, ascending.
     pub(crate) fn rows_of_key<'a>(
         &'a self,
@@ -225,6 +220,76 @@ impl Index {
         let end = rest.partition_point(|it| it & HASH_BITS == wanted);
         rest.get(..end).unwrap_or_default()
     }
+}
+
+/// One list of adds or of removes among several that together are one state.
+pub(crate) struct Source<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) is_add: bool,
+}
+
+/// How many entries of all sources are compared at once, about.
+const BUCKET_ENTRIES: usize = 4_096;
+
+/// A row, as source and row in it, that contradicts another one: a path that is added twice, or a
+/// key twice of which not both are adds. Rows that `counts` leaves out contradict nothing.
+///
+/// Sources are sorted each by itself. They are walked side by side, a few hashes of all of them at
+/// a time, so that no second copy of the whole exists.
+pub(crate) fn contradiction(
+    sources: &[Source<'_>],
+    counts: impl Fn(usize, u32) -> bool,
+) -> Option<(usize, u32)> {
+    let total: usize = sources.iter().map(|it| it.index.sorted.len()).sum();
+    let buckets = (total / BUCKET_ENTRIES).clamp(1, 1 << 30).next_power_of_two();
+    let width = (u64::MAX >> buckets.trailing_zeros()).max(1);
+    let mut rests: Vec<&[u64]> = sources.iter().map(|it| it.index.sorted.as_slice()).collect();
+    let mut bucket: Vec<(u64, usize)> = Vec::new();
+    let mut end = width;
+    loop {
+        bucket.clear();
+        for (source, rest) in rests.iter_mut().enumerate() {
+            let (taken, left) = rest.split_at(rest.partition_point(|it| *it <= end));
+            bucket.extend(taken.iter().map(|it| (*it, source)));
+            *rest = left;
+        }
+        bucket.retain(|(entry, source)| counts(*source, row_of(*entry)));
+        bucket.sort_unstable();
+        for run in bucket.chunk_by(|a, b| a.0 & HASH_BITS == b.0 & HASH_BITS) {
+            if let [_, _, ..] = run
+                && let Some(found) = contradiction_in(sources, run)
+            {
+                return Some(found);
+            }
+        }
+        if end == u64::MAX {
+            return None;
+        }
+        end = end.checked_add(width).and_then(|it| it.checked_add(1)).unwrap_or(u64::MAX);
+    }
+}
+
+/// The same among rows of one hash.
+fn contradiction_in(sources: &[Source<'_>], run: &[(u64, usize)]) -> Option<(usize, u32)> {
+    let row = |(entry, number): &(u64, usize)| Some((sources.get(*number)?, row_of(*entry)));
+    let mut run: Vec<_> = run.iter().filter_map(|it| Some((it.1, row(it)?))).collect();
+    run.sort_by_cached_key(|(_, (source, row))| {
+        let keys = source.index.keys();
+        (keys.path(*row).into_owned(), keys.vector(*row))
+    });
+    let path = |(source, row): &(&'_ Source<'_>, u32)| source.index.keys().path(*row).into_owned();
+    for same in run.chunk_by(|(_, a), (_, b)| path(a) == path(b)) {
+        let mut adds = same.iter().filter(|(_, (source, _))| source.is_add);
+        if let (Some(_), Some((number, (_, row)))) = (adds.next(), adds.next()) {
+            return Some((*number, *row));
+        }
+        let key = |(source, row): &(&'_ Source<'_>, u32)| source.index.keys().vector(*row);
+        let twice = same.array_windows().find(|[(_, a), (_, b)]| key(a) == key(b));
+        if let Some([_, (number, (_, row))]) = twice {
+            return Some((*number, *row));
+        }
+    }
+    None
 }
 
 fn row_of(entry: u64) -> u32 {

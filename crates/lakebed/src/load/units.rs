@@ -1,0 +1,103 @@
+//! The file actions of a checkpoint, fetched and decoded in units, side by side.
+//!
+//! A checkpoint of a million files is one object of some hundred megabytes. Fetched as a whole and
+//! decoded by one core it would cost its size twice over in memory and leave the other cores idle.
+//! So row groups become units: each is fetched, decoded and hashed by itself, and what it was
+//! decoded from is let go before the next one is fetched.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use lakebed_log::batch::{FileUnit, SparseFile, Width};
+use lakebed_log::error::{Error, ErrorKind, Result};
+use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
+use lakebed_log::log_path::{CheckpointName, LogPath};
+use lakebed_log::replay::Part;
+use lakebed_log::segment::LogFile;
+use parquet::file::metadata::ParquetMetaData;
+
+use super::fetch::{KeptPart, Trouble, footer, read_part, trouble};
+use crate::env::Env;
+use crate::op::Op;
+use crate::pool::map_ordered;
+use crate::store::Store;
+
+/// Is the file so large that no more of it is fetched than is needed?
+pub(super) fn is_sparse(file: &LogFile, kept: &KeptPart) -> bool {
+    let json = matches!(file.path, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
+    kept.whole.is_none() && !json && CHECKPOINT_WHOLE_BYTES < file.size
+}
+
+/// The file actions of one part of a checkpoint, ready for the fold, in the order of the file.
+pub(super) async fn part_files(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &LogFile,
+    kept: &KeptPart,
+    width: Width,
+) -> Result<Vec<Part>, Trouble> {
+    let placed = |it: Error| match it.kind() {
+        ErrorKind::Internal => Trouble::Final(it),
+        _ => Trouble::Checkpoint(it.at(format!("{}/{}", store.location(), file.path.to_path()))),
+    };
+    if !is_sparse(file, kept) {
+        let (_, batch) = read_part(env, op, store, file, width, kept.whole.clone()).await?;
+        let part = env.compute(move || Part::new(batch, width)).await;
+        return Ok(vec![part.map_err(placed)?]);
+    }
+    let footer = match &kept.footer {
+        Some(it) => Arc::clone(it),
+        None => footer(op, store, file).await.map_err(trouble)?,
+    };
+    let units = FileUnit::of(&footer, width);
+    let decode = |unit: FileUnit| {
+        let footer = Arc::clone(&footer);
+        async move { Ok(unit_files(env, op, store, file, footer, unit, width).await) }
+    };
+    // One unit is fetched while each core decodes another.
+    let parts = map_ordered(units, env.cores() + 1, decode).try_collect::<Vec<_>>().await;
+    let parts = parts.map_err(Trouble::Final)?.into_iter();
+    parts.map(|it| it.map_err(|it| it.or_placed(placed))).collect()
+}
+
+/// Where it went wrong: on the way here, or in what came.
+enum Fault {
+    Fetch(Trouble),
+    Decode(Error),
+}
+
+impl Fault {
+    fn or_placed(self, placed: impl Fn(Error) -> Trouble) -> Trouble {
+        match self {
+            Fault::Fetch(it) => it,
+            Fault::Decode(it) => placed(it),
+        }
+    }
+}
+
+async fn unit_files(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &LogFile,
+    footer: Arc<ParquetMetaData>,
+    unit: FileUnit,
+    width: Width,
+) -> Result<Part, Fault> {
+    let ranges = unit.ranges(&footer);
+    let bytes = ranges.iter().map(|it| it.end - it.start).fold(0, u64::saturating_add);
+    let budget = env.budget();
+    let permit = budget.acquire(bytes.min(budget.total())).await;
+    let permit = permit.map_err(|it| Fault::Fetch(Trouble::Final(it)))?;
+    let fetched = store.get_ranges(op, &file.path.to_path(), &ranges).await;
+    let fetched = fetched.map_err(|it| Fault::Fetch(trouble(it)))?;
+    let mut sparse = SparseFile::new(file.size);
+    for (range, bytes) in ranges.iter().zip(fetched) {
+        sparse.insert(range.start, bytes);
+    }
+    let decode = move || Part::new(unit.decode(sparse, &footer)?, width);
+    let part = env.compute(decode).await.map_err(Fault::Decode);
+    drop(permit);
+    part
+}
