@@ -25,7 +25,7 @@ mod reads;
 mod report;
 mod writes;
 
-pub use report::{Line, Report};
+pub use report::{Counts, Line, Report, is_disputed, source};
 
 /// One case of the manifest.
 #[derive(Clone, Debug, Default, Deserialize)]

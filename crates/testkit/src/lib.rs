@@ -16,6 +16,7 @@
 pub mod badinput;
 pub mod builder;
 pub mod choices;
+pub mod compatibility;
 pub mod conformance;
 pub mod fenced;
 pub mod fuzz;

@@ -21,6 +21,9 @@ pub struct Report {
     pub lines: Vec<Line>,
 }
 
+/// What a case is counted under.
+type Keys = fn(&Case) -> Vec<String>;
+
 /// How many of each verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -63,10 +66,10 @@ impl Report {
     /// The counts as lines of text, by operation, by feature and by source.
     pub fn tables(&self) -> String {
         let mut out = String::new();
-        let tables: [(&str, &dyn Fn(&Case) -> Vec<String>); 3] = [
-            ("operation", &|it| vec![it.op.clone(), "(all)".to_string()]),
-            ("feature", &|it| it.features.clone()),
-            ("source", &|it| vec![source(it)]),
+        let tables: [(&str, Keys); 3] = [
+            ("operation", |it| vec![it.op.clone(), "(all)".to_string()]),
+            ("feature", |it| it.features.clone()),
+            ("source", |it| vec![source(it)]),
         ];
         for (title, keys) in tables {
             let _ = writeln!(
@@ -140,11 +143,15 @@ fn unexcused(line: &Line) -> Option<String> {
         .then(|| format!("REFUSED {}: for {name}, which this build has", line.case.id))
 }
 
-fn is_disputed(case: &Case) -> bool {
+/// Is it believed wrong?
+pub fn is_disputed(case: &Case) -> bool {
     DISPUTED.iter().any(|it| case.id.ends_with(it.0))
 }
 
 /// The source without what the manifest adds in brackets.
-fn source(case: &Case) -> String {
-    case.source.split(" (").next().unwrap_or_default().to_string()
+pub fn source(case: &Case) -> String {
+    match case.source.split(" (").next().unwrap_or_default() {
+        "derived here" => "derived from the others".to_string(),
+        source => source.to_string(),
+    }
 }

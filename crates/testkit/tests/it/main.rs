@@ -11,6 +11,7 @@
 )]
 
 mod badinput;
+mod compatibility;
 mod conformance;
 mod corpus;
 mod shapes;
