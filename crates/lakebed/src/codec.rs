@@ -19,6 +19,7 @@ mod logical;
 mod pages;
 mod prune;
 mod reader;
+mod shred;
 mod sparse;
 mod thrift;
 mod turn;

@@ -22,6 +22,7 @@ pub mod z85;
 pub mod log_path;
 pub mod row_set;
 pub mod uri;
+pub mod variant;
 
 pub mod action;
 pub mod expr;

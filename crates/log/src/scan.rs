@@ -149,6 +149,7 @@ pub struct ScanTask {
 /// not of its type; `invalid-path`, `path-escape`, `unsupported-path` for the path of a file that
 /// would be read.
 pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<ScanPlan> {
+    state.head.schema.check_type_changes()?;
     let head = &state.head;
     let schema = project(&head.schema, scan.projection())?;
     let filter = bound_filter(head, scan)?;

@@ -22,6 +22,7 @@ mod json;
 mod mapping;
 #[cfg(test)]
 mod tests;
+mod widening;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,7 +33,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
-pub use arrow::{ArrowOptions, from_arrow};
+pub use arrow::{ArrowOptions, from_arrow, is_variant};
 pub use conform::conform;
 pub(crate) use ddl::primitive as type_of_name;
 pub use evolve::evolve;
@@ -77,7 +78,7 @@ pub enum PrimitiveType {
     TimestampNtz,
     /// Holds nothing but null; never in data files.
     Void,
-    /// Named so that the schema parses; this build refuses tables with it.
+    /// A value of any type, see [`crate::variant`].
     Variant,
 }
 
@@ -213,7 +214,9 @@ impl StructType {
     ///
     /// Strings are Utf8, timestamps are microseconds with zone `UTC` or without zone, dates Date32,
     /// decimals Decimal128; lists have the field `element`, maps `key_value` of `key` and `value`,
-    /// as Parquet files do; void is Null. Nullability is the schema's.
+    /// as Parquet files do; void is Null. A variant is a struct of the binaries `metadata` and `value`,
+    /// whose field says so by the extension type `arrow.parquet.variant`. Nullability is the
+    /// schema's.
     pub fn to_arrow(&self) -> SchemaRef {
         arrow::schema_of(self)
     }

@@ -100,7 +100,11 @@ impl Stats {
             };
             let bound = |section: &str, of: PrimitiveType| {
                 let (array, row) = at(section)?;
-                let value = Value::from_array(array, row).ok().flatten()?;
+                let value = match (Value::from_array(array, row).ok().flatten()?, of) {
+                    // Timestamps of 96 bits do not say whether they have a zone.
+                    (Value::TimestampNtz(it), PrimitiveType::Timestamp) => Value::Timestamp(it),
+                    (value, _) => value,
+                };
                 if value.primitive_type() == of { Some(value) } else { value.cast(of) }
             };
             let nulls = at("nullCount").and_then(|(array, row)| long_at(array, row));
@@ -157,6 +161,7 @@ fn lower_bound(min: &Value) -> Option<Value> {
     match min {
         Value::Float(it) if it.is_nan() => None,
         Value::Double(it) if it.is_nan() => None,
+        Value::Double(it) => Some(Value::Double(below_float(*it))),
         Value::Decimal { unscaled, precision, scale } => Some(Value::Decimal {
             unscaled: unscaled.saturating_sub(float_slack(*unscaled)),
             precision: *precision,
@@ -164,6 +169,16 @@ fn lower_bound(min: &Value) -> Option<Value> {
         }),
         other => Some(other.clone()),
     }
+}
+
+/// Of a column that was float the minimum may stand there in a float's digits, and those name a
+/// double that may lie above the float.
+fn below_float(min: f64) -> f64 {
+    /// Sign, nine digits, point and exponent: writers need no more for a float.
+    const FLOAT_TEXT_MAX: usize = 16;
+    let text = format!("{min:?}");
+    let float: Option<f32> = if text.len() <= FLOAT_TEXT_MAX { text.parse().ok() } else { None };
+    float.map_or(min, |it| min.min(f64::from(it)))
 }
 
 fn upper_bound(max: &Value) -> Option<Value> {

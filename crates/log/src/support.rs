@@ -119,6 +119,11 @@ pub fn writable(protocol: &Protocol, metadata: &Metadata, schema: &Schema) -> Re
             return Err(missing(&feature, false));
         }
     }
+    if let Some(feature) = type_feature(schema)
+        && !feature.can_write()
+    {
+        return Err(missing(&feature, false));
+    }
     // A constraint binds whether or not the protocol says that there may be one. A mode of column
     // mapping that means nothing today gets its meaning when the protocol is raised.
     for feature in [
@@ -305,11 +310,9 @@ mod tests {
                 "catalogOwned-preview",
                 "catalogOwned-preview",
             ),
-            (
-                listed(&["typeWidening-preview"], &[]),
-                "typeWidening-preview",
-                "typeWidening-preview",
-            ),
+            (listed(&["typeWidening-preview"], &[]), "ok", "typeWidening-preview"),
+            (listed(&["typeWidening"], &[]), "ok", "typeWidening"),
+            (listed(&["variantType", "variantShredding-preview"], &[]), "ok", "variantType"),
             (listed(&["telepathy"], &[]), "telepathy", "telepathy"),
             (listed(&[], &["deletionVectors"]), "deletionVectors", "deletionVectors"),
             (listed(&[], &["DeletionVECTORS"]), "DeletionVECTORS", "DeletionVECTORS"),
@@ -363,7 +366,7 @@ mod tests {
             (table(&field(generated), &[]), "ok", "generatedColumns"),
             (table(&field(identity), &[]), "ok", "identityColumns"),
             (table(&field(default), &[]), "ok", "allowColumnDefaults"),
-            (table(&variant, &[]), "variantType", "variantType"),
+            (table(&variant, &[]), "ok", "variantType"),
             (table(&odd, &[]), "invalid-schema", "invalid-schema"),
         ];
         for (metadata, read, write) in &rows {

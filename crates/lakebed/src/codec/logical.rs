@@ -2,9 +2,9 @@
 //!
 //! Files are older than the schema they are read with, and come from many writers. Columns are
 //! matched as the table says, see [`super::label`]; what the table has and the file lacks is null;
-//! what the file has and the table lacks is not read. Types must be the table's, or turn into it without losing anything: a wider
-//! integer, a coarser or exact finer clock, a shorter decimal of the same scale. Everything else is
-//! an error, because the alternative is a wrong value.
+//! what the file has and the table lacks is not read. Types must be the table's, or turn into it
+//! without losing anything: those that a table may widen to the table's, and a coarser or exact
+//! finer clock. Everything else is an error, because the alternative is a wrong value.
 //!
 //! The choice of columns and the conversion of arrays go down the same two trees, the file's and
 //! the table's, by the same rule of names.
@@ -13,17 +13,19 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    Date32Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
 };
 use arrow_array::{Array, ArrayRef, ListArray, MapArray, RecordBatch, StructArray, new_null_array};
 use arrow_buffer::OffsetBuffer;
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::schema::is_variant;
 use parquet::basic::{ConvertedType, Type as Physical};
 use parquet::schema::types::SchemaDescriptor;
 
 use super::label::{Labels, matches};
+use super::shred;
 
 /// Which columns of a file to decode, and as what.
 #[derive(Debug)]
@@ -104,8 +106,10 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Goes down a field of the file; without a target nothing below it is chosen.
+    /// Goes down a field of the file; without a target nothing below it is chosen, and all of it
+    /// for a variant, which the file may have in parts of its own.
     fn field(&mut self, file: &Field, target: Option<&Field>, path: &str) -> Result<Field> {
+        let target = target.map(|it| if is_variant(it) { file } else { it });
         let (first, before) = (self.next, self.leaves.len());
         let data_type = match (file.data_type(), target.map(Field::data_type)) {
             (DataType::Struct(fields), to) => {
@@ -149,8 +153,9 @@ impl Walk<'_> {
                 let annotated = column.converted_type() == ConvertedType::UTF8;
                 match (leaf, column.physical_type()) {
                     _ if to.is_none() => leaf.clone(),
+                    // It does not say whether it has a zone.
                     (DataType::Timestamp(TimeUnit::Nanosecond, None), Physical::INT96) => {
-                        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+                        DataType::Timestamp(TimeUnit::Microsecond, None)
                     }
                     (DataType::Utf8, _) if annotated => DataType::Utf8View,
                     (DataType::Binary, Physical::BYTE_ARRAY) => DataType::BinaryView,
@@ -212,7 +217,7 @@ pub(super) fn convert(
 /// One column or field, which the file may lack.
 fn child(found: Option<&ArrayRef>, to: &FieldRef, rows: usize, path: &str) -> Result<ArrayRef> {
     match found {
-        Some(array) => array_to(array, to.data_type(), path),
+        Some(array) => array_to(array, to, path),
         None if to.is_nullable() || rows == 0 => Ok(new_null_array(to.data_type(), rows)),
         None => {
             let what = format!("column `{path}` is not null and the file does not have it");
@@ -221,7 +226,19 @@ fn child(found: Option<&ArrayRef>, to: &FieldRef, rows: usize, path: &str) -> Re
     }
 }
 
-fn array_to(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
+fn array_to(array: &ArrayRef, field: &Field, path: &str) -> Result<ArrayRef> {
+    let to = field.data_type();
+    if is_variant(field) {
+        return match (array.data_type(), to) {
+            (DataType::Struct(_), DataType::Struct(fields)) => {
+                shred::whole(array.as_struct(), fields, path)
+            }
+            (from, _) => Err(Error::new(
+                Code::TypeMismatch,
+                format!("column `{path}` is {} in the file and variant in the table", words(from)),
+            )),
+        };
+    }
     if array.data_type() == to {
         return match to {
             // Text that is not annotated as UTF-8 was not checked by the decoder.
@@ -240,6 +257,9 @@ fn array_to(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
         }
         (from, to) if is_lossless(from, to) => cast(array, to, path),
         (DataType::Int32, DataType::Int8 | DataType::Int16) => cast(array, to, path),
+        (DataType::Date32, DataType::Timestamp(TimeUnit::Microsecond, None)) => {
+            midnights(array, to, path)
+        }
         // Some writers leave out that a timestamp is in UTC; the table says that it is. The other
         // way round an instant would be taken for a time of day.
         (DataType::Timestamp(unit, zone), DataType::Timestamp(_, to_zone))
@@ -274,8 +294,34 @@ fn is_lossless(from: &DataType, to: &DataType) -> bool {
             | (UInt8, Int16 | Int32 | Int64)
             | (UInt16, Int32 | Int64)
             | (UInt32, Int64)
-            | (Float32, Float64)
-    )
+            | (Int8 | Int16 | Int32 | Float32, Float64)
+    ) || widens_decimal(from, to)
+}
+
+/// Does the decimal have a place for every digit?
+fn widens_decimal(from: &DataType, to: &DataType) -> bool {
+    let DataType::Decimal128(precision, scale) = to else { return false };
+    let whole = i16::from(*precision) - i16::from(*scale);
+    match from {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 => 0 <= *scale && 10 <= whole,
+        DataType::Int64 => 0 <= *scale && 20 <= whole,
+        DataType::Decimal128(from, from_scale) => {
+            from_scale < scale && i16::from(*from) - i16::from(*from_scale) <= whole
+        }
+        _ => false,
+    }
+}
+
+/// Days as the moments that they begin at, if those can be told.
+fn midnights(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
+    const MICROS_PER_DAY: i64 = 86_400_000_000;
+    let days = array.as_primitive::<Date32Type>();
+    let micros = days.try_unary::<_, TimestampMicrosecondType, Error>(|it| {
+        i64::from(it)
+            .checked_mul(MICROS_PER_DAY)
+            .ok_or_else(|| mismatch(path, &DataType::Date32, to))
+    });
+    Ok(Arc::new(micros?))
 }
 
 fn cast(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
@@ -321,7 +367,7 @@ fn struct_to(array: &StructArray, to: &Fields, path: &str) -> Result<StructArray
 
 fn list_to(list: &ListArray, element: &FieldRef, path: &str) -> Result<ArrayRef> {
     let (offsets, values) = trim(list.offsets(), list.values());
-    let values = array_to(&values, element.data_type(), &format!("{path}.element"))?;
+    let values = array_to(&values, element, &format!("{path}.element"))?;
     let list = ListArray::try_new(Arc::clone(element), offsets, values, list.nulls().cloned());
     Ok(Arc::new(list.map_err(|it| null_in(path).because(it))?))
 }
@@ -331,7 +377,7 @@ fn map_to(map: &MapArray, entries: &FieldRef, sorted: bool, path: &str) -> Resul
     let (offsets, values) = trim(map.offsets(), &(Arc::new(map.entries().clone()) as ArrayRef));
     let values = values.as_struct();
     let part = |(array, field): (&ArrayRef, &FieldRef)| {
-        array_to(array, field.data_type(), &format!("{path}.{}", field.name()))
+        array_to(array, field, &format!("{path}.{}", field.name()))
     };
     let parts = values.columns().iter().zip(fields).map(part).collect::<Result<Vec<_>>>()?;
     let values = StructArray::try_new(fields.clone(), parts, values.nulls().cloned())

@@ -11,9 +11,14 @@ use arrow_schema::{
     DataType as ArrowType, Field, FieldRef, Fields, Schema as ArrowSchema, SchemaRef, TimeUnit,
 };
 
+use arrow_schema::extension::{EXTENSION_TYPE_METADATA_KEY, EXTENSION_TYPE_NAME_KEY};
+
 use super::{ArrayType, DataType, MapType, PrimitiveType, Schema, StructField, StructType};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::limits;
+
+/// The extension type that Arrow has for variants.
+const VARIANT_NAME: &str = "arrow.parquet.variant";
 
 /// What to do with Arrow types that have no lossless twin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,20 +74,43 @@ pub(super) fn type_of(of: &DataType) -> ArrowType {
 }
 
 pub(super) fn fields_of(of: &StructType) -> Fields {
-    let field = |it: &StructField| Field::new(&it.name, type_of(&it.data_type), it.nullable);
-    of.fields.iter().map(field).collect()
+    let named = |it: &StructField| field(&it.name, &it.data_type, it.nullable);
+    of.fields.iter().map(named).collect()
 }
 
 pub(super) fn element_of(of: &ArrayType) -> FieldRef {
-    Arc::new(Field::new("element", type_of(&of.element), of.contains_null))
+    Arc::new(field("element", &of.element, of.contains_null))
 }
 
 pub(super) fn entries_of(of: &MapType) -> FieldRef {
-    let entry = vec![
-        Field::new("key", type_of(&of.key), false),
-        Field::new("value", type_of(&of.value), of.value_contains_null),
-    ];
+    let entry =
+        vec![field("key", &of.key, false), field("value", &of.value, of.value_contains_null)];
     Arc::new(Field::new("key_value", ArrowType::Struct(entry.into()), false))
+}
+
+/// A field of the type. Of a variant the field says what the struct is.
+fn field(name: &str, of: &DataType, nullable: bool) -> Field {
+    let field = Field::new(name, type_of(of), nullable);
+    if *of != DataType::Primitive(PrimitiveType::Variant) {
+        return field;
+    }
+    let pair = |(key, value): (&str, &str)| (key.to_string(), value.to_string());
+    let extension =
+        [(EXTENSION_TYPE_NAME_KEY, VARIANT_NAME), (EXTENSION_TYPE_METADATA_KEY, "")].map(pair);
+    field.with_metadata(extension.into_iter().collect())
+}
+
+/// Is the field that of a variant: a struct of two binaries, `metadata` and `value`?
+///
+/// ```
+/// use lakebed_log::schema::{Schema, is_variant};
+///
+/// let shape = Schema::parse_ddl("v variant, s struct<metadata: binary, value: binary>")?.to_arrow();
+/// assert!(is_variant(shape.field(0)) && !is_variant(shape.field(1)));
+/// # Ok::<(), lakebed_log::error::Error>(())
+/// ```
+pub fn is_variant(field: &Field) -> bool {
+    field.extension_type_name() == Some(VARIANT_NAME)
 }
 
 pub(super) fn primitive_of(of: PrimitiveType) -> ArrowType {

@@ -104,7 +104,7 @@ fn boolean(object: &Map<String, Json>, key: &str) -> Result<bool> {
 }
 
 /// Names are exact, as every writer spells them alike; only decimals are met in several spellings.
-fn primitive(name: &str) -> Result<PrimitiveType> {
+pub(super) fn primitive(name: &str) -> Result<PrimitiveType> {
     let primitive = match name {
         "boolean" => PrimitiveType::Boolean,
         "byte" => PrimitiveType::Byte,
