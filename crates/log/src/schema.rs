@@ -22,6 +22,7 @@ mod json;
 mod mapping;
 #[cfg(test)]
 mod tests;
+mod text;
 mod widening;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ pub(crate) use ddl::primitive as type_of_name;
 pub use evolve::evolve;
 pub(crate) use evolve::widens;
 pub use mapping::ColumnMapping;
+pub use text::{schema_as_text, variants_as_text};
 
 /// A type of the protocol.
 #[derive(Clone, Debug, PartialEq)]

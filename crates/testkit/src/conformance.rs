@@ -113,13 +113,7 @@ const WAITING: &[(&str, &str)] = &[
 pub const UNREAD: &[&str] = &[
     "catalogManaged",
     "deletionVectors",
-    "typeWidening",
-    "typeWidening-preview",
     "v2Checkpoint",
-    "variantShredding",
-    "variantShredding-preview",
-    "variantType",
-    "variantType-preview",
 ];
 
 /// Features that writers must know and this build does not: an append may be refused for these.

@@ -14,6 +14,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use serde_json::Value as Json;
 
 /// Each distinct row, and how often it is there.
 pub type Multiset = BTreeMap<String, u64>;
@@ -44,6 +45,90 @@ pub fn multiset(batches: &[RecordBatch]) -> Result<Multiset, ArrowError> {
         }
     }
     Ok(rows)
+}
+
+/// Rows by content as JSON, which has no types of its own: what variants are compared by. Numbers
+/// with a fraction are alike if they are so as 32-bit floats.
+///
+/// # Errors
+///
+/// A type that JSON does not show.
+pub fn json_multiset(batches: &[RecordBatch]) -> Result<Multiset, Box<dyn std::error::Error>> {
+    let mut rows = Multiset::new();
+    for batch in batches {
+        let batch = lakebed_log::schema::variants_as_text(batch)?;
+        let original = batch.schema();
+        for row in 0..batch.num_rows() {
+            let mut object = serde_json::Map::new();
+            for (field, column) in original.fields().iter().zip(batch.columns()) {
+                object.insert(field.name().clone(), json(column, row)?);
+            }
+            *rows.entry(flat(&Json::Object(object))).or_default() += 1;
+        }
+    }
+    Ok(rows)
+}
+
+/// The same of lines of JSON.
+///
+/// # Errors
+///
+/// Lines that are not JSON.
+pub fn json_lines(text: &str) -> Result<Multiset, serde_json::Error> {
+    let mut rows = Multiset::new();
+    for line in text.lines().filter(|it| !it.trim().is_empty()) {
+        *rows.entry(flat(&serde_json::from_str(line)?)).or_default() += 1;
+    }
+    Ok(rows)
+}
+
+/// A cell; text that is JSON counts as what it says.
+fn json(array: &ArrayRef, row: usize) -> Result<Json, ArrowError> {
+    let array = &plain(array)?;
+    if array.is_null(row) {
+        return Ok(Json::Null);
+    }
+    Ok(match array.data_type() {
+        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
+        DataType::Utf8 => {
+            let text = array.as_string::<i32>().value(row);
+            serde_json::from_str(text).unwrap_or_else(|_| text.into())
+        }
+        DataType::Struct(fields) => {
+            let parts = fields.iter().zip(array.as_struct().columns());
+            let parts = parts.map(|(field, it)| Ok((field.name().clone(), json(it, row)?)));
+            Json::Object(parts.collect::<Result<_, ArrowError>>()?)
+        }
+        DataType::List(_) => {
+            let items = array.as_list::<i32>().value(row);
+            let items = (0..items.len()).map(|it| json(&items, it));
+            Json::Array(items.collect::<Result<_, ArrowError>>()?)
+        }
+        DataType::Map(..) => {
+            let entries = array.as_map().value(row);
+            let (keys, values) = (entries.column(0), entries.column(1));
+            let pair = |it| Ok((keys.as_string::<i32>().value(it).to_string(), json(values, it)?));
+            Json::Object((0..entries.len()).map(pair).collect::<Result<_, ArrowError>>()?)
+        }
+        other => return Err(ArrowError::NotYetImplemented(format!("{other} as JSON"))),
+    })
+}
+
+fn flat(json: &Json) -> String {
+    match json {
+        Json::Array(it) => format!("[{}]", it.iter().map(flat).collect::<Vec<_>>().join(",")),
+        Json::Object(it) => {
+            let mut pairs: Vec<String> =
+                it.iter().map(|(key, value)| format!("{key:?}:{}", flat(value))).collect();
+            pairs.sort();
+            format!("{{{}}}", pairs.join(","))
+        }
+        Json::Number(it) if !it.is_i64() && !it.is_u64() => {
+            let text = it.to_string();
+            text.parse::<f32>().map_or(text, |it| format!("{it:?}"))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Rows from lines of JSON.

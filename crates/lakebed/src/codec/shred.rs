@@ -280,5 +280,3 @@ fn corrupt(what: impl std::fmt::Display) -> Error {
     Error::new(Code::CorruptData, format!("not a variant: {what}"))
 }
 
-#[cfg(test)]
-mod tests;

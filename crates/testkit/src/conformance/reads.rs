@@ -8,14 +8,21 @@ use lakebed::{Error, Protocol, Scan, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Case, broken};
-use crate::rows::{difference, multiset, read_parquet};
+use crate::rows::{difference, json_lines, json_multiset, multiset, read_parquet};
 
 /// Every row of the version.
 pub(super) async fn rows(folder: &Path, case: &Case, snapshot: &Snapshot) -> Answer {
     let batches: Vec<_> = snapshot.read(&Scan::new()).await?.try_collect().await?;
     let ours = multiset(&batches).map_err(broken)?;
     let count: u64 = ours.values().sum();
-    let Some(path) = case.expected.get("path").and_then(Value::as_str) else {
+    let expected = |key: &str| case.expected.get(key).and_then(Value::as_str);
+    if let Some(path) = expected("json_rows") {
+        let ours = json_multiset(&batches).map_err(broken)?;
+        let text = std::fs::read_to_string(folder.join(path)).map_err(broken)?;
+        let theirs = json_lines(&text).map_err(broken)?;
+        return Ok(difference(&ours, &theirs).map_or(Ok(Some(count)), Err));
+    }
+    let Some(path) = expected("path") else {
         return Ok(Ok(Some(count)));
     };
     let theirs = read_parquet(&folder.join(path)).map_err(broken)?;
