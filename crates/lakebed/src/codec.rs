@@ -59,9 +59,10 @@ pub struct Source {
     /// Bound filter on these columns, to skip row groups and pages with; rows are filtered again
     /// above.
     pub filter: Option<Expr>,
-    /// Rows to leave out: the file's deletion vector.
+    /// Rows to leave out: the file's deletion vector. A position past the file's rows is
+    /// `corrupt-dv`.
     pub deleted: Option<Arc<RowSet>>,
-    /// If given, no rows but these.
+    /// If given, no rows but these. A position past the file's rows is `corrupt-dv`.
     pub only: Option<Arc<RowSet>>,
     /// Batches get one more column, the last: the physical position of each row in the file, from
     /// zero (Int64, not null, named `_row_index`).

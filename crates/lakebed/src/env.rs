@@ -99,6 +99,7 @@ struct Inner {
     write_budget: Budget,
     stores: Vec<(String, Arc<dyn ObjectStore>)>,
     options: Vec<(String, String)>,
+    roots: Vec<String>,
 }
 
 impl Env {
@@ -112,6 +113,7 @@ impl Env {
             write_budget: Budget::new(BUDGET_BYTES / 2),
             stores: vec![("memory://".to_string(), memory)],
             options: Vec::new(),
+            roots: Vec::new(),
         }))
     }
 
@@ -158,6 +160,15 @@ impl Env {
         let mut inner = (*self.0).clone();
         change(&mut inner);
         Env(Arc::new(inner))
+    }
+
+    /// Locations below which the paths of a log may lead.
+    pub(crate) fn roots(&self) -> &[String] {
+        &self.0.roots
+    }
+
+    pub(crate) fn with_root(&self, root: &str) -> Env {
+        self.with(|it| it.roots.push(root.to_string()))
     }
 
     /// The names of the storage options. Their values may be secrets and are not for messages.

@@ -11,8 +11,10 @@
 //! make a folder `s3:`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::uri;
 use object_store::path::Path as ObjectPath;
 
 use crate::env::Env;
@@ -80,7 +82,74 @@ impl Env {
         let root = std::path::absolute(PathBuf::from(path)).map_err(|it| {
             Error::invalid("the working directory of a relative path is not there").because(it)
         })?;
-        Ok(Store::local(self, &root, location))
+        let store = Store::local(self, &root, location);
+        // A root that is no UTF-8 is spelled by no path of a log.
+        Ok(root.to_str().into_iter().fold(store, Store::rooted))
+    }
+
+    /// Paths of a log may name files below `root`, too: a location as [`Env::open`] takes it. For
+    /// shallow clones, whose files belong to another table. Without it, an absolute path that leads
+    /// out of the table is `path-escape`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Env::open`].
+    ///
+    /// ```
+    /// let env = lakebed::Env::tokio().allow_root("file:///data/source")?;
+    /// # let _ = env;
+    /// # Ok::<(), lakebed::Error>(())
+    /// ```
+    pub fn allow_root(&self, root: &str) -> Result<Env> {
+        self.open(root)?;
+        Ok(self.with_root(root))
+    }
+}
+
+/// The roots that the paths of one table's log may lead to: its own, and those that the caller
+/// allowed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Roots {
+    own: Store,
+    others: Arc<[Store]>,
+}
+
+impl Roots {
+    pub(crate) fn new(env: &Env, own: &Store) -> Result<Roots> {
+        let others = env.roots().iter().map(|it| env.open(it)).collect::<Result<_>>()?;
+        Ok(Roots { own: own.clone(), others })
+    }
+
+    /// The store and the key of a path as a log has it. The longest root that fits wins, so that a
+    /// file has one name whatever else is allowed.
+    ///
+    /// # Errors
+    ///
+    /// `path-escape` for what lies below none of the roots, `unsupported-path` where its scheme is
+    /// another, and `invalid-path`. What is shown of a path holds no credentials.
+    pub(crate) fn find(&self, path: &str) -> Result<(Store, String)> {
+        let Some(location) = uri::absolute(path) else {
+            return Ok((self.own.clone(), uri::decode(path)?.into_owned()));
+        };
+        let mut roots: Vec<&Store> = std::iter::once(&self.own).chain(&*self.others).collect();
+        roots.sort_by_key(|it| std::cmp::Reverse(it.root().len()));
+        for store in roots {
+            if let Some(key) = uri::below(store.root(), &location)? {
+                return Ok((store.clone(), key.to_string()));
+            }
+        }
+        match uri::decode(path) {
+            Err(outside) => Err(outside),
+            Ok(_) => Err(Error::internal("an absolute path decoded as a relative one")),
+        }
+    }
+
+    /// A path in a message: below which table, and nothing of it that may be secret.
+    pub(crate) fn shown(&self, path: &str) -> String {
+        match uri::absolute(path) {
+            Some(_) => redact(path),
+            None => format!("{}/{path}", self.own.location()),
+        }
     }
 }
 
@@ -202,6 +271,61 @@ mod tests {
         assert_eq!(file_path("file:///a%20b/%C3%A4+").unwrap(), "/a b/\u{e4}+");
         assert_eq!(file_path("file:/a").unwrap(), "/a");
         assert_eq!(file_path("file://localhost/a").unwrap(), "/a");
+    }
+
+    /// Store root and key, or the code of the error.
+    #[track_caller]
+    fn finds(roots: &Roots, path: &str, expected: &str) {
+        let actual = match roots.find(path) {
+            Ok((store, key)) => format!("{} {key}", store.root()),
+            Err(err) => {
+                assert!(!format!("{err:?}").contains("secret"), "{err:?}");
+                err.code().as_str().to_string()
+            }
+        };
+        assert_eq!(actual, expected, "{path}");
+    }
+
+    /// An absolute path is the file of that key if it is below the table's root or one that is
+    /// allowed, and nothing else.
+    ///
+    /// spec: FILE-5, FILE-6, FILE-27, FILE-28
+    #[test]
+    fn absolute_paths() {
+        let env = Env::tokio();
+        let own = env.open("/data/t/").unwrap();
+        let strict = Roots::new(&env, &own).unwrap();
+        finds(&strict, "a%20b", "/data/t a b");
+        finds(&strict, "/data/t/p=1/x%20y", "/data/t p=1/x y");
+        finds(&strict, "file:/data/t/x", "/data/t x");
+        finds(&strict, "file:///data/t/x%2520", "/data/t x%20");
+        let outside = [
+            ("/data/tt/x", "path-escape"),
+            ("/data/t", "path-escape"),
+            ("/data/t/../s/x", "path-escape"),
+            ("/data/t/%2e%2e/s/x", "path-escape"),
+            ("/data/t//x", "invalid-path"),
+            ("/data/t/_delta_log/x", "path-escape"),
+            ("//data/t/x", "path-escape"),
+            ("file://host/data/t/x", "path-escape"),
+            ("file:///data/s/x", "path-escape"),
+            ("C:/data/t/x", "path-escape"),
+            ("../s/x", "path-escape"),
+            ("memory://s/x", "unsupported-path"),
+            ("s3://key:secret@bucket/x", "unsupported-path"),
+            ("http://127.0.0.1/x", "unsupported-path"),
+        ];
+        for (path, expected) in outside {
+            finds(&strict, path, expected);
+        }
+        let allowed = env.allow_root("file:///data/s").unwrap().allow_root("memory://s").unwrap();
+        let allowed = Roots::new(&allowed, &own).unwrap();
+        finds(&allowed, "file:///data/s/x", "/data/s x");
+        finds(&allowed, "/data/s/../r/x", "path-escape");
+        finds(&allowed, "memory://s/a%20b", "memory://s a b");
+        finds(&allowed, "memory://r/x", "unsupported-path");
+        finds(&allowed, "/data/t/x", "/data/t x");
+        assert!(env.allow_root("s3://bucket/t").is_err());
     }
 
     /// An option that nobody knows is named; its value, which may be a secret, is not.

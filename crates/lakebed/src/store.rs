@@ -54,6 +54,7 @@ const GAP_BYTES: u64 = 64 << 10;
 pub struct Store {
     backend: Arc<dyn Backend>,
     location: Arc<str>,
+    root: Arc<str>,
 }
 
 /// One object of a listing.
@@ -146,7 +147,18 @@ pub trait Upload: Send {
 
 impl Store {
     pub(crate) fn new(backend: Arc<dyn Backend>, location: &str) -> Store {
-        Store { backend, location: redact(location.trim_end_matches('/')).into() }
+        let location: Arc<str> = redact(location.trim_end_matches('/')).into();
+        Store { backend, root: Arc::clone(&location), location }
+    }
+
+    /// The same, whose root absolute paths spell in this way.
+    pub(crate) fn rooted(self, root: &str) -> Store {
+        Store { root: root.into(), ..self }
+    }
+
+    /// How absolute paths spell the root, decoded: `/data/t` or `s3://bucket/t`.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
     }
 
     /// The location as given, without secrets, for messages.

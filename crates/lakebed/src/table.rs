@@ -114,6 +114,27 @@ impl Table {
         Table { op: Some(op), ..self.clone() }
     }
 
+    /// The same table, whose log may name files below `root` by absolute paths, as shallow clones
+    /// do. Without it they are refused: a table that somebody sent must not read what is not its
+    /// own. Called twice: both.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::open`], for the root.
+    ///
+    /// ```
+    /// # use lakebed::Table;
+    /// # futures::executor::block_on(async {
+    /// let clone = Table::open("memory://doc/clone").await?.allow_root("memory://doc/source")?;
+    /// # let _ = clone;
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
+    pub fn allow_root(&self, root: &str) -> Result<Table> {
+        let env = self.env.allow_root(root)?;
+        // The last snapshot holds the environment before.
+        Ok(Table { env, last: Arc::default(), ..self.clone() })
+    }
+
     /// Makes a table. One LIST and one PUT.
     ///
     /// Dropping the future before the commit began leaves nothing behind; afterwards the commit

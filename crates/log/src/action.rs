@@ -13,6 +13,7 @@ mod decode;
 mod encode;
 mod json;
 mod rows;
+mod vector;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ use crate::schema::{ColumnMapping, DataType, Schema};
 
 pub(crate) use decode::{Row, Wanted, invalid, line};
 pub(crate) use json::{Parser, short};
+pub use vector::VectorBytes;
+
 pub(crate) use rows::{AddRow, Entries, RemoveRow, VectorRow};
 
 /// A map of strings whose values may be null.

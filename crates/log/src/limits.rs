@@ -22,6 +22,8 @@ pub const HINT_BYTES_MAX: u64 = 1 << 20;
 pub const FOOTER_BYTES_MAX: u64 = 256 << 20;
 /// Longest path of a data file, in bytes.
 pub const PATH_BYTES_MAX: usize = 4096;
+/// Largest deletion vector, in bytes.
+pub const VECTOR_BYTES_MAX: u64 = 1 << 30;
 /// Most parts of a multi-part checkpoint.
 pub const PARTS_MAX: u32 = 100_000;
 /// Deepest nesting of an expression.

@@ -11,6 +11,8 @@
 //!
 //! A plan may hold files without a matching row, never the reverse: what is unknown is read.
 
+mod metadata;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use crate::support::ReadPermit;
 use crate::uri;
 use crate::value::Value;
 use crate::version::Version;
+
+pub use metadata::{MetadataColumn, RowTracking};
 
 /// Rows of a batch, unless the scan says otherwise.
 const BATCH_ROWS: usize = 8192;
@@ -61,6 +65,10 @@ impl Scan {
     }
 
     /// Only these columns, in this order; top-level names. Defaults to all of them.
+    ///
+    /// Where the table has no column of that name, `_file`, `_row_index`, `_row_id` and
+    /// `_commit_version` tell where a row lies and which one it is, see [`MetadataColumn`]; a
+    /// filter may name them too.
     pub fn columns<S: Into<String>>(self, columns: impl IntoIterator<Item = S>) -> Scan {
         Scan { columns: Some(columns.into_iter().map(Into::into).collect()), ..self }
     }
@@ -110,6 +118,9 @@ pub struct ScanPlan {
     partitions_read: u64,
     schema: SchemaRef,
     table_schema: Arc<Schema>,
+    metadata_columns: Vec<MetadataColumn>,
+    partition_columns: Vec<String>,
+    row_tracking: Option<RowTracking>,
     mapping: ColumnMapping,
     filter: Option<Expr>,
     limit: Option<u64>,
@@ -121,7 +132,7 @@ pub struct ScanPlan {
 pub struct ScanTask {
     /// As in the log, encoded.
     pub path: String,
-    /// Object key below the table's root.
+    /// Object key below the table's root; of a file elsewhere, its location.
     pub key: String,
     /// Bytes, as the log says.
     pub size: u64,
@@ -147,12 +158,13 @@ pub struct ScanTask {
 /// `unknown-column`, `invalid-expression` and `invalid-argument` are the caller's.
 /// `invalid-partition-value` if a file lacks the value of a partition column or has one that is
 /// not of its type; `invalid-path`, `path-escape`, `unsupported-path` for the path of a file that
-/// would be read.
+/// would be read. Absolute paths are in the plan: who reads knows which roots are allowed.
 pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<ScanPlan> {
     state.head.schema.check_type_changes()?;
     let head = &state.head;
-    let schema = project(&head.schema, scan.projection())?;
-    let filter = bound_filter(head, scan)?;
+    let (all, metadata_columns) = metadata::with_metadata(head, scan)?;
+    let schema = project(&all, scan.projection())?;
+    let filter = bound_filter(&all, scan)?;
     let skipper = filter.as_ref().map(|it| skipper(head, it));
     let wanted = skipper.as_ref().map_or(&[][..], Skipper::stats_columns);
 
@@ -177,7 +189,10 @@ pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<Scan
         partitions_considered,
         partitions_read,
         schema,
-        table_schema: Arc::clone(&head.schema),
+        table_schema: all,
+        metadata_columns,
+        partition_columns: head.metadata.partition_columns.clone(),
+        row_tracking: RowTracking::of(head),
         mapping: head.mapping,
         filter,
         limit: scan.limit,
@@ -191,7 +206,7 @@ pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<Scan
 ///
 /// `unknown-column` and `invalid-expression`, as [`plan`].
 pub fn needs_stats(head: &Head, scan: &Scan) -> Result<bool> {
-    let filter = bound_filter(head, scan)?;
+    let filter = bound_filter(&metadata::with_metadata(head, scan)?.0, scan)?;
     Ok(filter.is_some_and(|it| !skipper(head, &it).stats_columns().is_empty()))
 }
 
@@ -216,9 +231,21 @@ impl ScanPlan {
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
-    /// The table's schema.
+    /// The table's schema, and after it the metadata columns that the scan names.
     pub fn table_schema(&self) -> &Arc<Schema> {
         &self.table_schema
+    }
+    /// The columns of [`ScanPlan::table_schema`] that are not the table's.
+    pub fn metadata_columns(&self) -> &[MetadataColumn] {
+        &self.metadata_columns
+    }
+    /// Columns whose values stand in the log and not in the files.
+    pub fn partition_columns(&self) -> &[String] {
+        &self.partition_columns
+    }
+    /// Where files keep the ids of rows, if the table tracks them.
+    pub fn row_tracking(&self) -> Option<&RowTracking> {
+        self.row_tracking.as_ref()
     }
 
     /// How data files name the columns.
@@ -243,9 +270,9 @@ fn skipper(head: &Head, filter: &Expr) -> Skipper {
     Skipper::new(filter, &head.schema, &head.metadata.partition_columns)
 }
 
-fn bound_filter(head: &Head, scan: &Scan) -> Result<Option<Expr>> {
+fn bound_filter(schema: &Schema, scan: &Scan) -> Result<Option<Expr>> {
     let Some(filter) = scan.predicate() else { return Ok(None) };
-    filter.bind_filter(&head.schema).map(Some)
+    filter.bind_filter(schema).map(Some)
 }
 
 /// The Arrow shape of the columns asked for, in the order asked for.
@@ -301,14 +328,14 @@ impl Planner<'_> {
         let path = adds.path().value(row);
         let has_vector = adds.deletion_vector().is_valid(row);
         self.tasks.push(ScanTask {
-            key: uri::decode(path)?.into_owned(),
+            key: uri::locate(path)?.into_owned(),
             path: path.to_string(),
             size: u64::try_from(adds.size().value(row)).unwrap_or(0),
             num_records: stats.and_then(|it| it.num_records),
             partition: values,
             deletion_vector: if has_vector { adds.get(row)?.deletion_vector } else { None },
-            base_row_id: None,
-            default_row_commit_version: None,
+            base_row_id: adds.base_row_id(row),
+            default_row_commit_version: adds.default_row_commit_version(row),
         });
         Ok(())
     }

@@ -82,6 +82,65 @@ pub fn decode(path: &str) -> Result<Cow<'_, str>> {
     }
 }
 
+/// Decodes `path` of an action: a relative one as [`decode`] does, an absolute one into the
+/// location that it names, for [`below`].
+///
+/// # Errors
+///
+/// As [`decode`] for a relative path, and for an absolute one that makes no sense.
+pub fn locate(path: &str) -> Result<Cow<'_, str>> {
+    absolute(path).map_or_else(|| decode(path), Ok)
+}
+
+/// The decoded location of an absolute path or a URL; `None` if it is relative or does not decode.
+///
+/// ```
+/// use lakebed_log::uri::absolute;
+///
+/// assert_eq!(absolute("file:/data/a%20b").unwrap(), "/data/a b");
+/// assert_eq!(absolute("s3://bucket/x").unwrap(), "s3://bucket/x");
+/// assert_eq!(absolute("a:b.parquet"), None);
+/// ```
+pub fn absolute(path: &str) -> Option<Cow<'_, str>> {
+    let local = local_file(path);
+    let rooted = local.starts_with('/') && !local.starts_with("//");
+    let elsewhere = |it: &str| it.len() > 1 && local.get(it.len()..).is_some_and(starts_host);
+    if 3 * PATH_BYTES_MAX < path.len() || !(rooted || scheme(local).is_some_and(elsewhere)) {
+        return None;
+    }
+    percent_decode(local)
+}
+
+/// The key of a decoded absolute location below a root; `None` if it lies elsewhere. The root is
+/// decoded as well, `/data/t` or `s3://bucket/t`.
+///
+/// ```
+/// use lakebed_log::uri::below;
+///
+/// # fn main() -> lakebed_log::error::Result<()> {
+/// assert_eq!(below("/data/t", "/data/t/a b")?, Some("a b"));
+/// assert_eq!(below("/data/t", "/data/tt/x")?, None);
+/// assert!(below("/data/t", "/data/t/../x").is_err());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`decode`] for what is behind the root.
+pub fn below<'a>(root: &str, location: &'a str) -> Result<Option<&'a str>> {
+    let rest = location.strip_prefix(root.trim_end_matches('/'));
+    let Some(key) = rest.and_then(|it| it.strip_prefix('/')) else { return Ok(None) };
+    match key_fault(key) {
+        Some((code, what)) => Err(Error::new(code, format!("path `{}` {what}", shown(key)))),
+        None => Ok(Some(key)),
+    }
+}
+
+fn starts_host(rest: &str) -> bool {
+    rest.starts_with("://")
+}
+
 /// The canonical key of `path` for reconciliation: two spellings of one file have one key. Never
 /// fails: a relative path that does not decode gets a key that no other path has; reading it fails
 /// later.

@@ -48,7 +48,7 @@ impl Turn {
     }
 
     /// Lets the next one come. Passing twice is passing once.
-    pub(crate) fn pass(&self) {
+    pub fn pass(&self) {
         let Some((line, at)) = &self.0 else { return };
         let woken = {
             let mut state = line.state();

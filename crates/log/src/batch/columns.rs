@@ -246,6 +246,16 @@ impl Adds {
         &self.0.vectors.vectors
     }
 
+    /// Id of the first row, in tables that track rows.
+    pub fn base_row_id(&self, row: usize) -> Option<i64> {
+        long_at(&self.0.base_row_id, row)
+    }
+
+    /// The version that rows without one of their own were last written by.
+    pub fn default_row_commit_version(&self, row: usize) -> Option<i64> {
+        long_at(&self.0.default_row_commit_version, row)
+    }
+
     /// JSON statistics; `None` if decoded narrow.
     pub fn stats(&self) -> Option<&StringArray> {
         self.0.stats.as_ref()

@@ -1,0 +1,1 @@
+//! Vectors in files, asked for in the order of a plan.
