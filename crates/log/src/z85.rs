@@ -104,7 +104,7 @@ mod tests {
         check("HelloWorld", "864fd26fb559f75b");
         check("00000", "00000000");
         check("%nSc0", "ffffffff");
-        check("ab^-aqEH.-t@S}K{vb[*", "d2c639aa8816431daaba2b2fe5ad5167");
+        check("^-aqEH.-t@S}K{vb[*k^", "d2c639aa8816431aaaf6d3fe2512ff61");
         check("%nSc1", "corrupt-dv: base85 group 0 is 4294967296, over 32 bits");
         check("00000#####", "corrupt-dv: base85 group 1 is 4437053124, over 32 bits");
         check("0000", "corrupt-dv: base85 text has 4 bytes, no multiple of 5");

@@ -37,7 +37,7 @@ impl DeletionVector {
     ///     size_in_bytes: 40,
     ///     cardinality: 6,
     /// };
-    /// let path = "ab/deletion_vector_d2c639aa-8816-431d-aaf6-d3fe2512ff61.bin".to_string();
+    /// let path = "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin".to_string();
     /// assert_eq!(vector.bytes()?, VectorBytes::File { path, offset: 4, size: 40 });
     /// # Ok::<(), lakebed_log::error::Error>(())
     /// ```
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn where_the_bytes_are() {
         let id = "^-aqEH.-t@S}K{vb[*k^";
-        let name = "deletion_vector_d2c639aa-8816-431d-aaf6-d3fe2512ff61.bin";
+        let name = "deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin";
         check("u", id, Some(1), 40, &format!("{name} 1 40"));
         check("u", id, None, 40, &format!("{name} 0 40"));
         check("u", &format!("ab{id}"), Some(4), 40, &format!("ab/{name} 4 40"));
