@@ -67,7 +67,8 @@ pub mod load;
 pub mod save;
 
 pub mod codec;
-mod vector;
+#[doc(hidden)]
+pub mod vector;
 pub mod read;
 pub mod split;
 pub mod take;

@@ -32,6 +32,7 @@ use crate::codec::Turn;
 use crate::env::Env;
 use crate::op::Op;
 use crate::place::Roots;
+use crate::store::Store;
 
 /// Vectors of a window, in bytes, and at most this many tasks.
 const WINDOW_BYTES: u64 = 2 << 20;
@@ -42,6 +43,45 @@ const SPAN_BYTES: u64 = 4 << 20;
 const SMALL_BYTES: u64 = 1 << 20;
 /// A decoded vector and its bytes have at most this many times the size of the bytes.
 const DECODED: u64 = 4;
+
+/// The rows that a deletion vector of the table at `store` deletes. One GET, two if it begins far
+/// from the start of its file, none if it is in the log.
+///
+/// # Errors
+///
+/// `corrupt-dv` for bytes that are not the vector that is described; `missing-file`; `path-escape`,
+/// `unsupported-path`, `invalid-path` for a file outside the allowed roots; and what the store
+/// says.
+///
+/// ```
+/// use lakebed::{Env, Op, vector};
+/// use lakebed_log::action::DeletionVector;
+/// use lakebed_log::{row_set::RowSet, z85};
+///
+/// # futures::executor::block_on(async {
+/// let rows: RowSet = [3, 4, 7].into_iter().collect();
+/// let bytes = rows.to_bytes();
+/// let inline = DeletionVector {
+///     storage_type: "i".to_string(),
+///     path_or_inline_dv: z85::encode(&bytes),
+///     offset: None,
+///     size_in_bytes: i32::try_from(bytes.len()).unwrap(),
+///     cardinality: 3,
+/// };
+/// let env = Env::tokio();
+/// let store = env.open("memory://doc/vector")?;
+/// assert_eq!(*vector::rows(&env, &Op::default(), &store, &inline).await?, rows);
+/// # Ok::<(), lakebed::Error>(()) }).unwrap();
+/// ```
+pub async fn rows(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    vector: &DeletionVector,
+) -> Result<Arc<RowSet>> {
+    let vectors = Vectors::new(env, op, &Roots::new(env, store)?);
+    Ok(Arc::clone(vectors.load(vector, &Turn::default()).await?.rows()))
+}
 
 /// Gives the vector of a task, by its place in the plan.
 type Descriptors = dyn Fn(usize) -> Option<DeletionVector> + Send + Sync;

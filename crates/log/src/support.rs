@@ -50,9 +50,14 @@ const WRITER_VERSION_MAX: i32 = 7;
 /// # };
 ///
 /// assert!(support::readable(&Protocol::legacy(), &metadata).is_ok());
-/// let vectors = Protocol::legacy().with_features(&[TableFeature::DeletionVectors]);
-/// let refused = support::readable(&vectors, &metadata).unwrap_err();
-/// assert_eq!(refused.missing_feature().unwrap().feature, TableFeature::DeletionVectors);
+/// let newer = Protocol {
+///     min_reader_version: 3,
+///     min_writer_version: 7,
+///     reader_features: Some(vec![TableFeature::parse("telepathy")]),
+///     writer_features: Some(vec![TableFeature::parse("telepathy")]),
+/// };
+/// let refused = support::readable(&newer, &metadata).unwrap_err();
+/// assert_eq!(refused.missing_feature().unwrap().feature.name(), "telepathy");
 /// ```
 ///
 /// # Errors
@@ -301,7 +306,7 @@ mod tests {
             (listed(&["timestampNtz", "vacuumProtocolCheck"], &[]), "ok", "ok"),
             (listed(&[], &["domainMetadata", "inCommitTimestamp"]), "ok", "ok"),
             (listed(&["columnMapping"], &["changeDataFeed", "invariants"]), "ok", "ok"),
-            (listed(&["deletionVectors"], &[]), "deletionVectors", "deletionVectors"),
+            (listed(&["deletionVectors"], &[]), "ok", "deletionVectors"),
             (listed(&["DeletionVectors"], &[]), "DeletionVectors", "DeletionVectors"),
             (listed(&["v2Checkpoint"], &[]), "v2Checkpoint", "v2Checkpoint"),
             (listed(&["catalogManaged"], &[]), "catalogManaged", "catalogManaged"),
@@ -314,7 +319,7 @@ mod tests {
             (listed(&["typeWidening"], &[]), "ok", "typeWidening"),
             (listed(&["variantType", "variantShredding-preview"], &[]), "ok", "variantType"),
             (listed(&["telepathy"], &[]), "telepathy", "telepathy"),
-            (listed(&[], &["deletionVectors"]), "deletionVectors", "deletionVectors"),
+            (listed(&[], &["deletionVectors"]), "ok", "deletionVectors"),
             (listed(&[], &["DeletionVECTORS"]), "DeletionVECTORS", "DeletionVECTORS"),
             (listed(&[], &["APPENDOnly"]), "ok", "APPENDOnly"),
             (listed(&["timestampWithoutTimezone"], &[]), "ok", "timestampWithoutTimezone"),

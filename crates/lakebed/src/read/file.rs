@@ -7,7 +7,6 @@ use arrow_array::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use lakebed_log::action::DeletionVector;
 use lakebed_log::error::{Code, Error, Result};
-use lakebed_log::feature::TableFeature;
 use lakebed_log::row_set::RowSet;
 use lakebed_log::scan::ScanTask;
 use lakebed_log::value::Value;
@@ -170,10 +169,6 @@ impl Inner {
 
     async fn deleted(&self, file: &FileRead) -> Result<Option<Deleted>> {
         let Some(vector) = &file.task.deletion_vector else { return Ok(None) };
-        if !TableFeature::DeletionVectors.can_read() {
-            let what = "the file has a deletion vector, which the protocol does not allow";
-            return Err(Error::new(Code::InvalidProtocol, what));
-        }
         let deleted = match file.at {
             Some(at) => self.vectors.get(at, vector, &file.turn).await?,
             None => self.vectors.load(vector, &file.turn).await?,

@@ -44,8 +44,8 @@ impl DeletionVector {
     ///
     /// # Errors
     ///
-    /// `corrupt-dv` for base85 that is none or of another length; `invalid-action` for a storage
-    /// type that is not known and for numbers below zero; `path-escape`, `invalid-path` for a
+    /// `corrupt-dv` for base85 that is none or of another length, and for a storage type that is
+    /// not known; `invalid-action` for numbers below zero; `path-escape`, `invalid-path` for a
     /// prefix that is no folder of the table.
     pub fn bytes(&self) -> Result<VectorBytes> {
         let size = u64::try_from(self.size_in_bytes)
@@ -57,7 +57,8 @@ impl DeletionVector {
             "u" => self.path_by_id()?,
             "p" => self.path_or_inline_dv.clone(),
             other => {
-                return Err(invalid(format!("storage type `{}` of a vector", short(other))));
+                let what = format!("storage type `{}` is not `u`, `i` or `p`", short(other));
+                return Err(corrupt(what));
             }
         };
         Ok(VectorBytes::File { path, offset, size })
@@ -173,7 +174,7 @@ mod tests {
         check("u", &format!("a/{id}"), None, 40, "invalid-path");
         check("u", id, Some(-1), 40, "invalid-action");
         check("u", id, Some(1), -1, "invalid-action");
-        check("x", id, Some(1), 40, "invalid-action");
+        check("x", id, Some(1), 40, "corrupt-dv");
         check("i", "HelloWorld", Some(1), 8, "corrupt-dv");
         for size in [0, 1, 4, 9, 12, i32::MAX] {
             check("i", "HelloWorld", None, size, "corrupt-dv");

@@ -34,12 +34,18 @@ const MAGIC_LE: &str = "d1d33964";
 fn golden() {
     let one = |rows: &str| {
         let count = rows.len() / 4;
-        format!("{MAGIC_LE} 0100000000000000 00000000 3a300000 01000000 0000{:02x}00 10000000 {rows}",
-            count - 1)
+        format!(
+            "{MAGIC_LE} 0100000000000000 00000000 3a300000 01000000 0000{:02x}00 10000000 {rows}",
+            count - 1
+        )
     };
     // Row 1, as Spark has it in a file: size, payload, checksum.
     check(&one("0100"), 1, "[1]");
-    check(&one("0300 0400 0700 0b00 1200 1d00".replace(' ', "").as_str()), 6, "[3, 4, 7, 11, 18, 29]");
+    check(
+        &one("0300 0400 0700 0b00 1200 1d00".replace(' ', "").as_str()),
+        6,
+        "[3, 4, 7, 11, 18, 29]",
+    );
     let rows = set(&[3, 4, 7, 11, 18, 29]);
     let golden = bytes(&one("030004000700 0b0012001d00".replace(' ', "").as_str()));
     assert_eq!(rows.to_bytes(), golden);
@@ -98,7 +104,10 @@ fn bytes_that_are_no_vector() {
     );
     let unsound = [
         ("another cookie", "3c300000 01000000 00000000 10000000 0100"),
-        ("containers do not ascend", "3a300000 02000000 01000000 00000000 18000000 1a000000 0100 0200"),
+        (
+            "containers do not ascend",
+            "3a300000 02000000 01000000 00000000 18000000 1a000000 0100 0200",
+        ),
         ("values do not ascend", "3a300000 01000000 00000100 10000000 0200 0100"),
         ("a value twice", "3a300000 01000000 00000100 10000000 0100 0100"),
         ("more containers than there are", "3a300000 00000100 00000000"),
