@@ -109,6 +109,17 @@ impl Report {
         self.lines.iter().filter_map(why).collect()
     }
 
+    /// How many cases were refused, by the missing feature.
+    pub fn refused(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for line in &self.lines {
+            if let Verdict::Refused(feature) = &line.verdict {
+                *all.entry(feature.clone()).or_default() += 1;
+            }
+        }
+        all
+    }
+
     /// Share of the cases that must hold which are disputed, in percent.
     pub fn disputed_percent(&self) -> f64 {
         let must = self.lines.iter().filter(|it| it.case.must());

@@ -17,6 +17,7 @@ fn tables_of_other_writers() {
     let part = std::env::var("LAKEBED_CASES").unwrap_or_default();
     let report = futures::executor::block_on(run_all(&Env::tokio(), &folder, &part)).unwrap();
     eprintln!("{}", report.tables());
+    eprintln!("refused for: {:?}", report.refused());
     for waiting in report.waiting() {
         eprintln!("waiting: {waiting}");
     }
