@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(show(writable(protocol, metadata, &schema).map(drop), None), write);
     }
 
-    /// spec: FEAT-4, FEAT-5, FEAT-6, FEAT-11, PROTO-8, PROTO-10
+    /// spec: FEAT-4, FEAT-5, FEAT-6, FEAT-11, FEAT-13, PROTO-8, PROTO-10
     #[test]
     fn by_the_protocol_alone() {
         let plain = table(PLAIN, &[]);
@@ -381,7 +381,7 @@ mod tests {
         }
     }
 
-    /// spec: MAP-1, MAP-2, MAP-3, FEAT-9, PROTO-10
+    /// spec: MAP-1, MAP-2, MAP-3, MAP-15, FEAT-9, PROTO-10
     #[test]
     fn columns_are_mapped_where_the_protocol_allows_it() {
         let ids = |id: i32, name: &str| {

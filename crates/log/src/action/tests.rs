@@ -326,6 +326,21 @@ fn the_smallest_protocol_for_a_feature() {
     assert!(!unmapped.supports(&F::ColumnMapping));
 }
 
+/// spec: PROTO-11
+#[test]
+fn older_names_count() {
+    let early = Protocol::legacy().with_features(&[F::TypeWideningPreview]);
+    assert_eq!(
+        show(&early),
+        "3,7 [typeWidening-preview] [appendOnly invariants typeWidening-preview]"
+    );
+    assert!(early.supports(&F::TypeWidening));
+    assert_eq!(early.with_features(&[F::TypeWidening]), early);
+    assert!(!early.supports(&F::VariantType));
+    let listed = Protocol::legacy().with_features(&[F::TypeWidening]);
+    assert!(listed.supports(&F::TypeWideningPreview));
+}
+
 /// spec: META-3, META-4, META-5, META-7
 #[test]
 fn metadata_is_checked_against_its_schema() {

@@ -267,3 +267,133 @@ proptest! {
         }
     }
 }
+
+/// Names that a mix-up would not survive: every column has the physical name of another.
+const CROSSED: &[(&str, &str)] =
+    &[("p", "q"), ("q", "p"), ("x", "z"), ("z", "x"), ("s", "t"), ("y", "w"), ("w", "y")];
+
+/// The same schema with ids and crossed physical names, at every level of structs.
+fn crossed(schema: &Schema, next: &mut i32) -> Schema {
+    let field = |it: &StructField| {
+        *next += 1;
+        let physical = CROSSED.iter().find(|cross| cross.0 == it.name).map_or("?", |it| it.1);
+        let mut field = it.clone();
+        field.metadata.insert("delta.columnMapping.id".into(), (*next).into());
+        field.metadata.insert("delta.columnMapping.physicalName".into(), physical.into());
+        if let DataType::Struct(inner) = &it.data_type {
+            field.data_type = DataType::Struct(crossed(inner, next));
+        }
+        field
+    };
+    Schema::new(schema.fields().iter().map(field).collect()).unwrap()
+}
+
+/// A mapped table of three files; what is written in them has physical names.
+fn mapped_table(mode: &str, configuration: &[(&str, &str)]) -> TableState {
+    let schema = Schema::parse_ddl("p int, q string, x long, z long, s struct<y: long, w: long>");
+    let schema = crossed(&schema.unwrap(), &mut 0);
+    let mut actions = head_actions("a long", &[]);
+    actions[0] = Action::Protocol(Protocol {
+        min_reader_version: 2,
+        min_writer_version: 5,
+        ..Protocol::legacy()
+    });
+    if let Action::Metadata(it) = &mut actions[1] {
+        it.schema_string = schema.to_json();
+        it.partition_columns = vec!["p".to_string(), "q".to_string()];
+        let mode = ("delta.columnMapping.mode", mode);
+        let all = configuration.iter().chain([&mode]);
+        it.configuration = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    }
+    for (path, p, q, base) in [("a", "1", "u", 0), ("b", "2", "v", 10), ("c", "2", "u", 20)] {
+        let bounds = |add: i64| {
+            let at = |of: i64| of + base + add;
+            let (x, z, y, w) = (at(0), at(100), at(200), at(300));
+            format!(r#"{{"z":{x},"x":{z},"t":{{"w":{y},"y":{w}}}}}"#)
+        };
+        let (min, max) = (bounds(0), bounds(9));
+        let nulls = r#"{"z":0,"x":3,"t":{"w":0,"y":1}}"#;
+        let stats = format!(
+            r#"{{"numRecords":3,"minValues":{min},"maxValues":{max},"nullCount":{nulls}}}"#
+        );
+        let partition_values = [("q", p), ("p", q)];
+        let partition_values =
+            partition_values.map(|(key, value)| (key.to_string(), Some(value.to_string())));
+        actions.push(Action::Add(Add {
+            path: path.to_string(),
+            partition_values: partition_values.into(),
+            size: 7,
+            stats: Some(stats),
+            ..Add::default()
+        }));
+    }
+    state_of(&actions, Width::Wide).unwrap()
+}
+
+/// Partition values and statistics are found by physical names, in commits and in checkpoints of
+/// either form; filters and plans have the names of the schema.
+///
+/// spec: MAP-6, MAP-14
+#[test]
+fn mapped_tables_are_planned_by_physical_names() {
+    let table = [
+        ("p = 1", "a"),
+        ("p = 2 and q = 'u'", "c"),
+        ("q = 'u' and x < 9", "a"),
+        ("x >= 20", "c"),
+        ("x = 105", ""),
+        ("z = 115", ""),
+        ("z is null", "a b c"),
+        ("x is null", ""),
+        ("s.y = 215", "b"),
+        ("s.w <= 309", "a"),
+        ("s.w is null and s.y > 219", "c"),
+        ("s.y is null", ""),
+    ];
+    let forms: [&[(&str, &str)]; 3] = [
+        &[],
+        &[("delta.checkpoint.writeStatsAsJson", "false")],
+        &[("delta.checkpoint.writeStatsAsStruct", "false")],
+    ];
+    for mode in ["name", "id"] {
+        for form in forms {
+            let state = mapped_table(mode, form);
+            let now = crate::time::Timestamp::from_millis(0);
+            let checkpoint = crate::checkpoint::render(&state, now).unwrap();
+            let mut replay = Replay::new(Version::from(5), Width::Wide);
+            let bytes = checkpoint.bytes.clone();
+            replay.feed(LogBatch::from_parquet(bytes, Width::Wide).unwrap()).unwrap();
+            let loaded = replay.finish().unwrap();
+            for (filter, expected) in table {
+                let scan = Scan::new().filter(filter.parse().unwrap());
+                for state in [&state, &loaded] {
+                    let plan = plan(state, state.head.read, &scan).unwrap();
+                    let mut found: Vec<&str> =
+                        plan.tasks().iter().map(|it| it.key.as_str()).collect();
+                    found.sort_unstable();
+                    assert_eq!(found.join(" "), expected, "{filter}, {mode}, {form:?}");
+                }
+            }
+            let plan = plan(&loaded, loaded.head.read, &Scan::new()).unwrap();
+            let [first, ..] = plan.tasks() else { panic!("{plan:?}") };
+            assert_eq!(first.partition["p"], Some(Value::Integer(1)));
+            assert_eq!(first.partition["q"], Some(Value::String("u".to_string())));
+            assert_eq!(plan.schema().field(2).name(), "x");
+        }
+    }
+}
+
+/// A mode without a protocol that allows it means nothing.
+///
+/// spec: MAP-2
+#[test]
+fn a_mode_without_protocol_is_passed_by() {
+    let state = mapped_table("name", &[]);
+    let mut metadata = state.head.metadata.clone();
+    let head = Head::new(Version::ZERO, Protocol::legacy(), metadata.clone()).unwrap();
+    assert_eq!(head.mapping, ColumnMapping::None);
+    metadata.configuration.insert("delta.columnMapping.mode".into(), "none".into());
+    let head = Head::new(Version::ZERO, state.head.protocol.clone(), metadata).unwrap();
+    assert_eq!(head.mapping, ColumnMapping::None);
+    assert_eq!(state.head.mapping, ColumnMapping::Name);
+}
