@@ -40,8 +40,8 @@ impl ColumnMapping {
     ///
     /// # Errors
     ///
-    /// `invalid-schema` for a field without id or physical name, for an id that two fields have, and
-    /// for a physical name that two fields of one struct have.
+    /// `invalid-schema` for a field without id or physical name, for an id that two fields have,
+    /// and for a physical name that two fields of one struct have.
     pub fn check(self, schema: &StructType) -> Result<()> {
         match self {
             ColumnMapping::None => Ok(()),
