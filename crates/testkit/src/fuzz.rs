@@ -15,12 +15,14 @@ use lakebed_log::batch::LogBatch;
 use lakebed_log::expr::Expr;
 use lakebed_log::log_path::LogPath;
 use lakebed_log::replay::Replay;
+use lakebed_log::row_set::{RowSet, frame, unframe};
 use lakebed_log::schema::{PrimitiveType, Schema};
 use lakebed_log::segment::Hint;
 use lakebed_log::stats::Stats;
 use lakebed_log::uri;
 use lakebed_log::value::Value;
 use lakebed_log::version::Version;
+use lakebed_log::z85;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, PutOptions, PutPayload};
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("value", value),
     ("expr", expr),
     ("path", path),
+    ("vector", vector),
     ("log", log),
 ];
 
@@ -161,6 +164,27 @@ pub fn path(bytes: &[u8]) {
         let encoded = uri::encode(&key);
         assert!(uri::decode(&encoded).is_ok_and(|it| it == key), "{text} encodes as {encoded}");
         assert_eq!(uri::canonical(&encoded), uri::canonical(text));
+    }
+}
+
+/// A deletion vector: its payload, as it stands in a file, and as text of the log. What decodes
+/// encodes to what decodes to it.
+pub fn vector(bytes: &[u8]) {
+    // The number of positions is checked: a stranger who knows it goes further.
+    for cardinality in [0, 1, 3, 6, 4096, 1 << 32] {
+        if let Ok(rows) = RowSet::from_bytes(bytes, cardinality) {
+            assert_eq!(rows.len(), cardinality);
+            let again = RowSet::from_bytes(&rows.to_bytes(), cardinality);
+            assert!(again.is_ok_and(|it| it == rows), "{bytes:02x?}");
+        }
+    }
+    if let Ok(payload) = unframe(bytes) {
+        assert!(frame(payload).is_ok_and(|it| it == bytes), "{bytes:02x?}");
+    }
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(decoded) = z85::decode(text)
+    {
+        assert_eq!(z85::encode(&decoded), text);
     }
 }
 
