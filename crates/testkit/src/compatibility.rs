@@ -281,13 +281,14 @@ pub fn page(golden_folder: &Path, seen: &Seen) -> String {
 
 const PREAMBLE: &str = "# Compatibility
 
-Made by a test from the code's table of features, `testdata/golden` and `testdata/seen.json`; edit those. After a
-change: `UPDATE=1 cargo test -p lakebed-testkit --test it compatibility`. Where the collection of foreign tables
-behind `testdata/seen.json` is at hand, `LAKEBED_CONFORMANCE` names its folder, and
-`UPDATE=1 cargo test -p lakebed-testkit --test it conformance` counts anew.
+Made by a test from the code's table of features, `testdata/golden` and `testdata/seen.json`; edit
+those. After a change: `UPDATE=1 cargo test -p lakebed-testkit --test it compatibility`. Where the
+collection of foreign tables behind `testdata/seen.json` is at hand, `LAKEBED_CONFORMANCE` names its
+folder, and `UPDATE=1 cargo test -p lakebed-testkit --test it conformance` counts anew.
 
-`7 of 7` is: seven questions with a known answer were asked of tables that have the feature and were written, at
-least in part, by that engine, and all were answered rightly. What is not read is refused by the name of the feature.
+`7 of 7` is: seven questions with a known answer were asked of tables that have the feature and were
+written, at least in part, by that engine, and all were answered rightly. What is not read is
+refused by the name of the feature.
 ";
 
 fn head(out: &mut String, writers: &[&str], before: usize) {

@@ -27,6 +27,7 @@ mod vectors;
 mod writes;
 
 pub use report::{Counts, Line, Report, is_disputed, source};
+pub use writes::copy_folder;
 
 /// One case of the manifest.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -45,7 +45,11 @@ async fn append(env: &Env, location: &Path, rows: RecordBatch) -> Result<(), Err
 }
 
 /// Copies a folder and what is in it.
-pub(super) fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+///
+/// # Errors
+///
+/// What reading and writing the disk gives.
+pub fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
