@@ -457,6 +457,11 @@ impl Metadata {
     ///
     /// `invalid-metadata`, or what [`Metadata::schema`] fails with.
     pub fn check(&self) -> Result<()> {
+        self.checked().map(|_| ())
+    }
+
+    /// The same, and the schema that was parsed for it: that of a wide table is not small.
+    pub(crate) fn checked(&self) -> Result<Schema> {
         let bad = |what: String| Err(Error::new(Code::InvalidMetadata, what));
         if self.format_provider != "parquet" {
             let shown = short(&self.format_provider);
@@ -479,14 +484,15 @@ impl Metadata {
             if !matches!(field.data_type, DataType::Primitive(_)) {
                 return bad(format!("partition column `{shown}` is not of a primitive type"));
             }
-            if !seen.insert(&field.name) {
+            if !seen.insert(name) {
                 return bad(format!("partition column `{shown}` is named twice"));
             }
         }
-        if !seen.is_empty() && seen.len() == schema.fields().len() {
+        let partitioned = seen.len();
+        if 0 < partitioned && partitioned == schema.fields().len() {
             return bad("every column is a partition column; one must be left for the data".into());
         }
-        Ok(())
+        Ok(schema)
     }
 }
 

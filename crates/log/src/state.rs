@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::files::FileList;
 use crate::property::Properties;
 use crate::schema::{ColumnMapping, Schema};
-use crate::support::{self, ReadPermit};
+use crate::support::{self, Admission, ReadPermit};
 use crate::version::Version;
 
 /// The small part of a version: everything but the files.
@@ -61,11 +61,8 @@ impl Head {
     ///
     /// `invalid-protocol`, `unsupported-protocol`, `invalid-schema`, `invalid-metadata`.
     pub fn new(version: Version, protocol: Protocol, metadata: Metadata) -> Result<Head> {
-        protocol.check()?;
-        let read = support::readable(&protocol, &metadata)?;
-        let mapping = support::column_mapping(&protocol, &metadata);
-        let schema = Arc::new(metadata.schema()?);
-        metadata.check()?;
+        let Admission { read, schema, mapping } = support::admit(&protocol, &metadata)?;
+        let schema = Arc::new(schema);
         let properties = Properties::read(&metadata.configuration);
         Ok(Head {
             version,

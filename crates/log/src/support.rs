@@ -65,6 +65,18 @@ const WRITER_VERSION_MAX: i32 = 7;
 /// `unsupported-protocol` names the feature, see [`Error::missing_feature`]; `invalid-protocol`,
 /// `invalid-metadata` and `invalid-schema` if the table breaks the protocol's rules.
 pub fn readable(protocol: &Protocol, metadata: &Metadata) -> Result<ReadPermit> {
+    admit(protocol, metadata).map(|it| it.read)
+}
+
+/// What the gate has found out of a table that may be read.
+pub(crate) struct Admission {
+    pub(crate) read: ReadPermit,
+    pub(crate) schema: Schema,
+    pub(crate) mapping: ColumnMapping,
+}
+
+/// As [`readable`]; the schema is parsed once.
+pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata) -> Result<Admission> {
     protocol.check()?;
     if protocol.min_reader_version > READER_VERSION_MAX {
         return Err(version("read", protocol.min_reader_version, READER_VERSION_MAX));
@@ -77,15 +89,15 @@ pub fn readable(protocol: &Protocol, metadata: &Metadata) -> Result<ReadPermit> 
     if let Some(feature) = listed.chain(also).find(|it| !it.can_read()) {
         return Err(missing(feature, true));
     }
-    metadata.check()?;
-    let schema = metadata.schema()?;
-    column_mapping(protocol, metadata).check(&schema)?;
+    let schema = metadata.checked()?;
+    let mapping = column_mapping(protocol, metadata);
+    mapping.check(&schema)?;
     if let Some(feature) = type_feature(&schema)
         && !feature.can_read()
     {
         return Err(missing(&feature, true));
     }
-    Ok(ReadPermit(()))
+    Ok(Admission { read: ReadPermit(()), schema, mapping })
 }
 
 /// How the data files of a table name its columns: as the mode says, if the protocol allows columns
