@@ -18,6 +18,7 @@ pub mod builder;
 pub mod choices;
 pub mod compatibility;
 pub mod conformance;
+pub mod crosscheck;
 pub mod fenced;
 pub mod fuzz;
 pub mod json_rows;

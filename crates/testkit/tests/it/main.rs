@@ -14,6 +14,7 @@ mod badinput;
 mod compatibility;
 mod conformance;
 mod corpus;
+mod crosscheck;
 mod shapes;
 mod simulation;
 
