@@ -10,7 +10,7 @@ use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::history::{CommitTime, HistoryEntry, effective_times, version_at};
 use lakebed_log::limits::COMMIT_BYTES_MAX;
 use lakebed_log::log_path::LogPath;
-use lakebed_log::segment::LogFile;
+use lakebed_log::segment::{LogFile, LogSegment};
 use lakebed_log::state::Head;
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
@@ -35,10 +35,11 @@ pub enum Resolved {
 
 /// The commits that the log still holds, newest first, each with the time that time travel goes by.
 pub(crate) async fn history(context: &Context) -> Result<BoxStream<'static, Result<HistoryEntry>>> {
-    let commits = commits(context).await?;
+    let files = files(context).await?;
+    let commits = commits_of(&files);
     if commits.is_empty() {
-        let what = "there is no table: `_delta_log` holds no commit";
-        return Err(Error::new(Code::NotATable, what).at(context.store.location()));
+        // A log of which cleanup has left a checkpoint alone is a table without history.
+        LogSegment::new(files, None, &[]).map_err(|it| it.at(context.store.location()))?;
     }
     let times = Arc::new(file_times(&commits)?);
     let deadline = context.deadline();
@@ -71,17 +72,32 @@ async fn entry(
 
 /// `None` if the file is gone.
 async fn commit_info(context: &Context, file: &LogFile) -> Result<Option<CommitInfo>> {
-    let Context { env, op, store, .. } = context;
-    let read = load::commit(env, op, store, file, Width::Head).await?;
+    let read = read(context, file).await?;
     Ok(read.map(|it| it.batch.commit_info.clone().unwrap_or_default()))
 }
 
+async fn read(context: &Context, file: &LogFile) -> Result<Option<Arc<load::Commit>>> {
+    let Context { env, op, store, catalog, .. } = context;
+    load::commit_by(env, op, store, file, catalog.as_deref(), Width::Head).await
+}
+
+async fn files(context: &Context) -> Result<Vec<LogFile>> {
+    let Context { op, store, catalog, .. } = context;
+    context.bounded("listing the log", load::list_by(op, store, None, catalog.as_deref())).await
+}
+
 async fn commits(context: &Context) -> Result<Vec<LogFile>> {
-    let files = context.bounded("listing the log", load::list(&context.op, &context.store, None));
-    let mut commits = files.await?;
-    commits.retain(|it| matches!(it.path, LogPath::Commit(_)));
-    commits.sort_by_key(|it| it.path.version());
-    Ok(commits)
+    files(context).await.map(|it| commits_of(&it))
+}
+
+/// The commits of a listing, ascending; of two of one version the one of the catalog.
+fn commits_of(files: &[LogFile]) -> Vec<LogFile> {
+    let is_commit = |it: &&LogFile| matches!(it.path, LogPath::Commit(_) | LogPath::Staged { .. });
+    let mut commits: Vec<_> = files.iter().filter(is_commit).cloned().collect();
+    let is_staged = |it: &LogFile| matches!(it.path, LogPath::Staged { .. });
+    commits.sort_by_key(|it| (it.path.version(), !is_staged(it)));
+    commits.dedup_by_key(|it| it.path.version());
+    commits
 }
 
 fn file_times(commits: &[LogFile]) -> Result<Vec<(Version, Timestamp)>> {
@@ -128,7 +144,11 @@ pub(crate) async fn version_at_time(
         probe = low + (high - low) / 2;
     }
     match low.checked_sub(1).and_then(|it| since.get(it)) {
-        Some(file) => Ok(file.path.version()),
+        Some(file) => {
+            let before = low.checked_sub(2).and_then(|it| since.get(it));
+            check_order(context, before, file).await?;
+            Ok(file.path.version())
+        }
         None => {
             let first = since.first().map(|it| it.path.version()).unwrap_or(Version::ZERO);
             let what = format!("version {first}, the oldest one there is, is newer than {at}");
@@ -161,15 +181,34 @@ fn split<'a>(
     }
 }
 
+/// In-commit timestamps ascend, or halving them finds nothing. At the place that was found it is
+/// checked.
+async fn check_order(context: &Context, before: Option<&LogFile>, found: &LogFile) -> Result<()> {
+    let Some(before) = before else { return Ok(()) };
+    let (earlier, later) =
+        futures::try_join!(in_commit_time(context, before), in_commit_time(context, found))?;
+    if earlier < later {
+        return Ok(());
+    }
+    let what = format!(
+        "its in-commit timestamp is {later}, not after that of version {}, {earlier}",
+        before.path.version()
+    );
+    let place = format!("{}/{}", context.store.location(), found.path.to_path());
+    Err(Error::new(Code::InvalidAction, what).at(place))
+}
+
 async fn in_commit_time(context: &Context, file: &LogFile) -> Result<Timestamp> {
     let place = || format!("{}/{}", context.store.location(), file.path.to_path());
-    let Some(info) = commit_info(context, file).await? else {
+    let Some(commit) = read(context, file).await? else {
         let what = "the commit vanished while it was being read";
         return Err(Error::new(Code::LogMoving, what).at(place()));
     };
-    let at = info.in_commit_timestamp().map(Timestamp::from_millis);
+    let info = commit.batch.commit_info.as_ref().filter(|_| commit.batch.commit_info_first);
+    let at = info.and_then(CommitInfo::in_commit_timestamp).map(Timestamp::from_millis);
     at.ok_or_else(|| {
-        let what = "the table keeps in-commit timestamps and this commit has none";
+        let what = "the table keeps in-commit timestamps, and this commit has none in a \
+                    `commitInfo` that comes first";
         Error::new(Code::InvalidAction, what).at(place())
     })
 }

@@ -90,6 +90,7 @@ pub mod table;
 pub use append::Append;
 pub use create::Create;
 pub use env::Env;
+pub use load::{Catalog, Skipped};
 pub use op::{Observer, Op, Usage};
 pub use overwrite::Overwrite;
 pub use read::Batches;

@@ -6,12 +6,14 @@ use futures::stream::BoxStream;
 use lakebed_log::error::{Code, Result};
 use lakebed_log::history::HistoryEntry;
 use lakebed_log::segment::LogSegment;
+use lakebed_log::time::Timestamp;
+use lakebed_log::version::Version;
 
 use crate::append::{self, Append};
 use crate::create::{self, Create};
 use crate::env::Env;
 use crate::history;
-use crate::load;
+use crate::load::{self, Catalog, Loaded};
 use crate::op::Op;
 use crate::overwrite::{self, Overwrite};
 use crate::snapshot::{Snapshot, When};
@@ -48,6 +50,7 @@ pub struct Table {
     env: Env,
     store: Store,
     op: Option<Op>,
+    catalog: Option<Arc<Catalog>>,
     last: Arc<Mutex<Option<Snapshot>>>,
 }
 
@@ -92,7 +95,7 @@ impl Table {
     /// ```
     pub fn open_with(env: &Env, location: &str) -> Result<Table> {
         let store = env.open(location)?;
-        Ok(Table { env: env.clone(), store, op: None, last: Arc::default() })
+        Ok(Table { env: env.clone(), store, op: None, catalog: None, last: Arc::default() })
     }
 
     /// The same table, whose verbs count in `op` and obey its deadline. Without one, every verb
@@ -133,6 +136,31 @@ impl Table {
         let env = self.env.allow_root(root)?;
         // The last snapshot holds the environment before.
         Ok(Table { env, last: Arc::default(), ..self.clone() })
+    }
+
+    /// The same table, read through its catalog: with the commits that the catalog has ratified,
+    /// and with none above its newest version. A table with feature `catalogManaged` is read in no
+    /// other way, and is not written yet.
+    ///
+    /// The catalog is what it was when it was asked: who wants to see newer commits asks it again.
+    ///
+    /// ```
+    /// # use lakebed::*;
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/with-catalog").await?;
+    /// # table.append(rows.clone(), Append::new()).await?;
+    /// # table.append(rows, Append::new()).await?;
+    /// let catalog = Catalog::new(Version::from(0));
+    /// let now = table.with_catalog(catalog).snapshot().await?;
+    /// assert_eq!(now.version(), Version::from(0));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_catalog(&self, catalog: Catalog) -> Table {
+        let catalog = Some(Arc::new(catalog));
+        Table { catalog, last: Arc::default(), ..self.clone() }
     }
 
     /// Makes a table. One LIST and one PUT.
@@ -266,11 +294,35 @@ impl Table {
                 version
             }
         };
-        let opened = load::open(&context.env, &context.op, &context.store, Some(version));
-        let loaded = context.bounded("opening the table", opened).await?;
+        let loaded = self.open_at(&context, Some(version)).await?;
         let snapshot = Snapshot::new(&self.env, &self.store, self.op.clone(), loaded, None);
         logged("opened", &snapshot);
         Ok(snapshot)
+    }
+
+    /// The newest version not after a time: what [`Table::snapshot_at`] would open. One LIST, and a
+    /// few GETs where the table keeps in-commit timestamps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::snapshot_at`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/version-at").await?;
+    /// # table.append(rows, Append::new()).await?;
+    /// let at = table.snapshot().await?.timestamp().await?;
+    /// assert_eq!(table.version_at(at).await?, Version::from(0));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
+    pub async fn version_at(&self, at: Timestamp) -> Result<Version> {
+        let context = self.context();
+        let newest = self.newest(&context).await?;
+        let version = history::version_at_time(&context, newest.head(), at);
+        context.bounded("looking for the time", version).await
     }
 
     /// Adds rows; makes the table if there is none.
@@ -396,6 +448,7 @@ impl Table {
 
     fn context(&self) -> Context {
         Context::new(&self.env, &self.op.clone().unwrap_or_default(), &self.store)
+            .by(self.catalog.clone())
     }
 
     fn held(&self) -> Option<Snapshot> {
@@ -408,7 +461,7 @@ impl Table {
 
     async fn newest(&self, context: &Context) -> Result<Snapshot> {
         let Context { env, op, store, .. } = context;
-        let held = self.held();
+        let held = self.held().filter(|_| self.catalog.is_none());
         let loaded = match &held {
             Some(held) => {
                 let refreshed = load::refresh(env, op, store, held.loaded());
@@ -426,15 +479,18 @@ impl Table {
                     }
                 }
             }
-            None => {
-                let opened = load::open(env, op, store, None);
-                context.bounded("opening the table", opened).await?
-            }
+            None => self.open_at(context, None).await?,
         };
         let snapshot = Snapshot::new(env, store, self.op.clone(), loaded, held.as_ref());
         self.keep_newer(&snapshot);
         logged(if held.is_some() { "refreshed" } else { "opened" }, &snapshot);
         Ok(snapshot)
+    }
+
+    async fn open_at(&self, context: &Context, version: Option<Version>) -> Result<Loaded> {
+        let Context { env, op, store, catalog, .. } = context;
+        let opened = load::open_by(env, op, store, version, catalog.as_deref());
+        context.bounded("opening the table", opened).await
     }
 
     /// The newest version to write on, or `None` for a table that is not there.

@@ -29,6 +29,7 @@
 //! log before the first put; a put that took long is compared afterwards; and an operation that has
 //! run so long that vacuum may have taken its files is refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -42,7 +43,7 @@ use lakebed_log::version::Version;
 use serde_json::{Map, Value as Json};
 
 use crate::env::{Deadline, Env};
-use crate::load::Moment;
+use crate::load::{Catalog, Moment};
 use crate::op::{Op, Usage};
 use crate::pool::map_ordered;
 use crate::snapshot::Snapshot;
@@ -197,13 +198,20 @@ pub(crate) struct Context {
     pub(crate) op: Op,
     pub(crate) store: Store,
     pub(crate) started: Moment,
+    /// What the catalog of the table says is committed, where there is one.
+    pub(crate) catalog: Option<Arc<Catalog>>,
 }
 
 impl Context {
     /// Begins now.
     pub(crate) fn new(env: &Env, op: &Op, store: &Store) -> Context {
         let started = Moment::now(env);
-        Context { env: env.clone(), op: op.clone(), store: store.clone(), started }
+        Context { env: env.clone(), op: op.clone(), store: store.clone(), started, catalog: None }
+    }
+
+    /// The same, for a table that is come by through its catalog.
+    pub(crate) fn by(self, catalog: Option<Arc<Catalog>>) -> Context {
+        Context { catalog, ..self }
     }
 
     /// What is left of the deadline.

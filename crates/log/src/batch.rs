@@ -122,7 +122,28 @@ impl LogBatch {
     /// - `invalid-protocol`, `invalid-metadata`, `invalid-schema`: the same for those two actions.
     /// - `limit-exceeded`: the file, a line, or the nesting is past its limit.
     pub fn from_json(bytes: &[u8], width: Width) -> Result<LogBatch> {
-        json::decode(bytes, width)
+        json::decode(bytes, width, json::Form::Commit)
+    }
+
+    /// Decodes a compacted file, `x.y.compacted.json`, as strictly. Of one path it may hold several
+    /// removes that differ in their vector. `commitInfo` and `cdc`, which belong to one version,
+    /// are left out should it have them.
+    ///
+    /// # Errors
+    ///
+    /// As [`LogBatch::from_json`]; `invalid-action` for `checkpointMetadata` and `sidecar`.
+    pub fn from_compacted(bytes: &[u8], width: Width) -> Result<LogBatch> {
+        json::decode(bytes, width, json::Form::Compacted)
+    }
+
+    /// Decodes the top level of a checkpoint in JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`LogBatch::from_json`], with `corrupt-checkpoint` for `corrupt-log` and
+    /// `invalid-action`.
+    pub fn from_json_checkpoint(bytes: &[u8], width: Width) -> Result<LogBatch> {
+        json::checkpoint(bytes, width)
     }
 
     /// Decodes a Parquet checkpoint, or one part of it, that is held in memory. Columns may come in

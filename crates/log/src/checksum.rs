@@ -6,6 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
 use serde::Serialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
@@ -26,6 +29,117 @@ pub struct Checksum {
     pub in_commit_timestamp: Option<i64>,
     /// As in the head.
     pub head: Head,
+}
+
+/// What a stored checksum says, whoever wrote it. Nothing of it is believed without the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the field of that name")]
+pub struct Facts {
+    pub table_size_bytes: Option<i64>,
+    pub num_files: Option<i64>,
+    pub num_metadata: Option<i64>,
+    pub num_protocol: Option<i64>,
+    pub in_commit_timestamp: Option<i64>,
+    pub num_deleted_records: Option<i64>,
+    pub num_deletion_vectors: Option<i64>,
+    pub txn_id: Option<String>,
+    /// Names of the fields that are there and not null, sorted.
+    pub fields: Vec<String>,
+    stored: Stored,
+}
+
+impl Facts {
+    /// `None` for what is not one JSON object without duplicate keys: that is no checksum.
+    ///
+    /// ```
+    /// use lakebed_log::checksum::Facts;
+    ///
+    /// let facts = Facts::parse(br#"{"numFiles":2,"tableSizeBytes":-1,"txnId":"x"}"#).unwrap();
+    /// assert_eq!((facts.num_files, facts.table_size_bytes), (Some(2), None));
+    /// assert_eq!(facts.fields, ["numFiles", "tableSizeBytes", "txnId"]);
+    /// assert_eq!(Facts::parse(b"{} {}"), None);
+    /// ```
+    pub fn parse(bytes: &[u8]) -> Option<Facts> {
+        let stored = Stored::parse(bytes)?;
+        let present = stored.0.iter().filter(|(_, it)| !it.is_null());
+        Some(Facts {
+            table_size_bytes: stored.count("tableSizeBytes"),
+            num_files: stored.count("numFiles"),
+            num_metadata: stored.count("numMetadata"),
+            num_protocol: stored.count("numProtocol"),
+            in_commit_timestamp: stored.0.get("inCommitTimestampOpt").and_then(Json::as_i64),
+            num_deleted_records: stored.count("numDeletedRecordsOpt"),
+            num_deletion_vectors: stored.count("numDeletionVectorsOpt"),
+            txn_id: stored.txn_id(),
+            fields: present.map(|(key, _)| key.clone()).collect(),
+            stored,
+        })
+    }
+
+    /// The fields that are there and say other than the state does, sorted. Of what a writer left
+    /// out nothing is said.
+    pub fn mismatches(&self, state: &TableState) -> Vec<&'static str> {
+        let ours = Checksum::of(state);
+        let (vectors, deleted) = vectors_of(state);
+        let counts = [
+            ("numDeletedRecordsOpt", self.num_deleted_records, deleted),
+            ("numDeletionVectorsOpt", self.num_deletion_vectors, vectors),
+            ("numFiles", self.num_files, ours.num_files),
+            ("numMetadata", self.num_metadata, 1),
+            ("numProtocol", self.num_protocol, 1),
+            ("tableSizeBytes", self.table_size_bytes, ours.table_size_bytes),
+        ];
+        let differs = |it: &(&str, Option<i64>, i64)| self.has(it.0) && it.1 != Some(it.2);
+        let mut wrong: Vec<_> = counts.into_iter().filter(differs).map(|it| it.0).collect();
+        let head = &state.head;
+        let actions = [
+            ("metadata", "metaData", Action::Metadata(head.metadata.clone())),
+            ("protocol", "protocol", Action::Protocol(head.protocol.clone())),
+        ];
+        for (key, name, ours) in actions {
+            if self.has(key) && self.stored.action(key, name) != Some(ours) {
+                wrong.push(key);
+            }
+        }
+        let domains = head.domains.values().cloned().map(Action::DomainMetadata);
+        if !self.stored.holds("domainMetadata", "domainMetadata", domains) {
+            wrong.push("domainMetadata");
+        }
+        let txns = head.txns.values().cloned().map(Action::SetTransaction);
+        if !self.stored.holds("setTransactions", "txn", txns) {
+            wrong.push("setTransactions");
+        }
+        let (theirs, ours) = (self.in_commit_timestamp, ours.in_commit_timestamp);
+        if theirs.is_some() && ours.is_some() && theirs != ours {
+            wrong.push("inCommitTimestampOpt");
+        }
+        wrong.sort_unstable();
+        wrong
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.fields.iter().any(|it| it == key)
+    }
+}
+
+/// How many live files have a deletion vector, and how many rows those delete.
+fn vectors_of(state: &TableState) -> (i64, i64) {
+    let mut found = (0_i64, 0_i64);
+    for chunk in state.files.chunks() {
+        let vectors = chunk.rows.deletion_vector();
+        if vectors.null_count() == vectors.len() {
+            continue;
+        }
+        let rows = vectors.column_by_name("cardinality");
+        let rows = rows.and_then(|it| it.as_primitive_opt::<Int64Type>());
+        for row in chunk.live.iter().filter_map(|it| usize::try_from(it).ok()) {
+            if vectors.is_valid(row) {
+                let deleted = rows.filter(|it| it.is_valid(row)).map_or(0, |it| it.value(row));
+                found = (found.0.saturating_add(1), found.1.saturating_add(deleted));
+            }
+        }
+    }
+    found
 }
 
 /// The document, in the order in which it is written.
@@ -173,6 +287,7 @@ fn inner(action: &Action) -> Option<Box<RawValue>> {
 }
 
 /// A checksum as stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stored(serde_json::Map<String, Json>);
 
 impl Stored {

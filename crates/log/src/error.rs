@@ -229,6 +229,14 @@ impl Error {
         self
     }
 
+    /// A copy without cause and payload, for an error that others hold as well.
+    #[must_use]
+    pub fn copied(&self) -> Error {
+        let Inner { code, what, at, .. } = &*self.0;
+        let (what, at) = (what.clone(), at.clone());
+        Error(Box::new(Inner { code: *code, what, at, payload: None, source: None }))
+    }
+
     /// The same error under another code, for a caller who knows better whose fault it is: a schema
     /// that breaks the rules is corrupt in a log and a wrong argument in a call.
     #[must_use]

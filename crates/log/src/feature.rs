@@ -139,7 +139,7 @@ static ROWS: &[Row] = &[
     row(F::DeletionVectors, "deletionVectors", ReaderWriter, None, Support::Read, &[]),
     row(F::TimestampNtz, "timestampNtz", ReaderWriter, None, Support::Write, &[]),
     older(F::TimestampWithoutTimezone, "timestampWithoutTimezone", ReaderWriter, F::TimestampNtz),
-    row(F::V2Checkpoint, "v2Checkpoint", ReaderWriter, None, Support::None, &[]),
+    row(F::V2Checkpoint, "v2Checkpoint", ReaderWriter, None, Support::Read, &[]),
     row(F::DomainMetadata, "domainMetadata", Writer, None, Support::Write, &[]),
     row(F::RowTracking, "rowTracking", Writer, None, Support::Read, &[F::DomainMetadata]),
     row(F::Clustering, "clustering", Writer, None, Support::Read, &[F::DomainMetadata]),
@@ -246,6 +246,12 @@ impl TableFeature {
     /// the gate may still agree. Names from before a feature was settled are read only.
     pub fn can_write(&self) -> bool {
         self.row().is_some_and(|it| it.support == Support::Write)
+    }
+
+    /// Is it that a catalog manages the commits, under one of the names this had? Such a table is
+    /// read through its catalog only, which the gate, `support`, sees to.
+    pub fn is_catalog_managed(&self) -> bool {
+        matches!(self, F::CatalogManaged | F::CatalogOwned | F::CatalogOwnedPreview)
     }
 
     /// Every feature that this build knows by name.

@@ -13,6 +13,9 @@
 //!   00000000000000000003.00000000000000000007.compacted.json      commits 3 to 7, reconciled
 //!   00000000000000000007.crc                                      version checksum
 //! ```
+//!
+//! One more form lies a folder below, `_staged_commits/<version>.<uuid>.json`. It is part of a log
+//! only if a catalog says so, and so it is not among what [`LogPath::parse`] reads.
 
 use std::fmt;
 
@@ -22,12 +25,17 @@ use crate::version::Version;
 
 /// The folder of the log, below the table's root, without slash.
 pub const LOG_DIR: &str = "_delta_log";
+/// The folder of staged commits, in the log's folder.
+pub const STAGED_DIR: &str = "_staged_commits";
+/// The folder of sidecars, in the log's folder.
+pub const SIDECAR_DIR: &str = "_sidecars";
 /// The checkpoint hint, in the log's folder.
 pub const HINT: &str = "_last_checkpoint";
 
 /// A file of the log that takes part in replay.
 ///
-/// `Display` and [`LogPath::parse`] are inverse: a value prints the one name it parses from.
+/// `Display` and [`LogPath::parse`] are inverse: a value prints the one name it parses from. A
+/// staged commit is read by [`LogPath::parse_staged`] instead.
 ///
 /// ```
 /// use lakebed_log::log_path::LogPath;
@@ -54,6 +62,13 @@ pub enum LogPath {
     },
     /// The version checksum.
     Checksum(Version),
+    /// The actions of one version, if the catalog of the table says that this file has them.
+    Staged {
+        /// Which version.
+        version: Version,
+        /// What makes the name unique.
+        id: Uuid,
+    },
 }
 
 /// How a checkpoint file is named.
@@ -101,12 +116,30 @@ impl LogPath {
         Some(path)
     }
 
+    /// Reads the name of a staged commit, relative to `_delta_log/_staged_commits/`.
+    ///
+    /// ```
+    /// use lakebed_log::log_path::LogPath;
+    ///
+    /// let name = "00000000000000000007.80a083e8-7026-4e79-81be-64bd76c43a11.json";
+    /// let path = LogPath::parse_staged(name).unwrap();
+    /// assert_eq!(path.to_path(), format!("_delta_log/_staged_commits/{name}"));
+    /// assert_eq!(LogPath::parse(name), None);
+    /// ```
+    pub fn parse_staged(name: &str) -> Option<LogPath> {
+        let (version, rest) = digits::<20>(name)?;
+        let version = Version::new(version)?;
+        let id = canonical_id(rest.strip_prefix('.')?.strip_suffix(".json")?)?;
+        Some(LogPath::Staged { version, id })
+    }
+
     /// The version the file belongs to; the last one of a compacted file.
     pub fn version(&self) -> Version {
         match self {
             LogPath::Commit(version)
             | LogPath::Checkpoint(version, _)
             | LogPath::Compacted { last: version, .. }
+            | LogPath::Staged { version, .. }
             | LogPath::Checksum(version) => *version,
         }
     }
@@ -126,6 +159,9 @@ impl fmt::Display for LogPath {
                 write!(f, "{first:020}.{last:020}.compacted.json")
             }
             LogPath::Checksum(version) => write!(f, "{version:020}.crc"),
+            LogPath::Staged { version, id } => {
+                write!(f, "{STAGED_DIR}/{version:020}.{}.json", id.hyphenated())
+            }
         }
     }
 }
@@ -145,12 +181,7 @@ impl CheckpointName {
             "parquet" => false,
             _ => return None,
         };
-        // The crate reads other spellings of an id as well, and those would not print back to the
-        // name of the object.
-        let id = Uuid::parse_str(stem).ok()?;
-        let mut canonical = Uuid::encode_buffer();
-        let same = &*id.hyphenated().encode_lower(&mut canonical) == stem;
-        same.then_some(CheckpointName::Uuid { id, json })
+        Some(CheckpointName::Uuid { id: canonical_id(stem)?, json })
     }
 }
 
@@ -164,6 +195,13 @@ impl fmt::Display for CheckpointName {
             CheckpointName::Uuid { id, json: false } => write!(f, "{}.parquet", id.hyphenated()),
         }
     }
+}
+
+/// An id in the one spelling that prints back to the name of the object.
+fn canonical_id(text: &str) -> Option<Uuid> {
+    let id = Uuid::parse_str(text).ok()?;
+    let mut canonical = Uuid::encode_buffer();
+    (&*id.hyphenated().encode_lower(&mut canonical) == text).then_some(id)
 }
 
 /// Splits exactly `N` ASCII digits off the front. Another digit after them means that the number is
@@ -267,6 +305,25 @@ mod tests {
     fn a_compacted_file_belongs_to_its_last_version() {
         let path = LogPath::Compacted { first: Version::from(3), last: Version::from(7) };
         assert_eq!(path.version(), Version::from(7));
+    }
+
+    /// spec: CAT-3
+    #[test]
+    fn staged_commits() {
+        let id = "80a083e8-7026-4e79-81be-64bd76c43a11";
+        let name = format!("00000000000000000007.{id}.json");
+        let path = LogPath::parse_staged(&name).unwrap();
+        assert_eq!(path.version(), Version::from(7));
+        assert_eq!(path.to_string(), format!("_staged_commits/{name}"));
+        for odd in [
+            "00000000000000000007.json",
+            &name.replace('8', "A"),
+            &format!("7.{id}.json"),
+            &format!("../00000000000000000007.{id}.json"),
+            &format!("00000000000000000007.{id}.json.tmp"),
+        ] {
+            assert_eq!(LogPath::parse_staged(odd), None, "{odd}");
+        }
     }
 
     proptest! {

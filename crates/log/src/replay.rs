@@ -21,6 +21,7 @@ use crate::files::{
     decide, hash, twice,
 };
 use crate::state::{Head, TableState};
+use crate::support::Access;
 use crate::version::Version;
 
 /// Different keys of equal 64-bit hash met in one fold. Chance makes none; a log made to collide
@@ -52,6 +53,7 @@ const COLLISIONS_MAX: u64 = 1 << 20;
 pub struct Replay {
     version: Version,
     width: Width,
+    access: Access,
     fed: u64,
     protocol: Option<Protocol>,
     metadata: Option<Metadata>,
@@ -112,6 +114,7 @@ impl Replay {
         Replay {
             version,
             width,
+            access: Access::Path,
             fed: 0,
             protocol: None,
             metadata: None,
@@ -122,6 +125,12 @@ impl Replay {
             tombstones: Vec::new(),
             seen: Seen::default(),
         }
+    }
+
+    /// Folds a table that is come by in some way.
+    #[must_use]
+    pub fn by(self, access: Access) -> Replay {
+        Replay { access, ..self }
     }
 
     /// Takes the next older log file.
@@ -211,7 +220,7 @@ impl Replay {
         };
         let protocol = self.protocol.ok_or_else(|| missing(Code::InvalidProtocol, "protocol"))?;
         let metadata = self.metadata.ok_or_else(|| missing(Code::InvalidMetadata, "metaData"))?;
-        let mut head = Head::new(self.version, protocol, metadata)?;
+        let mut head = Head::by(self.version, protocol, metadata, self.access)?;
         head.txns = self.txns;
         head.domains = self.domains;
         head.domains.retain(|_, it| !it.removed);
@@ -269,6 +278,11 @@ fn listed(chunks: Vec<Chunk>, tombstones: Vec<TombstoneChunk>, width: Width) -> 
 }
 
 impl Part {
+    /// Has it file actions?
+    pub fn has_files(&self) -> bool {
+        self.adds.is_some() || self.removes.is_some()
+    }
+
     /// Hashes and sorts the keys of its file actions, as far as `width` asks for any.
     ///
     /// # Errors

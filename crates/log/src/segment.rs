@@ -7,6 +7,9 @@
 //!   segment         C 4 5 6 7 8
 //! ```
 //!
+//! A compacted file holds what several commits amount to. It is read in their place only where all
+//! of them are there as well: it saves requests and proves nothing.
+//!
 //! Names are all there is to go by: what a store says about order, and what the hint says about
 //! anything, may be old. So the newest *complete* checkpoint is taken, and the commits after it
 //! must be there without a gap, or there is no such version. A gap is never stepped over: the
@@ -19,11 +22,11 @@ use std::ops::RangeInclusive;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
+use crate::action::short;
+use crate::batch::LogBatch;
 use crate::error::{Code, Error, Result};
-use crate::feature::TableFeature;
 use crate::limits::{HINT_BYTES_MAX, PARTS_MAX};
 use crate::log_path::{CheckpointName, LogPath};
-use crate::support::MissingFeature;
 use crate::time::Timestamp;
 use crate::version::Version;
 
@@ -51,6 +54,9 @@ pub struct LogSegment {
     pub checkpoint_version: Option<Version>,
     /// Commits after the checkpoint, ascending, no gap.
     pub commits: Vec<LogFile>,
+    /// Compacted files, each of which may stand for the commits it covers: see
+    /// [`LogSegment::cover`].
+    pub compacted: Vec<LogFile>,
     /// The commit of the version itself, also if the checkpoint covers it.
     pub last_commit: Option<LogFile>,
 }
@@ -125,9 +131,10 @@ impl Hint {
 impl LogSegment {
     /// Picks the files for `target` (newest if `None`).
     ///
-    /// `skip` names checkpoint versions that proved broken: the next older one, or the commits
-    /// alone, is taken. Names may come in any order and more than once. A list that began past the
-    /// start of the log may fail here where the whole list would not.
+    /// `skip` names files that proved broken: a checkpoint that one of them belongs to is not
+    /// taken, nor a compacted file; another checkpoint, or the commits, take its place. Names may
+    /// come in any order and more than once. A list that began past the start of the log may fail
+    /// here where the whole list would not.
     ///
     /// # Errors
     ///
@@ -135,30 +142,138 @@ impl LogSegment {
     /// - `version-gap`: a commit that the version needs is missing; the message names it.
     /// - `version-not-found`: `target` is newer than the log, or older than what it can make up;
     ///   the message gives the range that is there.
-    /// - `unsupported-protocol`: only a checkpoint named by UUID makes up the version; see
-    ///   [`Error::missing_feature`].
     pub fn new(
         files: Vec<LogFile>,
         target: Option<Version>,
-        skip: &[Version],
+        skip: &[LogPath],
     ) -> Result<LogSegment> {
         let listing = Listing::new(files);
-        let mut bases = listing.bases();
-        let last = listing.last(&bases)?;
-        bases.retain(|version, _| !skip.contains(version));
+        let all = listing.bases(&[]);
+        let last = listing.last(&all)?;
+        let bases = if skip.is_empty() { all } else { listing.bases(skip) };
         let target = listing.target(target, &bases, last)?;
 
         let base = bases.range(..=target).next_back();
         let checkpoint_version = base.map(|(version, _)| *version);
         let commits = listing.commits_after(checkpoint_version, target);
-        let commits = commits.map_err(|gap| listing.blame(gap, target))?;
+        let commits = commits.map_err(|Gap(missing)| {
+            let what = format!(
+                "the commit of version {missing} is missing, and no complete checkpoint after it \
+                 makes up version {target}"
+            );
+            Error::new(Code::VersionGap, what)
+        })?;
         Ok(LogSegment {
             version: target,
             checkpoint: base.map(|(_, parts)| parts.clone()).unwrap_or_default(),
             checkpoint_version,
             commits,
+            compacted: listing.compacted(checkpoint_version, target, skip),
             last_commit: listing.commits.get(&target).cloned(),
         })
+    }
+
+    /// What to read for the commits after `after` and before `before`, ascending: the commits, with
+    /// compacted files in their place where that makes fewer files.
+    ///
+    /// ```
+    /// # use lakebed_log::log_path::LogPath;
+    /// # use lakebed_log::segment::{LogFile, LogSegment};
+    /// # use lakebed_log::time::Timestamp;
+    /// # let file = |path| LogFile {
+    /// #     path, size: 1, modified: Timestamp::from_millis(0), etag: None
+    /// # };
+    /// # let v = lakebed_log::version::Version::from;
+    /// let commits = (0..4).map(|it| file(LogPath::Commit(v(it))));
+    /// let compacted = file(LogPath::Compacted { first: v(0), last: v(2) });
+    /// let segment = LogSegment::new(commits.chain([compacted]).collect(), None, &[])?;
+    /// assert_eq!((segment.commits.len(), segment.cover(None, None).len()), (4, 2));
+    /// assert_eq!(segment.cover(Some(v(1)), None).len(), 2);
+    /// # Ok::<(), lakebed_log::error::Error>(())
+    /// ```
+    pub fn cover(&self, after: Option<Version>, before: Option<Version>) -> Vec<LogFile> {
+        let inside = |first: Version, last: Version| {
+            after.is_none_or(|it| it < first) && before.is_none_or(|it| last < it)
+        };
+        let commits: Vec<_> = (self.commits.iter())
+            .filter(|it| inside(it.path.version(), it.path.version()))
+            .collect();
+        let mut by_first: BTreeMap<Version, Vec<&LogFile>> = BTreeMap::new();
+        for file in &self.compacted {
+            if let LogPath::Compacted { first, last } = file.path
+                && inside(first, last)
+            {
+                by_first.entry(first).or_default().push(file);
+            }
+        }
+        if by_first.is_empty() {
+            return commits.into_iter().cloned().collect();
+        }
+        // From the end: how many files from here on, and which is the next one. The plain commit
+        // wins a tie, because it also says who made it.
+        let mut steps: Vec<(usize, usize, &LogFile)> = Vec::with_capacity(commits.len());
+        let files_from = |steps: &[(usize, usize, &LogFile)], behind: usize| {
+            steps.len().checked_sub(behind).and_then(|it| steps.get(it)).map_or(0, |it| it.0)
+        };
+        for commit in commits.iter().rev() {
+            let version = commit.path.version();
+            let mut best = (1 + files_from(&steps, 1), 1, *commit);
+            for file in by_first.get(&version).into_iter().flatten() {
+                let covered = file.path.version().get() - version.get() + 1;
+                let covered = usize::try_from(covered).unwrap_or(usize::MAX);
+                if covered > steps.len() + 1 {
+                    continue;
+                }
+                let after =
+                    if covered == steps.len() + 1 { 0 } else { files_from(&steps, covered) };
+                if 1 + after < best.0 {
+                    best = (1 + after, covered, file);
+                }
+            }
+            steps.push(best);
+        }
+        let mut files = Vec::new();
+        let mut at = steps.len();
+        while let Some((_, covered, file)) = at.checked_sub(1).and_then(|it| steps.get(it)) {
+            files.push((*file).clone());
+            at = at.saturating_sub(*covered);
+        }
+        files
+    }
+
+    /// Checks the top level of a checkpoint against what its name says, once it is decoded.
+    ///
+    /// # Errors
+    ///
+    /// `corrupt-checkpoint`: a name with an id, or a `sidecar`, without `checkpointMetadata`; one
+    /// of another version; file actions beside sidecars; one sidecar named twice; a second layout
+    /// in a part.
+    pub fn check_top_level(path: &LogPath, batch: &LogBatch) -> Result<()> {
+        let corrupt = |what: String| Err(Error::new(Code::CorruptCheckpoint, what));
+        let LogPath::Checkpoint(version, name) = path else { return Ok(()) };
+        let Some(marker) = &batch.checkpoint_metadata else {
+            if matches!(name, CheckpointName::Uuid { .. }) {
+                return corrupt("a checkpoint named by id has no `checkpointMetadata`".to_string());
+            }
+            if !batch.sidecars.is_empty() {
+                return corrupt("there are sidecars and no `checkpointMetadata`".to_string());
+            }
+            return Ok(());
+        };
+        if matches!(name, CheckpointName::Part { .. }) {
+            return corrupt("a part of a checkpoint holds `checkpointMetadata`".to_string());
+        }
+        if u64::try_from(marker.version) != Ok(version.get()) {
+            return corrupt(format!("`checkpointMetadata` says version {}", marker.version));
+        }
+        if !batch.sidecars.is_empty() && (batch.adds.is_some() || batch.removes.is_some()) {
+            return corrupt("file actions stand beside sidecars".to_string());
+        }
+        let mut seen = BTreeSet::new();
+        match batch.sidecars.iter().find(|it| !seen.insert(it.path.as_str())) {
+            Some(twice) => corrupt(format!("sidecar `{}` is named twice", short(&twice.path))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -170,7 +285,8 @@ struct Listing {
     classic: BTreeMap<Version, LogFile>,
     /// By version and number of parts.
     parts: BTreeMap<(Version, u32), BTreeMap<u32, LogFile>>,
-    by_uuid: BTreeSet<Version>,
+    by_id: BTreeMap<(Version, CheckpointName), LogFile>,
+    compacted: BTreeMap<(Version, Version), LogFile>,
 }
 
 /// The first commit that is not there.
@@ -178,55 +294,84 @@ struct Gap(Version);
 
 impl Listing {
     fn new(mut files: Vec<LogFile>) -> Listing {
-        files.sort_by(|a, b| (a.modified, a.size, &a.etag).cmp(&(b.modified, b.size, &b.etag)));
+        files.sort_by(|a, b| {
+            // What the catalog has ratified wins over what is published.
+            let staged = |it: &LogFile| matches!(it.path, LogPath::Staged { .. });
+            let key = |it: &LogFile| (staged(it), it.modified, it.size);
+            key(a).cmp(&key(b)).then_with(|| a.etag.cmp(&b.etag))
+        });
         let mut listing = Listing::default();
         for file in files {
-            match file.path {
-                LogPath::Commit(version) => {
-                    listing.commits.insert(version, file);
+            match &file.path {
+                LogPath::Commit(version) | LogPath::Staged { version, .. } => {
+                    listing.commits.insert(*version, file);
                 }
                 LogPath::Checkpoint(version, CheckpointName::Classic) => {
-                    listing.classic.insert(version, file);
+                    listing.classic.insert(*version, file);
                 }
                 LogPath::Checkpoint(version, CheckpointName::Part { part, parts }) => {
-                    let set = listing.parts.entry((version, parts)).or_default();
-                    set.insert(part, file);
+                    let set = listing.parts.entry((*version, *parts)).or_default();
+                    set.insert(*part, file);
                 }
-                LogPath::Checkpoint(version, CheckpointName::Uuid { .. }) => {
-                    listing.by_uuid.insert(version);
+                LogPath::Checkpoint(version, name @ CheckpointName::Uuid { .. }) => {
+                    listing.by_id.insert((*version, name.clone()), file);
                 }
-                LogPath::Compacted { .. } | LogPath::Checksum(_) => {}
+                LogPath::Compacted { first, last } => {
+                    listing.compacted.insert((*first, *last), file);
+                }
+                LogPath::Checksum(_) => {}
             }
         }
         listing
     }
 
-    /// The complete checkpoints by version. At one version the classic one is taken, then the one
-    /// of the fewest parts.
+    /// The complete checkpoints by version, without those that a file of `skip` belongs to. At one
+    /// version the classic one is taken, then the one of the fewest parts, then the one with the
+    /// least id.
     ///
     /// A set of parts is complete if as many are there as each of them says. The number is only
     /// compared: a hostile one costs nothing.
-    fn bases(&self) -> BTreeMap<Version, Vec<LogFile>> {
+    fn bases(&self, skip: &[LogPath]) -> BTreeMap<Version, Vec<LogFile>> {
+        let is_sound = |it: &LogFile| !skip.contains(&it.path);
         let mut bases = BTreeMap::new();
+        for ((version, _), file) in self.by_id.iter().rev().filter(|(_, it)| is_sound(it)) {
+            bases.insert(*version, vec![file.clone()]);
+        }
         for ((version, parts), set) in self.parts.iter().rev() {
             let complete = u32::try_from(set.len()).is_ok_and(|it| it == *parts);
-            if complete && *parts <= PARTS_MAX {
+            if complete && *parts <= PARTS_MAX && set.values().all(is_sound) {
                 bases.insert(*version, set.values().cloned().collect());
             }
         }
-        for (version, file) in &self.classic {
+        for (version, file) in self.classic.iter().filter(|(_, it)| is_sound(it)) {
             bases.insert(*version, vec![file.clone()]);
         }
         bases
     }
 
-    /// The newest version that there is, whether or not it can be made up: a checkpoint, even one
-    /// that we cannot read, proves that its version was committed.
+    /// The compacted files whose commits all take part; the caller has seen that there is no gap
+    /// among them.
+    fn compacted(
+        &self,
+        checkpoint: Option<Version>,
+        target: Version,
+        skip: &[LogPath],
+    ) -> Vec<LogFile> {
+        let takes_part = |first: Version, last: Version| {
+            checkpoint.is_none_or(|it| it < first) && last <= target
+        };
+        let usable = self.compacted.iter().filter(|((first, last), file)| {
+            takes_part(*first, *last) && !skip.contains(&file.path)
+        });
+        usable.map(|(_, file)| file.clone()).collect()
+    }
+
+    /// The newest version that there is, whether or not it can be made up: a checkpoint, even an
+    /// incomplete one, proves that its version was committed.
     fn last(&self, bases: &BTreeMap<Version, Vec<LogFile>>) -> Result<Version> {
         let last = |it: Option<&Version>| it.copied();
         last(self.commits.keys().next_back())
             .max(last(bases.keys().next_back()))
-            .max(last(self.by_uuid.last()))
             .or_else(|| self.parts.keys().next_back().map(|(version, _)| *version))
             .ok_or_else(|| Error::new(Code::NotATable, "the log holds no commit and no checkpoint"))
     }
@@ -270,25 +415,6 @@ impl Listing {
             wanted = wanted.next().ok_or(Gap(target))?;
         }
         Err(Gap(wanted))
-    }
-
-    /// Says why there is a gap: perhaps only this build sees one.
-    fn blame(&self, Gap(missing): Gap, target: Version) -> Error {
-        let base = self.by_uuid.range(..=target).next_back();
-        if let Some(base) = base.filter(|it| self.commits_after(Some(**it), target).is_ok()) {
-            let feature = TableFeature::V2Checkpoint;
-            let what = format!(
-                "version {target} is made up by a checkpoint of feature `{feature}` at version \
-                 {base}, which this build cannot read"
-            );
-            return Error::new(Code::UnsupportedProtocol, what)
-                .with_payload(MissingFeature { feature, to_read: true });
-        }
-        let what = format!(
-            "the commit of version {missing} is missing, and no complete checkpoint after it \
-             makes up version {target}"
-        );
-        Error::new(Code::VersionGap, what)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::files::FileList;
 use crate::property::Properties;
 use crate::schema::{ColumnMapping, Schema};
-use crate::support::{self, Admission, ReadPermit};
+use crate::support::{self, Access, Admission, ReadPermit};
 use crate::version::Version;
 
 /// The small part of a version: everything but the files.
@@ -61,7 +61,21 @@ impl Head {
     ///
     /// `invalid-protocol`, `unsupported-protocol`, `invalid-schema`, `invalid-metadata`.
     pub fn new(version: Version, protocol: Protocol, metadata: Metadata) -> Result<Head> {
-        let Admission { read, schema, mapping } = support::admit(&protocol, &metadata)?;
+        Head::by(version, protocol, metadata, Access::Path)
+    }
+
+    /// The same for a table that is come by in some way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Head::new`].
+    pub fn by(
+        version: Version,
+        protocol: Protocol,
+        metadata: Metadata,
+        access: Access,
+    ) -> Result<Head> {
+        let Admission { read, schema, mapping } = support::admit(&protocol, &metadata, access)?;
         let schema = Arc::new(schema);
         let properties = Properties::read(&metadata.configuration);
         Ok(Head {
@@ -93,7 +107,8 @@ impl Head {
         if commit.protocol.is_some() || commit.metadata.is_some() {
             let protocol = commit.protocol.as_ref().unwrap_or(&self.protocol);
             let metadata = commit.metadata.as_ref().unwrap_or(&self.metadata);
-            next = Head::new(version, protocol.clone(), metadata.clone())?;
+            let access = self.read.access();
+            next = Head::by(version, protocol.clone(), metadata.clone(), access)?;
             if next.schema == self.schema {
                 next.schema = Arc::clone(&self.schema);
             }

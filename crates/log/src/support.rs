@@ -24,7 +24,26 @@ use crate::schema::{ColumnMapping, DataType, PrimitiveType, Schema, StructType};
 
 /// Proof that [`readable`] agreed.
 #[derive(Clone, Copy, Debug)]
-pub struct ReadPermit(());
+pub struct ReadPermit {
+    access: Access,
+}
+
+/// How a table is come by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// By its place alone: the files of the log are all that is known.
+    #[default]
+    Path,
+    /// Through its catalog, which has said what is committed.
+    Catalog,
+}
+
+impl ReadPermit {
+    /// How the table was come by.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+}
 
 /// Proof that [`writable`] agreed.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +84,17 @@ const WRITER_VERSION_MAX: i32 = 7;
 /// `unsupported-protocol` names the feature, see [`Error::missing_feature`]; `invalid-protocol`,
 /// `invalid-metadata` and `invalid-schema` if the table breaks the protocol's rules.
 pub fn readable(protocol: &Protocol, metadata: &Metadata) -> Result<ReadPermit> {
-    admit(protocol, metadata).map(|it| it.read)
+    readable_by(protocol, metadata, Access::Path)
+}
+
+/// The same where it matters how the table is come by: commits of a table that a catalog manages
+/// may be known to the catalog alone, so that whoever goes by the log misses them.
+///
+/// # Errors
+///
+/// As [`readable`].
+pub fn readable_by(protocol: &Protocol, metadata: &Metadata, access: Access) -> Result<ReadPermit> {
+    admit(protocol, metadata, access).map(|it| it.read)
 }
 
 /// What the gate has found out of a table that may be read.
@@ -75,8 +104,8 @@ pub(crate) struct Admission {
     pub(crate) mapping: ColumnMapping,
 }
 
-/// As [`readable`]; the schema is parsed once.
-pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata) -> Result<Admission> {
+/// As [`readable_by`]; the schema is parsed once.
+pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata, access: Access) -> Result<Admission> {
     protocol.check()?;
     if protocol.min_reader_version > READER_VERSION_MAX {
         return Err(version("read", protocol.min_reader_version, READER_VERSION_MAX));
@@ -86,8 +115,16 @@ pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata) -> Result<Admissio
         it.kind() == Some(FeatureKind::ReaderWriter) || it.is_misspelled_for_readers()
     };
     let also = protocol.writer_features.iter().flatten().filter(for_readers);
-    if let Some(feature) = listed.chain(also).find(|it| !it.can_read()) {
-        return Err(missing(feature, true));
+    for feature in listed.chain(also) {
+        if feature.is_catalog_managed() {
+            match access {
+                Access::Path => return Err(managed(feature)),
+                Access::Catalog => continue,
+            }
+        }
+        if !feature.can_read() {
+            return Err(missing(feature, true));
+        }
     }
     let schema = metadata.checked()?;
     let mapping = column_mapping(protocol, metadata);
@@ -97,7 +134,7 @@ pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata) -> Result<Admissio
     {
         return Err(missing(&feature, true));
     }
-    Ok(Admission { read: ReadPermit(()), schema, mapping })
+    Ok(Admission { read: ReadPermit { access }, schema, mapping })
 }
 
 /// How the data files of a table name its columns: as the mode says, if the protocol allows columns
@@ -223,6 +260,15 @@ fn missing(feature: &TableFeature, to_read: bool) -> Error {
         .with_payload(MissingFeature { feature: feature.clone(), to_read })
 }
 
+fn managed(feature: &TableFeature) -> Error {
+    let what = format!(
+        "the table has feature `{feature}`: its newest commits may be known to its catalog alone, \
+         so it is not read by its path; open it with the commits that the catalog gives"
+    );
+    Error::new(Code::UnsupportedProtocol, what)
+        .with_payload(MissingFeature { feature: feature.clone(), to_read: true })
+}
+
 /// The feature that a table needs and this build lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingFeature {
@@ -320,7 +366,7 @@ mod tests {
             (listed(&["columnMapping"], &["changeDataFeed", "invariants"]), "ok", "ok"),
             (listed(&["deletionVectors"], &[]), "ok", "deletionVectors"),
             (listed(&["DeletionVectors"], &[]), "DeletionVectors", "DeletionVectors"),
-            (listed(&["v2Checkpoint"], &[]), "v2Checkpoint", "v2Checkpoint"),
+            (listed(&["v2Checkpoint"], &[]), "ok", "v2Checkpoint"),
             (listed(&["catalogManaged"], &[]), "catalogManaged", "catalogManaged"),
             (
                 listed(&["catalogOwned-preview"], &[]),
@@ -350,6 +396,21 @@ mod tests {
         for (protocol, read, write) in rows {
             check(&protocol, &plain, read, write);
         }
+    }
+
+    /// spec: CAT-1, CAT-7
+    #[test]
+    fn through_a_catalog() {
+        let plain = table(PLAIN, &[]);
+        for name in ["catalogManaged", "catalogOwned", "catalogOwned-preview"] {
+            let protocol = listed(&[name, "vacuumProtocolCheck"], &["inCommitTimestamp"]);
+            let permit = readable_by(&protocol, &plain, Access::Catalog).unwrap();
+            assert_eq!(permit.access(), Access::Catalog);
+            check(&protocol, &plain, name, name);
+        }
+        let other = listed(&["catalogManaged", "telepathy"], &[]);
+        let refused = readable_by(&other, &plain, Access::Catalog).unwrap_err();
+        assert_eq!(refused.missing_feature().unwrap().feature.name(), "telepathy");
     }
 
     /// spec: FEAT-7, FEAT-8, FEAT-9, FEAT-10, PROP-2, PROP-3

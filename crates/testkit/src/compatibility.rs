@@ -170,11 +170,12 @@ fn words(table: &Path) -> BTreeSet<String> {
                 first = first.or(Some(version.get()));
                 continue;
             }
+            LogPath::Staged { .. } => continue,
             LogPath::Compacted { .. } => "compacted-log",
             LogPath::Checksum(_) => "crc",
             LogPath::Checkpoint(_, CheckpointName::Classic) => "checkpoint:classic",
             LogPath::Checkpoint(_, CheckpointName::Part { .. }) => "checkpoint:multipart",
-            LogPath::Checkpoint(_, it) if format!("{it:?}").contains("Json") => {
+            LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }) => {
                 "checkpoint:v2-json"
             }
             LogPath::Checkpoint(..) => "checkpoint:v2-parquet",

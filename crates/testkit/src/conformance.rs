@@ -111,7 +111,7 @@ const WAITING: &[(&str, &str)] = &[
 
 /// Features that readers must know and this build does not: a case that must hold may be refused
 /// for these alone.
-pub const UNREAD: &[&str] = &["catalogManaged", "v2Checkpoint"];
+pub const UNREAD: &[&str] = &["catalogManaged"];
 
 /// Features that writers must know and this build does not: an append may be refused for these.
 const UNWRITTEN: &[&str] = &["generatedColumns", "identityColumns", "invariants"];

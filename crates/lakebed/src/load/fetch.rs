@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use lakebed_log::action::Sidecar;
 use lakebed_log::batch::{
     Footer, LogBatch, SparseFile, Width, decode_parquet, parquet_footer, parquet_ranges,
 };
@@ -19,6 +20,7 @@ use lakebed_log::segment::{LogFile, LogSegment};
 use lakebed_log::version::Version;
 use parquet::file::metadata::ParquetMetaData;
 
+use super::sidecar;
 use super::units::part_files;
 use crate::env::Env;
 use crate::op::Op;
@@ -34,8 +36,10 @@ const FETCHED_TOGETHER: usize = 512;
 /// Commits decoded in one go.
 const DECODED_TOGETHER: usize = 32;
 
-/// A commit that was read, or written.
+/// A commit that was read, or written; or the compacted file of several.
 pub(crate) struct Commit {
+    /// The first version it covers: its own, but for a compacted file.
+    pub(crate) first: Version,
     pub(crate) version: Version,
     pub(crate) bytes: Bytes,
     /// What of its file actions was decoded.
@@ -44,9 +48,11 @@ pub(crate) struct Commit {
 }
 
 /// Why a segment did not load.
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// A checkpoint is broken: another one, or the commits, may still prove the version.
     Checkpoint(Error),
+    /// Compacted files are broken, or gone: the commits they cover are there.
+    Compacted(Vec<LogPath>, Error),
     /// A listed file is gone or is another one now: list again.
     Moved(Error),
     /// Nothing else to try.
@@ -54,40 +60,90 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    pub(super) fn error(self) -> Error {
+    pub(crate) fn error(self) -> Error {
         match self {
-            Trouble::Checkpoint(it) | Trouble::Moved(it) | Trouble::Final(it) => it,
+            Trouble::Checkpoint(it)
+            | Trouble::Compacted(_, it)
+            | Trouble::Moved(it)
+            | Trouble::Final(it) => it,
+        }
+    }
+
+    /// Whatever is wrong with a compacted file but the store's silence, it can be done without.
+    fn of(self, file: &LogFile) -> Trouble {
+        let is_compacted = matches!(file.path, LogPath::Compacted { .. });
+        match self {
+            Trouble::Moved(it) if is_compacted => Trouble::Compacted(vec![file.path.clone()], it),
+            Trouble::Final(it)
+                if is_compacted
+                    && matches!(it.kind(), ErrorKind::Corrupt | ErrorKind::Exhausted) =>
+            {
+                Trouble::Compacted(vec![file.path.clone()], it)
+            }
+            it => it,
         }
     }
 }
 
 /// What is kept of a part of a checkpoint, so that nothing is fetched twice.
 #[derive(Clone, Default)]
-pub(super) struct KeptPart {
+pub(crate) struct KeptPart {
     /// All of it, where it is small.
     pub(super) whole: Option<Bytes>,
     /// Its footer, where it is large.
     pub(super) footer: Option<Arc<ParquetMetaData>>,
+    /// The sidecars it names, once it was read.
+    pub(super) sidecars: Option<Arc<Vec<Sidecar>>>,
+}
+
+/// A file of a checkpoint: a part, the top level, or a sidecar.
+#[derive(Clone)]
+pub(super) struct Piece {
+    pub(super) key: String,
+    pub(super) size: u64,
+    pub(super) json: bool,
+    /// Named by the top level, which also gave its size, rather than listed.
+    pub(super) is_sidecar: bool,
+}
+
+impl Piece {
+    pub(super) fn of(file: &LogFile) -> Piece {
+        let name = &file.path;
+        let json = matches!(name, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
+        Piece { key: name.to_path(), size: file.size, json, is_sidecar: false }
+    }
 }
 
 /// The parts of the checkpoint, decoded for the small state, with what of them is kept.
-pub(super) async fn checkpoint_parts(
+pub(crate) async fn checkpoint_parts(
     env: &Env,
     op: &Op,
     store: &Store,
     segment: &LogSegment,
 ) -> Result<Vec<(KeptPart, LogBatch)>, Trouble> {
-    let read = |file: LogFile| async move {
-        Ok(read_part(env, op, store, &file, Width::Head, None).await)
-    };
+    let read = |file: LogFile| async move { Ok(read_top_level(env, op, store, &file).await) };
     let parts = map_ordered(segment.checkpoint.clone(), FETCHES, read);
     let parts = parts.try_collect::<Vec<_>>().await;
     parts.map_err(Trouble::Final)?.into_iter().collect()
 }
 
-/// The file actions of the checkpoint, in its order, ready for the fold. `kept` is what was kept
-/// of its parts before.
-pub(super) async fn checkpoint_files(
+async fn read_top_level(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &LogFile,
+) -> Result<(KeptPart, LogBatch), Trouble> {
+    let piece = Piece::of(file);
+    let (mut kept, batch) = read_part(env, op, store, &piece, Width::Head, None).await?;
+    LogSegment::check_top_level(&file.path, &batch)
+        .map_err(|it| Trouble::Checkpoint(it.at(format!("{}/{}", store.location(), piece.key))))?;
+    kept.sidecars = Some(Arc::new(batch.sidecars.clone()));
+    Ok((kept, batch))
+}
+
+/// The file actions of the checkpoint, in its order, ready for the fold: those of its parts, then
+/// those of its sidecars. `kept` is what was kept of its parts before.
+pub(crate) async fn checkpoint_files(
     env: &Env,
     op: &Op,
     store: &Store,
@@ -100,23 +156,67 @@ pub(super) async fn checkpoint_files(
         items.push((file.clone(), kept.get(part).cloned().unwrap_or_default()));
     }
     let read = |(file, kept): (LogFile, KeptPart)| async move {
-        Ok(part_files(env, op, store, &file, &kept, width).await)
+        Ok(top_level_files(env, op, store, &file, kept, width).await)
     };
     let parts = map_ordered(items, FETCHES, read).try_collect::<Vec<_>>().await;
     let parts = parts.map_err(Trouble::Final)?.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(parts.into_iter().flatten().collect())
+    let (mut files, mut sidecars) = (Vec::new(), Vec::new());
+    for (parts, named) in parts {
+        files.extend(parts);
+        sidecars.extend(named.iter().cloned());
+    }
+    if sidecars.is_empty() {
+        return Ok(files);
+    }
+    let named = || checkpoint_place(store, segment);
+    let pieces =
+        sidecar::pieces(store, &sidecars).map_err(|it| Trouble::Checkpoint(it.at(named())))?;
+    let read = |piece: Piece| async move {
+        Ok(part_files(env, op, store, &piece, &KeptPart::default(), width).await)
+    };
+    let parts = map_ordered(pieces, FETCHES, read).try_collect::<Vec<_>>().await;
+    for part in parts.map_err(Trouble::Final)? {
+        files.extend(part?);
+    }
+    Ok(files)
+}
+
+/// The file actions of one part, and the sidecars it names.
+async fn top_level_files(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &LogFile,
+    mut kept: KeptPart,
+    width: Width,
+) -> Result<(Vec<Part>, Arc<Vec<Sidecar>>), Trouble> {
+    let sidecars = match kept.sidecars.take() {
+        Some(it) => it,
+        None => {
+            let (read, batch) = read_top_level(env, op, store, file).await?;
+            kept = read;
+            Arc::new(batch.sidecars)
+        }
+    };
+    let parts = part_files(env, op, store, &Piece::of(file), &kept, width).await?;
+    if !sidecars.is_empty() && parts.iter().any(Part::has_files) {
+        let what = "file actions stand beside sidecars";
+        let place = format!("{}/{}", store.location(), file.path.to_path());
+        return Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(place)));
+    }
+    Ok((parts, sidecars))
 }
 
 pub(super) async fn read_part(
     env: &Env,
     op: &Op,
     store: &Store,
-    file: &LogFile,
+    file: &Piece,
     width: Width,
     kept: Option<Bytes>,
 ) -> Result<(KeptPart, LogBatch), Trouble> {
-    let place = || format!("{}/{}", store.location(), file.path.to_path());
-    let json = matches!(file.path, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
+    let place = || format!("{}/{}", store.location(), file.key);
+    let (json, is_sidecar) = (file.json, file.is_sidecar);
     let budget = env.budget();
     let permit = budget.acquire(file.size.min(budget.total())).await.map_err(Trouble::Final)?;
     let part = match kept {
@@ -126,16 +226,19 @@ pub(super) async fn read_part(
         None => fetch_whole(op, store, file).await,
         Some(bytes) => Ok(Fetched::Whole(bytes)),
     };
-    let part = part.map_err(trouble)?;
+    let part = part.map_err(|it| trouble(file, it))?;
     let kept = match &part {
         Fetched::Whole(bytes) if file.size <= CHECKPOINT_WHOLE_BYTES => {
-            KeptPart { whole: Some(bytes.clone()), footer: None }
+            KeptPart { whole: Some(bytes.clone()), ..KeptPart::default() }
         }
         Fetched::Whole(_) => KeptPart::default(),
-        Fetched::Columns(_, footer) => KeptPart { whole: None, footer: Some(footer.clone()) },
+        Fetched::Columns(_, footer) => {
+            KeptPart { footer: Some(footer.clone()), ..KeptPart::default() }
+        }
     };
     let decode = move || match part {
-        Fetched::Whole(bytes) if json => LogBatch::from_json(&bytes, width),
+        Fetched::Whole(bytes) if json => LogBatch::from_json_checkpoint(&bytes, width),
+        Fetched::Whole(bytes) if is_sidecar => sidecar::decode(bytes, width),
         Fetched::Whole(bytes) => LogBatch::from_parquet(bytes, width),
         Fetched::Columns(file, footer) => decode_parquet(file, &footer, width),
     };
@@ -149,8 +252,15 @@ pub(super) async fn read_part(
 }
 
 /// What cannot be read as a checkpoint is none; what cannot be read at all is another matter.
-pub(super) fn trouble(it: Error) -> Trouble {
+pub(super) fn trouble(file: &Piece, it: Error) -> Trouble {
     match it.kind() {
+        // No listing vouches for a sidecar, and listing again would not help.
+        ErrorKind::NotFound if file.is_sidecar => {
+            Trouble::Checkpoint(it.with_code(Code::MissingFile))
+        }
+        _ if file.is_sidecar && matches!(it.code(), Code::ShortRead | Code::ObjectChanged) => {
+            Trouble::Checkpoint(it.with_code(Code::SizeMismatch))
+        }
         ErrorKind::Corrupt | ErrorKind::NotFound => Trouble::Checkpoint(it),
         _ if matches!(it.code(), Code::ShortRead | Code::ObjectChanged) => Trouble::Moved(it),
         _ => Trouble::Final(it),
@@ -163,10 +273,10 @@ enum Fetched {
     Columns(SparseFile, Arc<ParquetMetaData>),
 }
 
-async fn fetch_whole(op: &Op, store: &Store, file: &LogFile) -> Result<Fetched> {
-    match store.get(op, &file.path.to_path(), file.size.max(1)).await {
+async fn fetch_whole(op: &Op, store: &Store, file: &Piece) -> Result<Fetched> {
+    match store.get(op, &file.key, file.size.max(1)).await {
         Ok(bytes) if u64::try_from(bytes.len()) == Ok(file.size) => Ok(Fetched::Whole(bytes)),
-        Ok(bytes) => Err(changed(store, file, bytes.len())),
+        Ok(bytes) => Err(changed(store, &file.key, file.size, bytes.len())),
         Err(it) if it.code() == Code::LimitExceeded => {
             let what = format!("{} bytes were listed and there are more", file.size);
             Err(Error::new(Code::ObjectChanged, what).because(it))
@@ -176,10 +286,10 @@ async fn fetch_whole(op: &Op, store: &Store, file: &LogFile) -> Result<Fetched> 
 }
 
 /// The footer, then no more than the columns of the width.
-async fn fetch_columns(op: &Op, store: &Store, file: &LogFile, width: Width) -> Result<Fetched> {
+async fn fetch_columns(op: &Op, store: &Store, file: &Piece, width: Width) -> Result<Fetched> {
     let footer = footer(op, store, file).await?;
     let ranges = parquet_ranges(&footer, width);
-    let fetched = store.get_ranges(op, &file.path.to_path(), &ranges).await?;
+    let fetched = store.get_ranges(op, &file.key, &ranges).await?;
     let mut sparse = SparseFile::new(file.size);
     for (range, bytes) in ranges.iter().zip(fetched) {
         sparse.insert(range.start, bytes);
@@ -188,13 +298,13 @@ async fn fetch_columns(op: &Op, store: &Store, file: &LogFile, width: Width) -> 
 }
 
 /// The footer of a large file.
-pub(super) async fn footer(op: &Op, store: &Store, file: &LogFile) -> Result<Arc<ParquetMetaData>> {
-    let (key, size) = (file.path.to_path(), file.size);
+pub(super) async fn footer(op: &Op, store: &Store, file: &Piece) -> Result<Arc<ParquetMetaData>> {
+    let (key, size) = (&file.key, file.size);
     let placed = |it: Error| it.at(format!("{}/{key}", store.location()));
     let mut wanted = FOOTER_GUESS_BYTES.min(size);
     // The second answer is enough: the first one told how many bytes the footer takes.
     for _ in 0..2 {
-        let tail = store.get_range(op, &key, size - wanted..size).await?;
+        let tail = store.get_range(op, key, size - wanted..size).await?;
         match parquet_footer(&tail, size).map_err(placed)? {
             Footer::Need(bytes) => wanted = bytes.min(size),
             Footer::Ready(footer) => return Ok(footer),
@@ -204,7 +314,8 @@ pub(super) async fn footer(op: &Op, store: &Store, file: &LogFile) -> Result<Arc
     Err(placed(Error::new(Code::CorruptCheckpoint, what)))
 }
 
-pub(super) async fn read_commits(
+/// Commits and compacted files, decoded, in the order of `files`.
+pub(crate) async fn read_commits(
     env: &Env,
     op: &Op,
     store: &Store,
@@ -220,7 +331,8 @@ pub(super) async fn read_commits(
         let fetched = store.get_many(op, &keys, COMMIT_BYTES_MAX).await;
         let mut items = Vec::with_capacity(files.len());
         for (file, bytes) in files.iter().zip(fetched) {
-            items.push((file.clone(), as_listed(store, file, bytes)?));
+            let bytes = as_listed(store, file, bytes).map_err(|it| it.of(file))?;
+            items.push((file.clone(), bytes));
         }
         // A thread per commit would cost more than most commits do.
         let groups: Vec<_> = items.chunks(DECODED_TOGETHER).map(<[_]>::to_vec).collect();
@@ -244,8 +356,7 @@ async fn decode_group(
 ) -> Result<Result<Vec<Arc<Commit>>, Trouble>> {
     let items = group.clone();
     let decode = move || {
-        let decode =
-            |(file, bytes): (LogFile, Bytes)| decode_now(file.path.version(), bytes, width);
+        let decode = |(file, bytes): (LogFile, Bytes)| decode_now(&file.path, bytes, width);
         items.into_iter().map(decode).collect::<Result<Vec<_>>>()
     };
     match env.compute(decode).await {
@@ -256,7 +367,7 @@ async fn decode_group(
             for (file, _) in &group {
                 match read_commit(env, op, store, file, width).await {
                     Ok(it) => commits.push(it),
-                    Err(it) => return Ok(Err(it)),
+                    Err(it) => return Ok(Err(it.of(file))),
                 }
             }
             Ok(Ok(commits))
@@ -269,15 +380,15 @@ async fn decode_group(
 fn as_listed(store: &Store, file: &LogFile, bytes: Result<Bytes>) -> Result<Bytes, Trouble> {
     match bytes {
         Ok(it) if u64::try_from(it.len()) == Ok(file.size) => Ok(it),
-        Ok(it) => Err(Trouble::Moved(changed(store, file, it.len()))),
+        Ok(it) => Err(Trouble::Moved(changed(store, &file.path.to_path(), file.size, it.len()))),
         Err(it) if it.code() == Code::FileNotFound => Err(Trouble::Moved(it)),
         Err(it) => Err(Trouble::Final(it)),
     }
 }
 
-fn changed(store: &Store, file: &LogFile, bytes: usize) -> Error {
-    let what = format!("{} bytes were listed and {bytes} were read", file.size);
-    let place = format!("{}/{}", store.location(), file.path.to_path());
+fn changed(store: &Store, key: &str, size: u64, bytes: usize) -> Error {
+    let what = format!("{size} bytes were listed and {bytes} were read");
+    let place = format!("{}/{key}", store.location());
     Error::new(Code::ObjectChanged, what).at(place)
 }
 
@@ -291,7 +402,7 @@ pub(super) async fn read_commit(
 ) -> Result<Arc<Commit>, Trouble> {
     let bytes = store.get(op, &file.path.to_path(), COMMIT_BYTES_MAX).await;
     let bytes = as_listed(store, file, bytes)?;
-    decode(env, store, file.path.version(), bytes, width).await.map_err(Trouble::Final)
+    decode_file(env, store, file.path.clone(), bytes, width).await.map_err(Trouble::Final)
 }
 
 /// Decodes the bytes of a commit that was read, after checking its own length and CRC.
@@ -302,14 +413,30 @@ pub(crate) async fn decode(
     bytes: Bytes,
     width: Width,
 ) -> Result<Arc<Commit>> {
-    let place = || format!("{}/{}", store.location(), LogPath::Commit(version).to_path());
-    env.compute(move || decode_now(version, bytes, width)).await.map_err(|it| it.at(place()))
+    decode_file(env, store, LogPath::Commit(version), bytes, width).await
 }
 
-fn decode_now(version: Version, bytes: Bytes, width: Width) -> Result<Arc<Commit>> {
-    lakebed_log::commit::verify(&bytes)?;
-    let batch = LogBatch::from_json(&bytes, width)?;
-    Ok(Arc::new(Commit { version, bytes, width, batch }))
+async fn decode_file(
+    env: &Env,
+    store: &Store,
+    path: LogPath,
+    bytes: Bytes,
+    width: Width,
+) -> Result<Arc<Commit>> {
+    let place = format!("{}/{}", store.location(), path.to_path());
+    env.compute(move || decode_now(&path, bytes, width)).await.map_err(|it| it.at(place))
+}
+
+fn decode_now(path: &LogPath, bytes: Bytes, width: Width) -> Result<Arc<Commit>> {
+    let version = path.version();
+    let (first, batch) = match path {
+        LogPath::Compacted { first, .. } => (*first, LogBatch::from_compacted(&bytes, width)?),
+        _ => {
+            lakebed_log::commit::verify(&bytes)?;
+            (version, LogBatch::from_json(&bytes, width)?)
+        }
+    };
+    Ok(Arc::new(Commit { first, version, bytes, width, batch }))
 }
 
 /// Reads one listed commit. `None`: it is gone, or is another file by now.
@@ -338,12 +465,16 @@ pub(super) async fn widen(
         if it.width >= width {
             return Ok(it);
         }
-        decode(env, store, it.version, it.bytes.clone(), width).await
+        let path = match it.first == it.version {
+            true => LogPath::Commit(it.version),
+            false => LogPath::Compacted { first: it.first, last: it.version },
+        };
+        decode_file(env, store, path, it.bytes.clone(), width).await
     };
     map_ordered(commits, FETCHES, decode).try_collect().await
 }
 
-pub(super) fn checkpoint_place(store: &Store, segment: &LogSegment) -> String {
+pub(crate) fn checkpoint_place(store: &Store, segment: &LogSegment) -> String {
     let name = segment.checkpoint.first().map(|it| it.path.to_path()).unwrap_or_default();
     format!("{}/{name}", store.location())
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use lakebed_log::batch::Width;
-use lakebed_log::error::{Code, Error, ErrorKind, Result};
+use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::replay::Replay;
 use lakebed_log::state::{Head, TableState};
 use lakebed_log::version::Version;
 
-use super::fetch::{Trouble, checkpoint_files, checkpoint_place, read_commits, widen};
-use super::{Loaded, MOVES_MAX, moving, open_from};
+use super::fetch::{Trouble, checkpoint_files, read_commits, widen};
+use super::{Loaded, MOVES_MAX, Opening, blame, moving};
 use crate::env::Env;
 use crate::op::Op;
 use crate::store::Store;
@@ -37,31 +37,46 @@ pub async fn files(
     let mut of = of.clone();
     let mut skip = Vec::new();
     let mut first_error = None;
-    for _ in 0..MOVES_MAX {
+    let mut moves = 0;
+    while moves < MOVES_MAX {
         match replay(env, op, store, &of, width).await {
             Ok(state) => return Ok(Arc::new(state)),
             Err(Trouble::Final(it)) => return Err(it),
             Err(Trouble::Moved(it)) => {
-                first_error.get_or_insert(it);
+                moves += 1;
+                first_error.get_or_insert(Arc::new(it));
             }
             Err(Trouble::Checkpoint(it)) => {
-                tracing::warn!(error = ?it, "a checkpoint is broken; trying without it");
-                skip.extend(of.segment.checkpoint_version);
-                first_error.get_or_insert(it);
+                let paths: Vec<_> =
+                    of.segment.checkpoint.iter().map(|it| it.path.clone()).collect();
+                first_error.get_or_insert(of.skips.push_all(store, &paths, it));
+                skip.extend(paths);
+            }
+            Err(Trouble::Compacted(paths, it)) => {
+                first_error.get_or_insert(of.skips.push_all(store, &paths, it));
+                skip.extend(paths);
             }
         }
+        if of.is_by_catalog() {
+            break;
+        }
         let id = of.head.metadata.id.clone();
-        of = match open_from(env, op, store, Some(version), None, None, skip.clone()).await {
+        let skips = of.skips.clone();
+        let opening = Opening { env, op, store, catalog: None, hint: None, skips };
+        of = match opening.run(Some(version), None, skip.clone()).await {
             Ok(it) if it.head.metadata.id == id => it,
             Ok(_) => {
                 let what = format!("version {version} was replaced by another table");
                 return Err(Error::new(Code::ExpiredSnapshot, what).at(store.location()));
             }
-            Err(it) => return Err(first_error.unwrap_or(it)),
+            Err(it) => return Err(first_error.map_or(it, |it| it.copied())),
         };
     }
-    let cause = first_error.unwrap_or_else(|| Error::internal("nothing moved"));
-    Err(moving(store, cause))
+    let cause = first_error.map_or_else(|| Error::internal("nothing moved"), |it| it.copied());
+    match moves {
+        0 => Err(cause),
+        _ => Err(moving(store, cause)),
+    }
 }
 
 /// `None` if the commits between are not all at hand.
@@ -82,6 +97,9 @@ async fn advance_from(
     let needed = |it: Version| first < it && it <= last;
     let kept: Vec<_> =
         of.kept.commits.iter().filter(|it| needed(it.version)).map(Arc::clone).collect();
+    if kept.iter().any(|it| it.first != it.version) {
+        return Ok(None);
+    }
     let unread: Vec<_> = (of.segment.commits.iter())
         .filter(|it| needed(it.path.version()))
         .filter(|it| kept.first().is_none_or(|kept| it.path.version() < kept.version))
@@ -117,14 +135,10 @@ async fn replay(
     width: Width,
 ) -> Result<TableState, Trouble> {
     let segment = &of.segment;
-    let first_kept = of.kept.commits.first().map(|it| it.version);
     let after = segment.checkpoint_version;
-    let kept = of.kept.commits.iter().filter(|it| after.is_none_or(|v| v < it.version));
+    let kept = of.kept.commits.iter().filter(|it| after.is_none_or(|v| v < it.first));
     let kept: Vec<_> = kept.map(Arc::clone).collect();
-    let unread: Vec<_> = (segment.commits.iter())
-        .filter(|it| first_kept.is_none_or(|kept| it.path.version() < kept))
-        .cloned()
-        .collect();
+    let unread = segment.cover(None, kept.first().map(|it| it.first));
     let (parts, commits) = futures::join!(
         checkpoint_files(env, op, store, segment, width, &of.kept.checkpoint),
         read_commits(env, op, store, &unread, width),
@@ -133,19 +147,14 @@ async fn replay(
     commits.extend(widen(env, store, kept, width).await.map_err(Trouble::Final)?);
 
     let (version, head) = (of.head.version, Arc::clone(&of.head));
+    let (all, access) = (commits.clone(), of.head.read.access());
     let fold = move || {
-        let mut replay = Replay::new(version, width);
-        for commit in commits.iter().rev() {
+        let mut replay = Replay::new(version, width).by(access);
+        for commit in all.iter().rev() {
             replay.feed(commit.batch.clone())?;
         }
         replay.feed_parts(parts)?;
         Ok(TableState { head: Head::clone(&head), files: replay.finish_files()? })
     };
-    match env.compute(fold).await {
-        Ok(state) => Ok(state),
-        Err(it) if it.kind() == ErrorKind::Corrupt && !segment.checkpoint.is_empty() => {
-            Err(Trouble::Checkpoint(it.at(checkpoint_place(store, segment))))
-        }
-        Err(it) => Err(Trouble::Final(it.at(store.location()))),
-    }
+    env.compute(fold).await.map_err(|it| blame(it, store, segment, &commits))
 }

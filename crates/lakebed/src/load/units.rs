@@ -11,21 +11,18 @@ use futures::TryStreamExt;
 use lakebed_log::batch::{FileUnit, SparseFile, Width};
 use lakebed_log::error::{Error, ErrorKind, Result};
 use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
-use lakebed_log::log_path::{CheckpointName, LogPath};
 use lakebed_log::replay::Part;
-use lakebed_log::segment::LogFile;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::fetch::{KeptPart, Trouble, footer, read_part, trouble};
+use super::fetch::{KeptPart, Piece, Trouble, footer, read_part, trouble};
 use crate::env::Env;
 use crate::op::Op;
 use crate::pool::map_ordered;
 use crate::store::Store;
 
 /// Is the file so large that no more of it is fetched than is needed?
-pub(super) fn is_sparse(file: &LogFile, kept: &KeptPart) -> bool {
-    let json = matches!(file.path, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
-    kept.whole.is_none() && !json && CHECKPOINT_WHOLE_BYTES < file.size
+pub(super) fn is_sparse(file: &Piece, kept: &KeptPart) -> bool {
+    kept.whole.is_none() && !file.json && CHECKPOINT_WHOLE_BYTES < file.size
 }
 
 /// The file actions of one part of a checkpoint, ready for the fold, in the order of the file.
@@ -33,13 +30,13 @@ pub(super) async fn part_files(
     env: &Env,
     op: &Op,
     store: &Store,
-    file: &LogFile,
+    file: &Piece,
     kept: &KeptPart,
     width: Width,
 ) -> Result<Vec<Part>, Trouble> {
     let placed = |it: Error| match it.kind() {
         ErrorKind::Internal => Trouble::Final(it),
-        _ => Trouble::Checkpoint(it.at(format!("{}/{}", store.location(), file.path.to_path()))),
+        _ => Trouble::Checkpoint(it.at(format!("{}/{}", store.location(), file.key))),
     };
     if !is_sparse(file, kept) {
         let (_, batch) = read_part(env, op, store, file, width, kept.whole.clone()).await?;
@@ -48,7 +45,7 @@ pub(super) async fn part_files(
     }
     let footer = match &kept.footer {
         Some(it) => Arc::clone(it),
-        None => footer(op, store, file).await.map_err(trouble)?,
+        None => footer(op, store, file).await.map_err(|it| trouble(file, it))?,
     };
     let units = FileUnit::of(&footer, width);
     let decode = |unit: FileUnit| {
@@ -80,7 +77,7 @@ async fn unit_files(
     env: &Env,
     op: &Op,
     store: &Store,
-    file: &LogFile,
+    file: &Piece,
     footer: Arc<ParquetMetaData>,
     unit: FileUnit,
     width: Width,
@@ -90,8 +87,8 @@ async fn unit_files(
     let budget = env.budget();
     let permit = budget.acquire(bytes.min(budget.total())).await;
     let permit = permit.map_err(|it| Fault::Fetch(Trouble::Final(it)))?;
-    let fetched = store.get_ranges(op, &file.path.to_path(), &ranges).await;
-    let fetched = fetched.map_err(|it| Fault::Fetch(trouble(it)))?;
+    let fetched = store.get_ranges(op, &file.key, &ranges).await;
+    let fetched = fetched.map_err(|it| Fault::Fetch(trouble(file, it)))?;
     let mut sparse = SparseFile::new(file.size);
     for (range, bytes) in ranges.iter().zip(fetched) {
         sparse.insert(range.start, bytes);

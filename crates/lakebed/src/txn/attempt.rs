@@ -161,7 +161,8 @@ impl Attempt {
                 Ok(Put::Created(tag)) => {
                     self.check_number(version, began).await?;
                     let Rendered { bytes, batch, .. } = rendered;
-                    let commit = Commit { version, bytes, width: Width::Wide, batch };
+                    let commit =
+                        Commit { first: version, version, bytes, width: Width::Wide, batch };
                     return Ok(Claim::Ours(Arc::new(commit), tag));
                 }
                 Ok(Put::Exists) => open = true,
@@ -232,7 +233,7 @@ impl Attempt {
         open: bool,
         cause: &mut Option<Error>,
     ) -> Result<(), Failure> {
-        let Context { env, op, store, started } = &self.context;
+        let Context { env, op, store, started, .. } = &self.context;
         let age = started.age(env);
         let limit = retention(self.properties().deleted_file_retention_millis) / 3;
         let mut error = if open && (age >= op.deadline() || age > limit) {

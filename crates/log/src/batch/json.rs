@@ -7,8 +7,27 @@ use crate::batch::{LogBatch, Width};
 use crate::error::{Code, Error, Result};
 use crate::limits::{COMMIT_BYTES_MAX, LINE_BYTES_MAX};
 
-/// See [`LogBatch::from_json`].
-pub(super) fn decode(bytes: &[u8], width: Width) -> Result<LogBatch> {
+/// What a file of lines is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The actions of one version.
+    Commit,
+    /// What several versions amount to.
+    Compacted,
+    /// The top level of a checkpoint.
+    Checkpoint,
+}
+
+/// See [`LogBatch::from_json_checkpoint`].
+pub(super) fn checkpoint(bytes: &[u8], width: Width) -> Result<LogBatch> {
+    decode(bytes, width, Form::Checkpoint).map_err(|it| match it.code() {
+        Code::CorruptLog | Code::InvalidAction => it.with_code(Code::CorruptCheckpoint),
+        _ => it,
+    })
+}
+
+/// See [`LogBatch::from_json`] and its kin.
+pub(super) fn decode(bytes: &[u8], width: Width, form: Form) -> Result<LogBatch> {
     let text = utf8(bytes)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let wanted = Wanted { files: width > Width::Head, stats: width == Width::Wide };
@@ -38,7 +57,7 @@ pub(super) fn decode(bytes: &[u8], width: Width) -> Result<LogBatch> {
     if documents == 0 {
         return Err(corrupt("the file holds no line, not even an empty object"));
     }
-    decoder.finish()
+    decoder.finish(form)
 }
 
 /// See [`LogBatch::from_actions`].
@@ -52,7 +71,7 @@ pub(super) fn from_actions(actions: &[Action]) -> Result<LogBatch> {
         };
         decoder.take(row, at + 1)?;
     }
-    decoder.finish()
+    decoder.finish(Form::Commit)
 }
 
 /// The text of a commit, within its limit.
@@ -133,10 +152,21 @@ impl Decoder {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<LogBatch> {
+    fn finish(mut self, form: Form) -> Result<LogBatch> {
         self.batch.adds = self.adds.finish()?;
         self.batch.removes = self.removes.finish()?;
-        rules::check_commit(&self.batch, &self.lines)?;
+        rules::check_names(&self.batch, &self.lines)?;
+        match form {
+            Form::Commit => rules::check_files(&self.batch, &self.lines)?,
+            Form::Compacted => {
+                rules::check_compacted(&self.batch)?;
+                // They belong to one version, and this is none.
+                self.batch.commit_info = None;
+                self.batch.commit_info_first = false;
+                self.batch.cdc.clear();
+            }
+            Form::Checkpoint => rules::check_checkpoint(&self.batch)?,
+        }
         Ok(self.batch)
     }
 }

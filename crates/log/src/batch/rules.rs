@@ -21,9 +21,8 @@ pub(super) struct Lines {
     pub(super) domains: Vec<usize>,
 }
 
-/// Checks the actions of one commit: no two transactions of one application, no two domains of one
-/// name, no two adds and no two removes of one path, no add and remove of one path and vector.
-pub(super) fn check_commit(batch: &LogBatch, lines: &Lines) -> Result<()> {
+/// Checks what has a name: no two transactions of one application, no two domains of one name.
+pub(super) fn check_names(batch: &LogBatch, lines: &Lines) -> Result<()> {
     if let Some((row, app)) = twice(batch.txns.iter().map(|it| it.app_id.as_str())) {
         let what = format!("a second `txn` of application `{}` in one commit", short(app));
         return Err(placed(invalid(what), &lines.txns, row));
@@ -32,10 +31,21 @@ pub(super) fn check_commit(batch: &LogBatch, lines: &Lines) -> Result<()> {
         let what = format!("a second `domainMetadata` of `{}` in one commit", short(domain));
         return Err(placed(invalid(what), &lines.domains, row));
     }
-    check_files(batch, lines)
+    Ok(())
 }
 
-fn check_files(batch: &LogBatch, lines: &Lines) -> Result<()> {
+/// Checks what several commits amount to. Of one path it may hold removes with several vectors,
+/// since each took out what an older commit had added; the rest is as in a checkpoint.
+pub(super) fn check_compacted(batch: &LogBatch) -> Result<()> {
+    if batch.checkpoint_metadata.is_some() || !batch.sidecars.is_empty() {
+        return Err(invalid("a compacted file holds an action of checkpoints"));
+    }
+    check_checkpoint(batch).map_err(|it| it.with_code(Code::InvalidAction))
+}
+
+/// Checks the file actions of one commit: no two adds and no two removes of one path, no add and
+/// remove of one path and vector.
+pub(super) fn check_files(batch: &LogBatch, lines: &Lines) -> Result<()> {
     let adds = batch.adds.as_ref().map_or(0, Adds::len);
     let removes = batch.removes.as_ref().map_or(0, Removes::len);
     if adds + removes < 2 {

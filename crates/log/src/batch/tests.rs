@@ -669,3 +669,46 @@ fn rows_between_the_adds() {
     assert_eq!(adds.get(1).unwrap().size, 2);
     assert_eq!(adds.partition_value(2, "p"), Some(Some("x")));
 }
+
+/// spec: CMP-5, CMP-6, CMP-7, CKPT-28
+#[test]
+fn compacted_files_and_checkpoints_in_lines() {
+    let vector = |it: u32| {
+        format!(
+            r#","deletionVector":{{"storageType":"u","pathOrInlineDv":"ab^-aqEH.-t@S}}K{{vb[*k^","offset":{it},"sizeInBytes":40,"cardinality":2}}"#
+        )
+    };
+    let remove = |path: &str, vector: &str| {
+        format!(r#"{{"remove":{{"path":"{path}","dataChange":true{vector}}}}}"#)
+    };
+    let add = |path: &str, vector: &str| {
+        format!(
+            r#"{{"add":{{"path":"{path}","partitionValues":{{}},"size":1,"modificationTime":1,"dataChange":true{vector}}}}}"#
+        )
+    };
+    let txn = r#"{"txn":{"appId":"a","version":1}}"#.to_string();
+    let info = r#"{"commitInfo":{"txnId":"x"}}"#.to_string();
+    let marker = r#"{"checkpointMetadata":{"version":2}}"#.to_string();
+    // As a commit, as a compacted file, as a checkpoint.
+    let rows = [
+        (vec![remove("a", ""), remove("a", &vector(1))], "invalid-action", "ok", "ok"),
+        (vec![add("a", &vector(1)), remove("a", "")], "ok", "ok", "ok"),
+        (vec![add("a", ""), add("a", &vector(1))], "invalid-action", "invalid-action", "corrupt"),
+        (vec![add("a", ""), remove("a", "")], "invalid-action", "invalid-action", "corrupt"),
+        (vec![remove("a", ""), remove("a", "")], "invalid-action", "invalid-action", "corrupt"),
+        (vec![txn.clone(), txn], "invalid-action", "invalid-action", "corrupt"),
+        (vec![info.clone()], "ok", "ok", "ok"),
+        (vec![marker], "ok", "invalid-action", "ok"),
+        (vec!["{}}".to_string()], "corrupt-log", "corrupt-log", "corrupt"),
+    ];
+    for (lines, commit, compacted, checkpoint) in rows {
+        let text = lines.join("\n");
+        let code = |it: Result<LogBatch>| it.map_or_else(|it| it.code().as_str(), |_| "ok");
+        let width = Width::Narrow;
+        assert_eq!(code(LogBatch::from_json(text.as_bytes(), width)), commit, "{text}");
+        assert_eq!(code(LogBatch::from_compacted(text.as_bytes(), width)), compacted, "{text}");
+        let seen = code(LogBatch::from_json_checkpoint(text.as_bytes(), width));
+        assert_eq!(seen, checkpoint.replace("corrupt", "corrupt-checkpoint"), "{text}");
+    }
+    assert!(LogBatch::from_compacted(info.as_bytes(), Width::Head).unwrap().commit_info.is_none());
+}

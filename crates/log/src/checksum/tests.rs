@@ -184,3 +184,28 @@ proptest! {
         }
     }
 }
+
+/// spec: CRC-9, CRC-10
+#[test]
+fn facts_of_a_stored_checksum() {
+    let state = full();
+    let facts = |text: &str| Facts::parse(text.as_bytes()).unwrap();
+    assert_eq!(facts(&Checksum::of(&state).to_json()).mismatches(&state), [""; 0]);
+    let rows: &[(&str, &[&str])] = &[
+        ("{}", &[]),
+        (r#"{"numFiles":2,"tableSizeBytes":20,"numDeletionVectorsOpt":0}"#, &[]),
+        (r#"{"numFiles":3,"tableSizeBytes":"x"}"#, &["numFiles", "tableSizeBytes"]),
+        (r#"{"numDeletedRecordsOpt":1,"numMetadata":2}"#, &["numDeletedRecordsOpt", "numMetadata"]),
+        (r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#, &[]),
+        (r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":3}}"#, &["protocol"]),
+        (r#"{"metadata":{"id":"z"},"someday":1}"#, &["metadata"]),
+        (r#"{"setTransactions":[],"domainMetadata":[]}"#, &["domainMetadata", "setTransactions"]),
+        (r#"{"setTransactions":null,"metadata":null}"#, &[]),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(facts(text).mismatches(&state), *expected, "{text}");
+    }
+    for text in ["", "{", "[]", "{} x", r#"{"numFiles":1,"numFiles":2}"#] {
+        assert_eq!(Facts::parse(text.as_bytes()), None, "{text}");
+    }
+}

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::batch::Width;
 
 /// A listing as a text of names: `3` is a commit, `3c` a classic checkpoint, `3p1/2` a part, `3u`
 /// one named by UUID, `1-3` a compacted file, `3x` a checksum.
@@ -48,15 +49,19 @@ fn show(segment: &Result<LogSegment>) -> String {
             LogPath::Checkpoint(version, CheckpointName::Part { part, parts }) => {
                 format!("{version}p{part}/{parts}")
             }
+            LogPath::Checkpoint(version, CheckpointName::Uuid { .. }) => format!("{version}u"),
             other => panic!("{other:?}"),
         });
     }
-    words.extend(segment.commits.iter().map(|it| it.path.version().to_string()));
+    words.extend(segment.cover(None, None).iter().map(|it| match it.path {
+        LogPath::Compacted { first, last } => format!("{first}-{last}"),
+        _ => it.path.version().to_string(),
+    }));
     words.join(" ")
 }
 
-fn check(names: &str, target: Option<u32>, skip: &[u32], expected: &str) {
-    let skip: Vec<Version> = skip.iter().copied().map(Version::from).collect();
+fn check(names: &str, target: Option<u32>, skip: &[&str], expected: &str) {
+    let skip: Vec<LogPath> = skip.iter().map(|it| file(it).path).collect();
     let segment = LogSegment::new(listing(names), target.map(Version::from), &skip);
     assert_eq!(show(&segment), expected, "{names}, target {target:?}, skip {skip:?}");
 }
@@ -64,7 +69,7 @@ fn check(names: &str, target: Option<u32>, skip: &[u32], expected: &str) {
 /// spec: RECON-1, RECON-2, RECON-3, RECON-4, RECON-5, RECON-6
 #[test]
 fn newest_complete_checkpoint_and_the_commits_after_it() {
-    let rows: &[(&str, Option<u32>, &[u32], &str)] = &[
+    let rows: &[(&str, Option<u32>, &[&str], &str)] = &[
         ("0", None, &[], "0: 0"),
         ("0 1 2", None, &[], "2: 0 1 2"),
         ("2 0 1 1 0", None, &[], "2: 0 1 2"),
@@ -73,8 +78,8 @@ fn newest_complete_checkpoint_and_the_commits_after_it() {
         ("0 1 2 2c 3 4", Some(2), &[], "2: 2c"),
         ("0 1 2 2c 3 4", Some(1), &[], "1: 0 1"),
         ("0 1 2 2c 3 4 4c 5", None, &[], "5: 4c 5"),
-        ("0 1 2 2c 3 4 4c 5", None, &[4], "5: 2c 3 4 5"),
-        ("0 1 2 2c 3 4 4c 5", None, &[4, 2], "5: 0 1 2 3 4 5"),
+        ("0 1 2 2c 3 4 4c 5", None, &["4c"], "5: 2c 3 4 5"),
+        ("0 1 2 2c 3 4 4c 5", None, &["4c", "2c"], "5: 0 1 2 3 4 5"),
         ("2c", None, &[], "2: 2c"),
         ("2c 3 4", None, &[], "4: 2c 3 4"),
         ("2c 2p1/3", None, &[], "2: 2c"),
@@ -83,9 +88,12 @@ fn newest_complete_checkpoint_and_the_commits_after_it() {
         ("2p1/3 2p2/3 2p3/3 2p1/2 2p2/2", None, &[], "2: 2p1/2 2p2/2"),
         ("0 1 2 2p1/2", None, &[], "2: 0 1 2"),
         ("0 1 1c 2 2p1/2", None, &[], "2: 1c 2"),
-        ("0 1 2 0-2 1-9 1x", None, &[], "2: 0 1 2"),
-        ("0 1 2 2u", None, &[], "2: 0 1 2"),
-        ("0 1 1c 2 2u", None, &[], "2: 1c 2"),
+        ("2c 2p1/2 2p2/2 2u 3", None, &["2c"], "3: 2p1/2 2p2/2 3"),
+        ("2c 2p1/2 2p2/2 2u 3", None, &["2c", "2p2/2"], "3: 2u 3"),
+        ("0 1 2 2u", None, &[], "2: 2u"),
+        ("0 1 1c 2 2u", None, &[], "2: 2u"),
+        ("2u 2c 3", None, &[], "3: 2c 3"),
+        ("2u 3", None, &[], "3: 2u 3"),
     ];
     for (names, target, skip, expected) in rows {
         check(names, *target, skip, expected);
@@ -95,7 +103,7 @@ fn newest_complete_checkpoint_and_the_commits_after_it() {
 /// spec: RECON-3, RECON-7, RECON-8, RECON-9
 #[test]
 fn what_cannot_be_made_up_is_refused() {
-    let rows: &[(&str, Option<u32>, &[u32], &str)] = &[
+    let rows: &[(&str, Option<u32>, &[&str], &str)] = &[
         ("", None, &[], "not-a-table"),
         ("", Some(0), &[], "not-a-table"),
         ("0x 0-2", None, &[], "not-a-table"),
@@ -107,12 +115,11 @@ fn what_cannot_be_made_up_is_refused() {
         ("2c 4", None, &[], "version-gap"),
         ("2p1/2", None, &[], "version-gap"),
         ("2p1/2 2p1/3 2p2/3", None, &[], "version-gap"),
-        ("2c", None, &[2], "version-gap"),
+        ("2c", None, &["2c"], "version-gap"),
         ("0 1", Some(2), &[], "version-not-found"),
         ("2c 3", Some(1), &[], "version-not-found"),
         ("2 3 4c 5", Some(3), &[], "version-not-found"),
-        ("2u 3", None, &[], "unsupported-protocol"),
-        ("2u", None, &[], "unsupported-protocol"),
+        ("2u", None, &["2u"], "version-gap"),
         ("2u 4", None, &[], "version-gap"),
     ];
     for (names, target, skip, expected) in rows {
@@ -120,18 +127,86 @@ fn what_cannot_be_made_up_is_refused() {
     }
 }
 
+/// spec: CMP-1, CMP-2, CMP-3, CMP-4
+#[test]
+fn compacted_files_stand_for_commits_that_are_there() {
+    let rows: &[(&str, Option<u32>, &[&str], &str)] = &[
+        ("0 1 2 0-2 1-9 1x", None, &[], "2: 0-2"),
+        ("0 1 2 0-2", Some(1), &[], "1: 0 1"),
+        ("0 1 2 0-2", None, &["0-2"], "2: 0 1 2"),
+        ("0 1 2 3 4 0-2 2-4", None, &[], "4: 0 1 2-4"),
+        ("0 1 2 3 4 0-1 1-4 2-4", None, &[], "4: 0 1-4"),
+        ("0 1 2 3 4 0-1 2-3 0-4", None, &[], "4: 0-4"),
+        ("0 1 2 3 4 0-1 2-3 3-4", None, &[], "4: 0-1 2 3-4"),
+        ("0 1 2 3 0-1", Some(3), &[], "3: 0-1 2 3"),
+        ("1 1c 2 3 4 0-3 1-3 2-3", None, &[], "4: 1c 2-3 4"),
+        ("0 2 0-2", None, &[], "version-gap"),
+        ("0-2", None, &[], "not-a-table"),
+    ];
+    for (names, target, skip, expected) in rows {
+        check(names, *target, skip, expected);
+    }
+    let segment = LogSegment::new(listing("0 1 2 3 4 0-2 3-4"), None, &[]).unwrap();
+    let versions = |after: Option<u32>, before: Option<u32>| {
+        let files = segment.cover(after.map(Version::from), before.map(Version::from));
+        files.iter().map(|it| it.path.version().get()).collect::<Vec<_>>()
+    };
+    assert_eq!(versions(Some(0), None), [1, 2, 4]);
+    assert_eq!(versions(None, Some(4)), [2, 3]);
+    assert_eq!(versions(Some(2), Some(3)), [0; 0]);
+}
+
+/// What the catalog has ratified wins, whatever its time.
+///
+/// spec: CAT-4
+#[test]
+fn staged_commits_win() {
+    let path = LogPath::Staged { version: Version::from(1), id: uuid::Uuid::from_u128(1) };
+    let staged = LogFile { path, size: 1, modified: Timestamp::from_millis(-1), etag: None };
+    let mut files = listing("0 1 2");
+    files.insert(0, staged.clone());
+    let segment = LogSegment::new(files, None, &[]).unwrap();
+    assert_eq!(segment.commits.get(1), Some(&staged));
+}
+
+/// spec: CKPT-24, CKPT-25, CKPT-27
+#[test]
+fn the_top_level_says_what_its_name_says() {
+    let json = |text: &str| LogBatch::from_json_checkpoint(text.as_bytes(), Width::Narrow).unwrap();
+    let marker = r#"{"checkpointMetadata":{"version":2}}"#;
+    let sidecar = r#"{"sidecar":{"path":"a","sizeInBytes":1,"modificationTime":1}}"#;
+    let other = sidecar.replace("\"a\"", "\"b\"");
+    let remove = r#"{"remove":{"path":"x","dataChange":true}}"#;
+    let rows = [
+        ("2u", vec![marker], true),
+        ("2c", vec![marker], true),
+        ("2u", vec![marker, sidecar, &other], true),
+        ("2c", vec![marker, sidecar], true),
+        ("2u", vec![marker, remove], true),
+        ("2c", vec![remove], true),
+        ("2p1/2", vec![remove], true),
+        ("2u", vec![remove], false),
+        ("2c", vec![sidecar], false),
+        ("3u", vec![marker], false),
+        ("2p1/2", vec![marker], false),
+        ("2u", vec![marker, sidecar, remove], false),
+        ("2u", vec![marker, sidecar, sidecar], false),
+    ];
+    for (name, lines, sound) in rows {
+        let checked = LogSegment::check_top_level(&file(name).path, &json(&lines.join("\n")));
+        assert_eq!(checked.is_ok(), sound, "{name} {lines:?}");
+    }
+}
+
 /// spec: RECON-7, RECON-8, RECON-9
 #[test]
-fn messages_name_the_version_and_the_feature() {
+fn messages_name_the_version() {
     let error = |names, target: Option<u32>| {
         LogSegment::new(listing(names), target.map(Version::from), &[]).unwrap_err()
     };
     assert!(error("0 1 3", None).message().contains("version 2 is missing"));
     let range = error("3c 4 5", Some(9)).message().to_string();
     assert!(range.contains("version 9") && range.contains("3 to 5"), "{range}");
-    let missing = error("2u 3", None).missing_feature().cloned();
-    let feature = TableFeature::V2Checkpoint;
-    assert_eq!(missing, Some(MissingFeature { feature, to_read: true }));
 }
 
 /// A part number of four billion is compared, never counted out.
