@@ -26,6 +26,7 @@ use lakebed_log::z85;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, PutOptions, PutPayload};
+use serde_json::json;
 
 /// Takes the bytes of a stranger.
 pub type Target = fn(&[u8]);
@@ -41,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("path", path),
     ("vector", vector),
     ("log", log),
+    ("data", data),
 ];
 
 /// A commit file, replayed if it decodes; and the lines of it, each of which prints and parses to
@@ -241,4 +243,47 @@ async fn look(env: &Env) -> Result<(u64, u64, usize), Error> {
         while let Some(Ok(_)) = batches.next().await {}
     }
     Ok((snapshot.version().get(), files, plan.tasks().len()))
+}
+
+/// A data file of a table that has a column of most kinds. Read twice it says the same, and never
+/// that an invariant of ours is broken.
+pub fn data(bytes: &[u8]) {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let env = Env::tokio().with_store("fuzz://", Arc::clone(&store));
+    let said = [0; 2].map(|_| block_on(scan(&env, store.as_ref(), bytes)).map_err(|it| it.code()));
+    let [first, second] = &said;
+    assert_eq!(first, second);
+    assert_ne!(*first, Err(Code::Internal), "an invariant of ours is broken");
+}
+
+/// Rows of a table of one file, all and filtered.
+async fn scan(env: &Env, store: &dyn ObjectStore, bytes: &[u8]) -> Result<[usize; 2], Error> {
+    let ddl = "n long, s string, x double, p decimal(12,2), t timestamp, q struct<a: array<int>>";
+    let schema = Schema::parse_ddl(ddl)?.to_json();
+    let actions = [
+        json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
+        json!({"metaData": {"id": "fuzz", "format": {"provider": "parquet", "options": {}},
+            "schemaString": schema, "partitionColumns": [], "configuration": {}}}),
+        json!({"add": {"path": "a.parquet", "partitionValues": {}, "size": bytes.len(),
+            "modificationTime": 1, "dataChange": true}}),
+    ];
+    let log = actions.map(|it| format!("{it}\n")).concat();
+    let put = |key: &str, bytes: Vec<u8>| {
+        let key = Path::from(key);
+        async move { store.put_opts(&key, PutPayload::from(bytes), PutOptions::default()).await }
+    };
+    let broken = |it: object_store::Error| Error::invalid("cannot put").because(it);
+    put("t/_delta_log/00000000000000000000.json", log.into_bytes()).await.map_err(broken)?;
+    put("t/a.parquet", bytes.to_vec()).await.map_err(broken)?;
+    let table = Table::open_with(env, "fuzz://t")?.with_op(Op::new(Duration::from_secs(20)));
+    let snapshot = table.snapshot().await?;
+    let mut rows = [0; 2];
+    let filter: Expr = "n > 3 and s is not null".parse()?;
+    for (scan, rows) in [Scan::new(), Scan::new().filter(filter)].iter().zip(&mut rows) {
+        let mut batches = snapshot.read(scan).await?;
+        while let Some(batch) = batches.next().await {
+            *rows += batch?.num_rows();
+        }
+    }
+    Ok(rows)
 }

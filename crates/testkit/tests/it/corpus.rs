@@ -23,7 +23,7 @@ fn bytes_of_strangers() {
             fs::read_dir(folder.join(name)).unwrap().map(|it| it.unwrap().path()).collect();
         files.sort();
         assert!(!files.is_empty(), "no corpus for {name}");
-        let all = rounds * if *name == "log" { MUTANTS_OF_TABLES } else { MUTANTS };
+        let all = rounds * if ["log", "data"].contains(name) { MUTANTS_OF_TABLES } else { MUTANTS };
         for (number, file) in (0u64..).zip(&files) {
             let bytes = fs::read(file).unwrap();
             target(&bytes);
