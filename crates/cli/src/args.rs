@@ -26,6 +26,10 @@ pub(crate) struct Global {
     /// An option of the store, such as a key or an endpoint; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) storage_option: Vec<(String, String)>,
+    /// A folder or location below which absolute paths of a table's log may lead, as those of
+    /// shallow clones do; may be repeated
+    #[arg(long, global = true, value_name = "LOCATION")]
+    pub(crate) allow_root: Vec<String>,
     /// Print time, requests, bytes, files and partitions read, to standard error
     #[arg(long, global = true)]
     pub(crate) stats: bool,

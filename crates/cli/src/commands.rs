@@ -41,7 +41,8 @@ impl<'a> Session<'a> {
     }
 
     fn table(&self, location: &str) -> Result<Table> {
-        Ok(Table::open_with(&self.env, location)?.with_op(self.op.clone()))
+        let table = Table::open_with(&self.env, location)?.with_op(self.op.clone());
+        self.global.allow_root.iter().try_fold(table, |table, root| table.allow_root(root))
     }
 
     async fn snapshot(&self, at: &At) -> Result<Snapshot> {

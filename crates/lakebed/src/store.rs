@@ -153,7 +153,7 @@ impl Store {
 
     /// The same, whose root absolute paths spell in this way.
     pub(crate) fn rooted(self, root: &str) -> Store {
-        Store { root: root.into(), ..self }
+        Store { root: root.trim_end_matches('/').into(), ..self }
     }
 
     /// How absolute paths spell the root, decoded: `/data/t` or `s3://bucket/t`.

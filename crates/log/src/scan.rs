@@ -163,7 +163,11 @@ pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<Scan
     state.head.schema.check_type_changes()?;
     let head = &state.head;
     let (all, metadata_columns) = metadata::with_metadata(head, scan)?;
-    let schema = project(&all, scan.projection())?;
+    let schema = match scan.projection() {
+        // Metadata columns come only where they are named.
+        None => head.schema.to_arrow(),
+        Some(columns) => project(&all, columns)?,
+    };
     let filter = bound_filter(&all, scan)?;
     let skipper = filter.as_ref().map(|it| skipper(head, it));
     let wanted = skipper.as_ref().map_or(&[][..], Skipper::stats_columns);
@@ -276,9 +280,8 @@ fn bound_filter(schema: &Schema, scan: &Scan) -> Result<Option<Expr>> {
 }
 
 /// The Arrow shape of the columns asked for, in the order asked for.
-fn project(schema: &Schema, columns: Option<&[String]>) -> Result<SchemaRef> {
+fn project(schema: &Schema, columns: &[String]) -> Result<SchemaRef> {
     let arrow = schema.to_arrow();
-    let Some(columns) = columns else { return Ok(arrow) };
     let mut indices: Vec<usize> = Vec::with_capacity(columns.len());
     for name in columns {
         let field = column(schema, name)?;

@@ -143,7 +143,8 @@ const ERRORS: &[(&str, &[Code])] = &[
     ("invalid-protocol", &[Code::InvalidProtocol]),
     ("invalid-range", &[Code::InvalidArgument]),
     ("log-gap", &[Code::VersionGap, Code::VersionNotFound]),
-    ("missing-file", &[Code::MissingFile]),
+    // What lies outside the table is refused before it is looked for.
+    ("missing-file", &[Code::MissingFile, Code::PathEscape, Code::UnsupportedPath]),
     ("missing-sidecar", &[Code::MissingFile, Code::CorruptCheckpoint]),
     ("no-metadata", &[Code::InvalidMetadata]),
     ("no-protocol", &[Code::InvalidProtocol]),

@@ -1,9 +1,12 @@
 //! Requests are a contract: each number here is one that somebody pays for.
 
 use futures::executor::block_on;
-use lakebed::{Append, Create, Op, Scan, Schema, Table};
+use lakebed::{Append, Create, Env, Op, Scan, Schema, Snapshot, Table, col, lit};
+use lakebed_log::action::{Action, Add, DeletionVector, Remove};
+use lakebed_log::feature::TableFeature;
+use lakebed_log::row_set::{self, RowSet};
 
-use crate::help::{fresh, grown, ids, memory, requests, rows};
+use crate::help::{fresh, grown, ids, memory, read, requests, rows};
 
 /// `[lists, gets, heads, puts, deletes]`, in memory and on the local disk.
 fn places(test: impl Fn(&str)) {
@@ -171,4 +174,69 @@ fn usage_is_per_verb() {
     let op = Op::default();
     let third = block_on(table.with_op(op.clone()).append(ids([3]), Append::new())).unwrap();
     assert_eq!(third.usage(), &op.usage());
+}
+
+/// The vectors that one commit wrote are one request, however many files they belong to, and only
+/// those of files that survive the filter are fetched.
+///
+/// spec: DV-17
+#[test]
+fn deletion_vectors() {
+    places(|place| {
+        let (table, op) = fresh(place);
+        for first in 0..20 {
+            block_on(table.append(ids(first * 10..first * 10 + 10), Append::new())).unwrap();
+        }
+        delete_first_rows(place, &block_on(table.snapshot()).unwrap());
+        let (table, _) = (table.with_op(op.clone()), ());
+        let snapshot = block_on(table.snapshot()).unwrap();
+        block_on(snapshot.files()).unwrap();
+        let mut before = [0; 5];
+        requests(&op, &mut before);
+        let left: Vec<i64> = (0..200).filter(|it| it % 10 != 0).collect();
+        assert_eq!(rows(&snapshot), left);
+        assert_eq!(requests(&op, &mut before), [0, 21, 0, 0, 0], "{place}");
+
+        let none = Scan::new().filter(col("id").gt(lit(1000)));
+        block_on(snapshot.plan(&none)).unwrap();
+        requests(&op, &mut before);
+        assert!(read(&snapshot, &none).is_empty());
+        assert_eq!(requests(&op, &mut before), [0; 5], "{place}");
+        let one = Scan::new().filter(col("id").lt(lit(5)));
+        assert_eq!(read(&snapshot, &one)[0].num_rows(), 4);
+        assert_eq!(requests(&op, &mut before), [0, 2, 0, 0, 0], "{place}");
+    });
+}
+
+/// The next version: every file without its first row, by a vector each in one file.
+fn delete_first_rows(place: &str, snapshot: &Snapshot) {
+    let state = block_on(snapshot.files()).unwrap();
+    let payload = [0].into_iter().collect::<RowSet>().to_bytes();
+    let mut bytes = vec![row_set::FILE_VERSION];
+    let protocol = snapshot.head().protocol.with_features(&[TableFeature::DeletionVectors]);
+    let mut lines = vec![Action::Protocol(protocol).to_json_line()];
+    for at in state.files.iter() {
+        let (adds, row) = state.files.row(at).unwrap();
+        let add = adds.get(row).unwrap();
+        let vector = DeletionVector {
+            storage_type: "u".to_string(),
+            path_or_inline_dv: "0".repeat(20),
+            offset: Some(i32::try_from(bytes.len()).unwrap()),
+            size_in_bytes: i32::try_from(payload.len()).unwrap(),
+            cardinality: 1,
+        };
+        bytes.extend(row_set::frame(&payload).unwrap());
+        let path = add.path.clone();
+        let remove = Remove { path, data_change: true, ..Remove::default() };
+        lines.push(Action::Remove(remove).to_json_line());
+        let stats = add.stats.clone().or(Some(r#"{"numRecords":10}"#.to_string()));
+        let add = Add { deletion_vector: Some(vector), stats, data_change: true, ..add };
+        lines.push(Action::Add(add).to_json_line());
+    }
+    let store = Env::tokio().open(place).unwrap();
+    let op = Op::default();
+    let vectors = "deletion_vector_00000000-0000-0000-0000-000000000000.bin";
+    block_on(store.put(&op, vectors, bytes.into())).unwrap();
+    let commit = format!("_delta_log/{:020}.json", snapshot.version().get() + 1);
+    block_on(store.put_if_absent(&op, &commit, lines.join("\n").into())).unwrap();
 }
