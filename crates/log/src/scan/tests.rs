@@ -272,11 +272,15 @@ proptest! {
 const CROSSED: &[(&str, &str)] =
     &[("p", "q"), ("q", "p"), ("x", "z"), ("z", "x"), ("s", "t"), ("y", "w"), ("w", "y")];
 
+fn cross(name: &str) -> &str {
+    CROSSED.iter().find(|it| it.0 == name).map_or("?", |it| it.1)
+}
+
 /// The same schema with ids and crossed physical names, at every level of structs.
 fn crossed(schema: &Schema, next: &mut i32) -> Schema {
     let field = |it: &StructField| {
         *next += 1;
-        let physical = CROSSED.iter().find(|cross| cross.0 == it.name).map_or("?", |it| it.1);
+        let physical = cross(&it.name);
         let mut field = it.clone();
         field.metadata.insert("delta.columnMapping.id".into(), (*next).into());
         field.metadata.insert("delta.columnMapping.physicalName".into(), physical.into());
@@ -288,7 +292,8 @@ fn crossed(schema: &Schema, next: &mut i32) -> Schema {
     Schema::new(schema.fields().iter().map(field).collect()).unwrap()
 }
 
-/// A mapped table of three files; what is written in them has physical names.
+/// A table of three files, whose schema has ids and physical names. What is written of the files
+/// has physical names, unless the mode is `none`.
 fn mapped_table(mode: &str, configuration: &[(&str, &str)]) -> TableState {
     let schema = Schema::parse_ddl("p int, q string, x long, z long, s struct<y: long, w: long>");
     let schema = crossed(&schema.unwrap(), &mut 0);
@@ -305,18 +310,21 @@ fn mapped_table(mode: &str, configuration: &[(&str, &str)]) -> TableState {
         let all = configuration.iter().chain([&mode]);
         it.configuration = all.map(|(key, value)| (key.to_string(), value.to_string())).collect();
     }
+    let key = |name: &'static str| if mode == "none" { name } else { cross(name) };
+    let [x, z, s, y, w] = ["x", "z", "s", "y", "w"].map(key);
     for (path, p, q, base) in [("a", "1", "u", 0), ("b", "2", "v", 10), ("c", "2", "u", 20)] {
         let bounds = |add: i64| {
             let at = |of: i64| of + base + add;
-            let (x, z, y, w) = (at(0), at(100), at(200), at(300));
-            format!(r#"{{"z":{x},"x":{z},"t":{{"w":{y},"y":{w}}}}}"#)
+            let values = (at(0), at(100), at(200), at(300));
+            let inner = format!(r#""{y}":{},"{w}":{}"#, values.2, values.3);
+            format!(r#"{{"{x}":{},"{z}":{},"{s}":{{{inner}}}}}"#, values.0, values.1)
         };
         let (min, max) = (bounds(0), bounds(9));
-        let nulls = r#"{"z":0,"x":3,"t":{"w":0,"y":1}}"#;
+        let nulls = format!(r#"{{"{x}":0,"{z}":3,"{s}":{{"{y}":0,"{w}":1}}}}"#);
         let stats = format!(
             r#"{{"numRecords":3,"minValues":{min},"maxValues":{max},"nullCount":{nulls}}}"#
         );
-        let partition_values = [("q", p), ("p", q)];
+        let partition_values = [(key("p"), p), (key("q"), q)];
         let partition_values =
             partition_values.map(|(key, value)| (key.to_string(), Some(value.to_string())));
         actions.push(Action::Add(Add {
@@ -333,7 +341,7 @@ fn mapped_table(mode: &str, configuration: &[(&str, &str)]) -> TableState {
 /// Partition values and statistics are found by physical names, in commits and in checkpoints of
 /// either form; filters and plans have the names of the schema.
 ///
-/// spec: MAP-6, MAP-14
+/// spec: MAP-1, MAP-6, MAP-14
 #[test]
 fn mapped_tables_are_planned_by_physical_names() {
     let table = [
@@ -355,7 +363,7 @@ fn mapped_tables_are_planned_by_physical_names() {
         &[("delta.checkpoint.writeStatsAsJson", "false")],
         &[("delta.checkpoint.writeStatsAsStruct", "false")],
     ];
-    for mode in ["name", "id"] {
+    for mode in ["none", "name", "id"] {
         for form in forms {
             let state = mapped_table(mode, form);
             let now = crate::time::Timestamp::from_millis(0);
@@ -380,6 +388,38 @@ fn mapped_tables_are_planned_by_physical_names() {
             assert_eq!(first.partition["q"], Some(Value::String("u".to_string())));
             assert_eq!(plan.schema().field(2).name(), "x");
         }
+    }
+}
+
+fn some_filter() -> impl Strategy<Value = String> {
+    let column = prop::sample::select(vec!["p", "x", "z", "s.y", "s.w"]);
+    let op = prop::sample::select(vec!["=", "<>", "<", "<=", ">", ">="]);
+    let term = prop_oneof![
+        (column.clone(), op, 0i64..4, 0i64..32)
+            .prop_map(|(column, op, base, add)| { format!("{column} {op} {}", base * 100 + add) }),
+        column.prop_map(|it| format!("{it} is null")),
+        prop::sample::select(vec!["q = 'u'", "q <> 'v'", "q is null"]).prop_map(str::to_string),
+    ];
+    term.prop_recursive(2, 6, 2, |inner| {
+        let join = prop::sample::select(vec!["and", "or"]);
+        (inner.clone(), join, inner).prop_map(|(a, join, b)| format!("not ({a} {join} {b})"))
+    })
+}
+
+proptest! {
+    /// A mapped table is planned as the same table without mapping.
+    ///
+    /// spec: MAP-6
+    #[test]
+    fn mapping_changes_no_plan(filter in some_filter()) {
+        let scan = Scan::new().filter(filter.parse().unwrap());
+        let files = |mode: &str| {
+            let state = mapped_table(mode, &[]);
+            keys(&plan(&state, state.head.read, &scan).unwrap())
+        };
+        let plain = files("none");
+        prop_assert_eq!(files("name"), plain.clone());
+        prop_assert_eq!(files("id"), plain);
     }
 }
 
