@@ -498,8 +498,9 @@ fn print(names: &Names<'_>, value: &[u8], depth_left: usize, out: &mut String) -
 fn print_scalar(it: Scalar<'_>, out: &mut String) {
     let nanos = |it: i64| {
         let (micros, rest) = (it.div_euclid(1_000), it.rem_euclid(1_000));
-        format!("{}{rest:03}", format_micros(micros, ' ', Some(6)))
+        short(format!("{}{rest:03}", format_micros(micros, ' ', Some(6))))
     };
+    let micros = |it: i64| short(format_micros(it, ' ', Some(6)));
     // Writing to a string does not fail.
     let _ = match it {
         Scalar::Null => write!(out, "null"),
@@ -516,12 +517,12 @@ fn print_scalar(it: Scalar<'_>, out: &mut String) {
         Scalar::Decimal8(it, scale) => write!(out, "{}", decimal(it.into(), scale)),
         Scalar::Decimal16(it, scale) => write!(out, "{}", decimal(it, scale)),
         Scalar::Date(it) => write!(out, "\"{}\"", format_date(it)),
-        Scalar::Timestamp(it) => write!(out, "\"{}+00:00\"", format_micros(it, ' ', None)),
-        Scalar::TimestampNtz(it) => write!(out, "\"{}\"", format_micros(it, ' ', None)),
+        Scalar::Timestamp(it) => write!(out, "\"{}+00:00\"", micros(it)),
+        Scalar::TimestampNtz(it) => write!(out, "\"{}\"", micros(it)),
         Scalar::TimestampNanos(it) => write!(out, "\"{}+00:00\"", nanos(it)),
         Scalar::TimestampNtzNanos(it) => write!(out, "\"{}\"", nanos(it)),
         Scalar::Time(it) => {
-            let text = format_micros(it, ' ', None);
+            let text = micros(it);
             write!(out, "\"{}\"", text.split_once(' ').map_or("", |it| it.1))
         }
         Scalar::String(it) => {
@@ -531,6 +532,11 @@ fn print_scalar(it: Scalar<'_>, out: &mut String) {
         Scalar::Binary(it) => write!(out, "\"{}\"", base64(it)),
         Scalar::Uuid(it) => write!(out, "\"{}\"", uuid::Uuid::from_bytes(it)),
     };
+}
+
+/// Without zeros at the end of the fraction.
+fn short(text: String) -> String {
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 fn not_finite(it: f64) -> &'static str {
@@ -618,7 +624,8 @@ mod tests {
         check(Scalar::Decimal16(10i128.pow(37), 0), "10000000000000000000000000000000000000");
         check(Scalar::Date(-1), "\"1969-12-31\"");
         check(Scalar::Timestamp(-1), "\"1969-12-31 23:59:59.999999+00:00\"");
-        check(Scalar::TimestampNtz(1_500_000), "\"1970-01-01 00:00:01.500000\"");
+        check(Scalar::TimestampNtz(1_500_000), "\"1970-01-01 00:00:01.5\"");
+        check(Scalar::TimestampNtz(0), "\"1970-01-01 00:00:00\"");
         check(Scalar::TimestampNanos(-1), "\"1969-12-31 23:59:59.999999999+00:00\"");
         check(Scalar::TimestampNtzNanos(1), "\"1970-01-01 00:00:00.000000001\"");
         check(Scalar::Time(3_661_000_001), "\"01:01:01.000001\"");

@@ -11,6 +11,8 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
+use lakebed_log::schema::is_variant;
+use lakebed_log::variant::to_json;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
@@ -56,12 +58,11 @@ pub fn multiset(batches: &[RecordBatch]) -> Result<Multiset, ArrowError> {
 pub fn json_multiset(batches: &[RecordBatch]) -> Result<Multiset, Box<dyn std::error::Error>> {
     let mut rows = Multiset::new();
     for batch in batches {
-        let batch = lakebed_log::schema::variants_as_text(batch)?;
-        let original = batch.schema();
+        let fields = batch.schema_ref().fields().clone();
         for row in 0..batch.num_rows() {
             let mut object = serde_json::Map::new();
-            for (field, column) in original.fields().iter().zip(batch.columns()) {
-                object.insert(field.name().clone(), json(column, row)?);
+            for (field, column) in fields.iter().zip(batch.columns()) {
+                object.insert(field.name().clone(), json(column, field, row)?);
             }
             *rows.entry(flat(&Json::Object(object))).or_default() += 1;
         }
@@ -82,35 +83,43 @@ pub fn json_lines(text: &str) -> Result<Multiset, serde_json::Error> {
     Ok(rows)
 }
 
-/// A cell; text that is JSON counts as what it says.
-fn json(array: &ArrayRef, row: usize) -> Result<Json, ArrowError> {
+/// A cell.
+fn json(array: &ArrayRef, field: &Field, row: usize) -> Result<Json, Box<dyn std::error::Error>> {
     let array = &plain(array)?;
     if array.is_null(row) {
         return Ok(Json::Null);
     }
-    Ok(match array.data_type() {
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Utf8 => {
-            let text = array.as_string::<i32>().value(row);
-            serde_json::from_str(text).unwrap_or_else(|_| text.into())
+    if is_variant(field) {
+        let bytes = |at| array.as_struct().column(at).as_binary::<i32>().value(row);
+        return Ok(serde_json::from_str(&to_json(bytes(0), bytes(1))?)?);
+    }
+    Ok(match (array.data_type(), field.data_type()) {
+        (DataType::Int64, _) => array.as_primitive::<Int64Type>().value(row).into(),
+        (DataType::Utf8, _) => array.as_string::<i32>().value(row).into(),
+        (DataType::Struct(fields), _) => {
+            let mut object = serde_json::Map::new();
+            for (field, column) in fields.iter().zip(array.as_struct().columns()) {
+                object.insert(field.name().clone(), json(column, field, row)?);
+            }
+            Json::Object(object)
         }
-        DataType::Struct(fields) => {
-            let parts = fields.iter().zip(array.as_struct().columns());
-            let parts = parts.map(|(field, it)| Ok((field.name().clone(), json(it, row)?)));
-            Json::Object(parts.collect::<Result<_, ArrowError>>()?)
-        }
-        DataType::List(_) => {
+        (DataType::List(element), _) => {
             let items = array.as_list::<i32>().value(row);
-            let items = (0..items.len()).map(|it| json(&items, it));
-            Json::Array(items.collect::<Result<_, ArrowError>>()?)
+            let items = (0..items.len()).map(|it| json(&items, element, it));
+            Json::Array(items.collect::<Result<_, _>>()?)
         }
-        DataType::Map(..) => {
+        (DataType::Map(..), _) => {
             let entries = array.as_map().value(row);
-            let (keys, values) = (entries.column(0), entries.column(1));
-            let pair = |it| Ok((keys.as_string::<i32>().value(it).to_string(), json(values, it)?));
-            Json::Object((0..entries.len()).map(pair).collect::<Result<_, ArrowError>>()?)
+            let (keys, values) = (plain(entries.column(0))?, entries.column(1));
+            let value = entries.fields().get(1).cloned().ok_or("a map without values")?;
+            let mut object = serde_json::Map::new();
+            for at in 0..entries.len() {
+                let key = keys.as_string::<i32>().value(at).to_string();
+                object.insert(key, json(values, &value, at)?);
+            }
+            Json::Object(object)
         }
-        other => return Err(ArrowError::NotYetImplemented(format!("{other} as JSON"))),
+        (other, _) => return Err(format!("{other} as JSON").into()),
     })
 }
 
@@ -125,7 +134,10 @@ fn flat(json: &Json) -> String {
         }
         Json::Number(it) if !it.is_i64() && !it.is_u64() => {
             let text = it.to_string();
-            text.parse::<f32>().map_or(text, |it| format!("{it:?}"))
+            match text.parse::<f32>() {
+                Ok(it) if it.is_finite() => format!("{it:?}"),
+                _ => text,
+            }
         }
         other => other.to_string(),
     }
