@@ -137,6 +137,20 @@ pub fn below<'a>(root: &str, location: &'a str) -> Result<Option<&'a str>> {
     }
 }
 
+/// The name in an absolute path of one segment. One engine writes names of files below the table
+/// so, and no file of a table lies in the root folder of a disk.
+///
+/// ```
+/// use lakebed_log::uri::rooted_name;
+///
+/// assert_eq!(rooted_name("/x.parquet"), Some("x.parquet"));
+/// assert_eq!(rooted_name("/data/x.parquet"), None);
+/// assert_eq!(rooted_name("x.parquet"), None);
+/// ```
+pub fn rooted_name(path: &str) -> Option<&str> {
+    path.strip_prefix('/').filter(|it| !it.is_empty() && !it.contains('/'))
+}
+
 fn starts_host(rest: &str) -> bool {
     rest.starts_with("://")
 }
@@ -154,6 +168,7 @@ fn starts_host(rest: &str) -> bool {
 /// ```
 pub fn canonical(path: &str) -> Cow<'_, str> {
     let local = local_file(path);
+    let local = rooted_name(local).unwrap_or(local);
     match percent_decode(local) {
         // Without an escape there is nothing that could spell another name.
         Some(Cow::Borrowed(plain)) => Cow::Borrowed(plain),

@@ -8,7 +8,8 @@
 //!                                     batches   batches           decoded on compute threads
 //! ```
 //!
-//! Everything a file says is doubted. Its length must be the one in the log, its metadata is walked
+//! Everything a file says is doubted. If its length is not the one in the log, it must be whole by
+//! the length that the store says. Its metadata is walked
 //! before it is believed (see [`thrift`]), every range must lie in the file, every page must say a
 //! size that fits, and a row group must yield the rows it promised. The library's panics end on the
 //! compute threads. A batch has so many rows that it stays within a bound of bytes, and text that
@@ -16,7 +17,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{ArrowError, SchemaRef};
@@ -68,7 +69,8 @@ pub(super) fn read(
     source: Source,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let pass = Pass(source.turn.clone());
-    let job = Arc::new(Job { env: env.clone(), op: op.clone(), store: store.clone(), source });
+    let (env, op, store) = (env.clone(), op.clone(), store.clone());
+    let job = Job { env, op, store, source, found: OnceLock::new() };
     stream::once(open(job, pass)).try_flatten().boxed()
 }
 
@@ -87,6 +89,8 @@ pub(super) struct Job {
     pub(super) op: Op,
     pub(super) store: Store,
     pub(super) source: Source,
+    /// Bytes of the file, once the store was asked.
+    found: OnceLock<u64>,
 }
 
 /// A file whose metadata is known.
@@ -126,8 +130,12 @@ struct Plan {
     group_bytes: u64,
 }
 
-async fn open(job: Arc<Job>, pass: Pass) -> Result<Ahead<RecordBatch>> {
-    let (metadata, tail) = job.metadata().await?;
+async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
+    let (metadata, tail) = match job.metadata().await {
+        Err(err) if err.code() == Code::SizeMismatch => job.whole().await.map_err(|_| err)?,
+        other => other?,
+    };
+    let job = Arc::new(job);
     let source = job.source.clone();
     let plan = decode(&job.env, move || Plan::new(metadata, &source)).await?;
 
@@ -153,6 +161,13 @@ async fn open(job: Arc<Job>, pass: Pass) -> Result<Ahead<RecordBatch>> {
 }
 
 impl Job {
+    /// The metadata of a file for which the log has another size. Some writers put another number
+    /// there; the file counts if it is whole as it is.
+    async fn whole(&mut self) -> Result<(ParquetMetaData, (u64, Bytes))> {
+        self.source.size = self.size().await?;
+        self.metadata().await
+    }
+
     /// Fetches the end of the file and decodes its metadata.
     async fn metadata(&self) -> Result<(ParquetMetaData, (u64, Bytes))> {
         let size = self.source.size;
@@ -225,7 +240,11 @@ impl Job {
     }
 
     async fn size(&self) -> Result<u64> {
-        Ok(self.store.head(&self.op, &self.source.key).await?.size)
+        if let Some(size) = self.found.get() {
+            return Ok(*size);
+        }
+        let size = self.store.head(&self.op, &self.source.key).await?.size;
+        Ok(*self.found.get_or_init(|| size))
     }
 
     fn wrong_size(&self, size: u64) -> Error {

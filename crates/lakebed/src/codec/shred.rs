@@ -279,4 +279,3 @@ fn decimal(unscaled: i128, precision: u8, scale: i8) -> Option<Scalar<'static>> 
 fn corrupt(what: impl std::fmt::Display) -> Error {
     Error::new(Code::CorruptData, format!("not a variant: {what}"))
 }
-

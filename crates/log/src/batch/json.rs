@@ -153,7 +153,11 @@ impl Decoder {
     }
 
     fn finish(mut self, form: Form) -> Result<LogBatch> {
-        self.batch.adds = self.adds.finish()?;
+        // This engine writes names below the table's root with a slash before them.
+        let info = self.batch.commit_info.as_ref().filter(|_| form == Form::Commit);
+        let engine = info.and_then(|it| it.fields.get("engineInfo")?.as_str());
+        let rooted = engine.is_some_and(|it| it.starts_with("DuckDB"));
+        self.batch.adds = self.adds.finish(rooted)?;
         self.batch.removes = self.removes.finish()?;
         rules::check_names(&self.batch, &self.lines)?;
         match form {

@@ -712,3 +712,28 @@ fn compacted_files_and_checkpoints_in_lines() {
     }
     assert!(LogBatch::from_compacted(info.as_bytes(), Width::Head).unwrap().commit_info.is_none());
 }
+
+/// Paths that one engine writes with a slash before them are names below the root, and a remove by
+/// anyone finds them.
+///
+/// spec: FILE-27
+#[test]
+fn rooted_names_of_one_engine() {
+    let add = |path: &str| {
+        format!(
+            r#"{{"add":{{"path":"{path}","partitionValues":{{}},"size":1,"modificationTime":1,"dataChange":true}}}}"#
+        )
+    };
+    let paths = |engine: &str| {
+        let info = format!(r#"{{"commitInfo":{{"engineInfo":"{engine}"}}}}"#);
+        let text = [add("/x.parquet"), add("/data/y.parquet"), add("z.parquet"), info].join("\n");
+        let batch = LogBatch::from_json(text.as_bytes(), Width::Wide).unwrap();
+        let paths: Vec<String> =
+            batch.adds.unwrap().path().iter().flatten().map(str::to_string).collect();
+        paths
+    };
+    assert_eq!(paths("DuckDB"), ["x.parquet", "/data/y.parquet", "z.parquet"]);
+    assert_eq!(paths("Other"), ["/x.parquet", "/data/y.parquet", "z.parquet"]);
+    assert_eq!(crate::uri::canonical("/x.parquet"), crate::uri::canonical("x.parquet"));
+    assert_ne!(crate::uri::canonical("/d/x.parquet"), crate::uri::canonical("d/x.parquet"));
+}
