@@ -100,7 +100,6 @@ def main():
             connection.execute(f"INSERT INTO t VALUES {', '.join(f'({marks})' for _ in some)}", [it for row in some for it in row])
         connection.close()
         all_rows = [row for some in rows for row in some]
-        if partition_columns:
         columns = {
             column: pa.array([row[at] for row in all_rows], arrow) for at, (column, _, arrow) in enumerate(COLUMNS)
         }

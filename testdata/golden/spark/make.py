@@ -322,7 +322,7 @@ TABLES = [
         ],
         {
             "checksums": True,
-            "select": "*, _metadata.row_id AS _row_id, _metadata.row_commit_version AS _row_commit_version",
+            "select": "*, _metadata.row_id AS _row_id, _metadata.row_commit_version AS _commit_version",
         },
     ),
     (

@@ -15,6 +15,7 @@ mod compatibility;
 mod conformance;
 mod corpus;
 mod crosscheck;
+mod golden;
 mod shapes;
 mod simulation;
 
