@@ -231,7 +231,7 @@ pub(crate) async fn info(session: &Session<'_>, at: &At) -> Result<()> {
     let txns: BTreeMap<&str, i64> =
         head.txns.iter().map(|it| (it.0.as_str(), it.1.version)).collect();
     let plan = snapshot.plan_with(&session.op, &Scan::new()).await?;
-    let rows = plan.tasks().iter().try_fold(0u64, |sum, it| sum.checked_add(it.num_records?));
+    let rows = plan.tasks().iter().try_fold(0u64, |sum, it| sum.checked_add(it.live_records()?));
     let protocol = format!(
         "reader {}, writer {}",
         head.protocol.min_reader_version, head.protocol.min_writer_version
@@ -340,7 +340,7 @@ pub(crate) async fn files(session: &Session<'_>, args: &FilesArgs) -> Result<()>
         rows.push(vec![
             json!(task.key),
             json!(task.size),
-            json!(task.num_records),
+            json!(task.live_records()),
             json!(partition),
         ]);
     }

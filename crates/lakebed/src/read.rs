@@ -6,8 +6,8 @@
 //!   task -> ...                            read ahead, in the order of the plan
 //! ```
 //!
-//! One file is read in one place, [`Reader::file`], whoever asks: a plan, the change feed, a take, a
-//! split. They differ in the [`Spec`] that says what is the same for all their files, and in the
+//! One file is read in one place, [`Reader::file`], whoever asks: a plan, the change feed, a take,
+//! a split. They differ in the [`Spec`] that says what is the same for all their files, and in the
 //! [`FileRead`] that says what is not.
 //!
 //! The plan has left out what statistics could rule out; here the filter sees every row. Files are

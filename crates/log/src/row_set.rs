@@ -1,7 +1,7 @@
 //! Sets of row positions and their serialized forms (deletion vectors).
 //!
 //! A file of a hundred million rows may have any of them deleted, so a set is a compressed bitmap:
-//! arrays, bitmaps and runs by the piece. The same bitmap, serialized, is what a deletion vector is:
+//! arrays, bitmaps and runs by the piece. Serialized, it is what a deletion vector is:
 //!
 //! ```text
 //!   payload    magic 1681511377 (LE) | buckets: u64 LE | { high 32 bits: u32 LE | bitmap } ..

@@ -148,6 +148,14 @@ pub struct ScanTask {
     pub default_row_commit_version: Option<i64>,
 }
 
+impl ScanTask {
+    /// Rows that are left, if the statistics say how many there were.
+    pub fn live_records(&self) -> Option<u64> {
+        let deleted = self.deletion_vector.as_ref().map_or(0, |it| it.cardinality);
+        self.num_records?.checked_sub(u64::try_from(deleted).ok()?)
+    }
+}
+
 /// Plans a read of `state`.
 ///
 /// The state should be wide enough for the filter, see [`needs_stats`]; from a narrower one the

@@ -224,3 +224,50 @@ fn lga_nulls(shell: &Shell) -> usize {
     let version = ["--version", "2", "--columns", "month", "--where", filter];
     shell.rows(&[&["d/flights"], &version[..]].concat()).len()
 }
+
+/// A log with a deletion vector and with files of another table, as a shallow clone has it: rows
+/// are those that are left, and the other table is read only if that is allowed.
+#[test]
+fn clones_and_deleted_rows() {
+    let shell = Shell::new();
+    shell.write("a.csv", "n\n1\n2\n3\n");
+    shell.run(&["write", "source", "a.csv"]);
+    let files = |name: &str| shell.files(name);
+    let is_data = |it: &&std::path::PathBuf| it.extension().is_some_and(|it| it == "parquet");
+    let data = files("source").iter().find(is_data).unwrap().clone();
+    let size = data.metadata().unwrap().len();
+    std::fs::create_dir_all(shell.path("clone/_delta_log")).unwrap();
+    let first = std::fs::read_to_string(shell.path("source/_delta_log/00000000000000000000.json"));
+    let metadata: Vec<String> = first
+        .unwrap()
+        .lines()
+        .filter(|it| it.starts_with("{\"metaData\""))
+        .map(Into::into)
+        .collect();
+    let protocol = json!({"protocol": {
+        "minReaderVersion": 3, "minWriterVersion": 7,
+        "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"],
+    }});
+    // Row 1, inline.
+    let vector = json!({
+        "storageType": "i", "pathOrInlineDv": "^Bg9^0rr910000000000iXQKl0rr91000005c8Xg0rr91",
+        "sizeInBytes": 34, "cardinality": 1,
+    });
+    let add = json!({"add": {
+        "path": format!("file://{}", data.display()), "partitionValues": {}, "size": size,
+        "modificationTime": 0, "dataChange": true, "stats": "{\"numRecords\":3}",
+        "deletionVector": vector,
+    }});
+    let lines = format!("{protocol}\n{}\n{add}\n", metadata.join("\n"));
+    shell.write("clone/_delta_log/00000000000000000000.json", &lines);
+
+    let refused = shell.try_run(&["read", "clone"]);
+    assert_ne!(refused.code, 0);
+    assert!(refused.err.contains("path-escape"), "{refused:?}");
+    let columns = "n,_row_index";
+    let rows = shell.rows(&["clone", "--allow-root", "source", "--columns", columns]);
+    assert_eq!(rows, [json!({"n": 1, "_row_index": 0}), json!({"n": 3, "_row_index": 2})]);
+    let info = shell.run(&["info", "clone", "--format", "json"]);
+    let info: Value = serde_json::from_str(&info).unwrap();
+    assert_eq!(info["rows"], 2);
+}

@@ -166,7 +166,7 @@ fn questions() {
     assert_eq!((rows.count(1..9), rows.count(9..9), rows.count(0..u64::MAX)), (2, 0, 5));
     assert_eq!(rows.absent(0..10).collect::<Vec<_>>(), [2..5, 6..9]);
     assert_eq!(rows.absent(1..2).count(), 0);
-    assert_eq!(RowSet::new().absent(3..5).collect::<Vec<_>>(), [3..5]);
+    assert!(RowSet::new().absent(3..5).eq(std::iter::once(3..5)));
     let left: Vec<_> = (0..6).map(|it| rows.nth_absent(it).unwrap()).collect();
     assert_eq!(left, [2, 3, 4, 6, 7, 8]);
     assert_eq!(set(&[1, 2, 3]).minus(&set(&[2, 4])), set(&[1, 3]));
