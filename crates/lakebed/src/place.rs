@@ -289,7 +289,7 @@ mod tests {
     /// An absolute path is the file of that key if it is below the table's root or one that is
     /// allowed, and nothing else.
     ///
-    /// spec: FILE-5, FILE-6, FILE-27, FILE-28
+    /// spec: FILE-5, FILE-6, FILE-28, FILE-29
     #[test]
     fn absolute_paths() {
         let env = Env::tokio();

@@ -406,7 +406,7 @@ fn which_rows_they_are() {
 
 /// Files of another table are read only below a root that is allowed, and never by the same name.
 ///
-/// spec: FILE-27, FILE-28
+/// spec: FILE-28, FILE-29
 #[test]
 fn files_of_other_tables() {
     let source = numbers(&[(0, 3), (10, 3)]);
