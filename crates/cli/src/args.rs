@@ -103,6 +103,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// List the live data files
     Files(FilesArgs),
+    /// Check a table against itself, and say what to do (exit code 5 if something is wrong)
+    Doctor(DoctorArgs),
     /// Find out what became of a commit whose outcome was unknown (exit code 7)
     Resolve(ResolveArgs),
     /// Show the whole job on real data: three months of flights, on the local disk
@@ -272,6 +274,18 @@ pub(crate) struct FilesArgs {
     /// Only files that may hold rows for which it is true
     #[arg(long = "where", value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// Read every row, too: against statistics, partition values, deletion vectors
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// The same as `--format json`
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

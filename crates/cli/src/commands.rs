@@ -40,7 +40,7 @@ impl<'a> Session<'a> {
         Session { global, env, op, bar }
     }
 
-    fn table(&self, location: &str) -> Result<Table> {
+    pub(crate) fn table(&self, location: &str) -> Result<Table> {
         let table = Table::open_with(&self.env, location)?.with_op(self.op.clone());
         self.global.allow_root.iter().try_fold(table, |table, root| table.allow_root(root))
     }
@@ -54,16 +54,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.global.format()
     }
 
-    fn answer(&self, pairs: &[(&str, Value)]) -> Result<()> {
+    pub(crate) fn answer(&self, pairs: &[(&str, Value)]) -> Result<()> {
         self.bar.clear();
         output::answer(self.format(), pairs)
     }
 
-    fn list(&self, names: &[&str], rows: &[Vec<Value>], cells: Cells) -> Result<()> {
+    pub(crate) fn list(&self, names: &[&str], rows: &[Vec<Value>], cells: Cells) -> Result<()> {
         self.bar.clear();
         output::list(self.format(), names, rows, cells)
     }

@@ -15,6 +15,7 @@
 mod args;
 mod commands;
 mod demo;
+mod doctor;
 mod exit;
 mod input;
 mod output;
@@ -96,6 +97,7 @@ async fn command(session: &Session<'_>, command: &Command) -> Result<()> {
         Command::Schema(at) => commands::schema(session, at).await,
         Command::History(args) => commands::history(session, args).await,
         Command::Files(args) => commands::files(session, args).await,
+        Command::Doctor(args) => doctor::run(session, args).await,
         Command::Resolve(args) => commands::resolve(session, args).await,
         Command::Demo(_) | Command::Completions(_) => Ok(()),
     }

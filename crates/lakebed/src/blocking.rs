@@ -14,6 +14,7 @@ use lakebed_log::scan::{Scan, ScanPlan};
 
 use crate::append::Append;
 use crate::create::Create;
+use crate::doctor::{Doctor, Report};
 use crate::env::Env;
 use crate::op::Op;
 use crate::overwrite::Overwrite;
@@ -105,6 +106,11 @@ impl Table {
     /// See [`crate::Table::history`].
     pub fn history(&self) -> Result<History> {
         block_on(self.0.history()).map(History)
+    }
+
+    /// See [`crate::Table::doctor`].
+    pub fn doctor(&self, options: Doctor) -> Result<Report> {
+        block_on(self.0.doctor(options))
     }
 
     /// See [`crate::Table::resolve`].

@@ -1,1 +1,261 @@
 //! Checks a table against itself, and says what to do.
+//!
+//! A log says most things more than once: a checkpoint repeats the commits, a checksum counts what
+//! both add up to, statistics repeat the data. Reading takes the first source that is sound; here
+//! all of them are read and held against each other.
+//!
+//! ```text
+//!   log      hint, gaps, every commit in turn; at each version its checkpoints and checksum
+//!            against the state of the commits so far; compacted files against their commits
+//!   files    data files and vectors of the newest version: are they there, have they their size
+//!   deep     every row of them against statistics, partition values and vectors
+//! ```
+//!
+//! Nothing is written. What is found is a list, and the check goes on after each find. Memory is
+//! that of two states of the table; files stream through.
+
+use std::fmt;
+
+use lakebed_log::batch::Width;
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
+use lakebed_log::segment::LogSegment;
+use lakebed_log::version::Version;
+
+use crate::load;
+use crate::snapshot::Snapshot;
+use crate::txn::Context;
+
+mod compacted;
+mod data;
+mod log;
+
+/// Findings that are kept; past it they are counted only.
+const FINDINGS_MAX: usize = 10_000;
+
+/// How thoroughly to check.
+///
+/// ```
+/// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+/// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+/// # use lakebed::*;
+/// # futures::executor::block_on(async {
+/// let table = Table::open("memory://doc/doctor").await?;
+/// # let done = table.append(rows, Append::new()).await?;
+/// let report = table.doctor(Doctor::new().deep(true)).await?;
+/// assert!(report.is_sound(), "{:?}", report.findings());
+/// # Ok::<(), lakebed::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Doctor {
+    deep: bool,
+}
+
+impl Doctor {
+    /// Checks the log, and that the files it names are there.
+    pub fn new() -> Doctor {
+        Doctor::default()
+    }
+
+    /// Reads every data file, too: rows against statistics, partition values, vectors, page
+    /// checksums. That costs what reading the table costs.
+    #[must_use]
+    pub fn deep(self, deep: bool) -> Doctor {
+        Doctor { deep }
+    }
+}
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing is wrong; somebody may want to know.
+    Note,
+    /// Wrong, and stepped around: the newest version reads right.
+    Warning,
+    /// Wrong rows, or rows or versions that cannot be read.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing, stable: that of an error, or a word of its own.
+    pub code: &'static str,
+    /// How bad.
+    pub severity: Severity,
+    /// Which file or folder, below the table's root where it is there.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    version: Option<Version>,
+    findings: Vec<Finding>,
+    found: u64,
+    worst: Option<Severity>,
+    checked: Checked,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Checked {
+    pub commits: u64,
+    pub checkpoints: u64,
+    pub compacted: u64,
+    pub checksums: u64,
+    pub data_files: u64,
+    pub vectors: u64,
+    /// Rows that were read; 0 unless the check is deep.
+    pub rows: u64,
+}
+
+impl Report {
+    /// The newest version, if the log makes one up.
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// What is wrong, in the order in which it was met; at most 10,000.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// How many findings there were.
+    pub fn found(&self) -> u64 {
+        self.found
+    }
+
+    /// What was looked at.
+    pub fn checked(&self) -> &Checked {
+        &self.checked
+    }
+
+    /// Nothing was found but notes?
+    pub fn is_sound(&self) -> bool {
+        self.worst.is_none_or(|it| it == Severity::Note)
+    }
+
+    fn push(&mut self, code: &'static str, severity: Severity, place: &str, what: String) {
+        self.found += 1;
+        self.worst = self.worst.max(Some(severity));
+        if self.findings.len() < FINDINGS_MAX {
+            let (place, advice) = (place.to_string(), advice(code));
+            self.findings.push(Finding { code, severity, place, what, advice });
+        }
+    }
+
+    /// An error as a finding; what is no fault of the table is given back.
+    fn take(&mut self, severity: Severity, place: &str, error: &Error) -> Result<()> {
+        match error.kind() {
+            ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Invalid => {}
+            _ if error.code() == Code::LimitExceeded => {}
+            _ if error.code() == Code::UnsupportedData => {}
+            _ => return Err(error.copied()),
+        }
+        self.push(error.code().as_str(), severity, place, error.to_string());
+        Ok(())
+    }
+}
+
+/// What to do, in plain words.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "hint" => "write a checkpoint, which writes the hint anew; readers do without until then",
+        "incomplete-checkpoint" => {
+            "delete what there is of it once another checkpoint or the commits make up its version"
+        }
+        "corrupt-checkpoint" | "checkpoint-differs" => {
+            "delete this checkpoint if the commits up to its version are all there, else restore \
+             it from a backup; then write a new one"
+        }
+        "corrupt-compacted" | "compacted-differs" => {
+            "delete the compacted file: the commits it covers are there"
+        }
+        "checksum-mismatch" | "corrupt-checksum" => {
+            "if nothing else is wrong, delete the checksum file; else it may be right, and the log \
+             lost something: compare with a backup"
+        }
+        "version-gap" => "restore the missing commits from a backup; do not number others anew",
+        "corrupt-log" | "invalid-action" => {
+            "restore the commit from a backup; a checkpoint at or after it lets newer versions be \
+             read"
+        }
+        "missing-file" => {
+            "restore the file from a backup, or remove it from the table by overwriting what it \
+             held; find out what deleted it"
+        }
+        "size-mismatch" | "corrupt-data" => {
+            "restore the file from a backup: it was cut short, or replaced"
+        }
+        "stats-mismatch" => {
+            "write the file's rows anew, which collects statistics again: filters may have missed \
+             rows of it"
+        }
+        "corrupt-dv" => {
+            "restore the vector's file from a backup; without it, it is not known which rows were \
+             deleted"
+        }
+        "invalid-partition-value" => "write the rows of the file anew, with sound partition values",
+        "path-escape" | "unsupported-path" => {
+            "if the file is meant to lie there, as in a shallow clone, allow its root; else \
+             overwrite what it held"
+        }
+        "commit-time" => "time travel by timestamp is not to be trusted around this version",
+        _ => "restore the named file from a backup",
+    }
+}
+
+/// Checks a table.
+pub(crate) async fn doctor(context: &Context, options: &Doctor) -> Result<Report> {
+    let Context { env, op, store, catalog, .. } = context;
+    let mut report = Report::default();
+    let listed = load::list_by(op, store, None, catalog.as_deref());
+    let files = context.bounded("listing the log", listed).await?;
+    if let Err(it) = LogSegment::new(files.clone(), None, &[])
+        && it.code() == Code::NotATable
+    {
+        return Err(it.at(store.location()));
+    }
+    log::check(context, &files, &mut report).await?;
+    compacted::check(context, &files, &mut report).await?;
+
+    let opened = async {
+        let loaded = load::open_by(env, op, store, None, catalog.as_deref()).await?;
+        let snapshot = Snapshot::new(env, store, Some(op.clone()), loaded, None);
+        let width = if options.deep { Width::Wide } else { Width::Narrow };
+        let state = snapshot.state(op, width).await?;
+        Ok(state)
+    };
+    let state = match context.bounded("opening the table", opened).await {
+        Ok(it) => it,
+        Err(it) => {
+            // Where the log is broken, that was said before, if not as plainly.
+            report.take(Severity::Error, lakebed_log::log_path::LOG_DIR, &it)?;
+            return Ok(report);
+        }
+    };
+    report.version = Some(state.head.version);
+    data::check(context, &state, &mut report).await?;
+    if options.deep {
+        data::check_rows(context, &state, &mut report).await?;
+    }
+    Ok(report)
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -89,6 +89,7 @@ pub mod table;
 
 pub use append::Append;
 pub use create::Create;
+pub use doctor::Doctor;
 pub use env::Env;
 pub use load::{Catalog, Skipped};
 pub use op::{Observer, Op, Usage};

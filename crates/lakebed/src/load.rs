@@ -47,9 +47,9 @@ pub use advance::refresh;
 pub(crate) use advance::{commits_after, follows, follows_from};
 pub use catalog::Catalog;
 pub(crate) use fetch::{
-    Commit, Trouble, checkpoint_parts, checkpoint_place, commit, decode,
-    read_commits,
+    Commit, Trouble, checkpoint_parts, checkpoint_place, commit, decode, read_commits,
 };
+pub(crate) use files::checkpoint_state;
 pub use files::files;
 
 use fetch::{KeptPart, read_commit};

@@ -11,6 +11,7 @@ use lakebed_log::version::Version;
 
 use crate::append::{self, Append};
 use crate::create::{self, Create};
+use crate::doctor::{self, Doctor, Report};
 use crate::env::Env;
 use crate::history;
 use crate::load::{self, Catalog, Loaded};
@@ -405,6 +406,31 @@ impl Table {
     /// ```
     pub async fn history(&self) -> Result<BoxStream<'static, Result<HistoryEntry>>> {
         history::history(&self.context()).await
+    }
+
+    /// Checks the table against itself: the log's files against each other, data files against the
+    /// log, and if it is to be deep every row. Nothing is written, and the check goes on after each
+    /// find.
+    ///
+    /// # Errors
+    ///
+    /// `not-a-table`; `unsupported-protocol` for a table that this build cannot read; what the
+    /// store gives. What is wrong with the table is in the report.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/t-doctor").await?;
+    /// # let done = table.append(rows, Append::new()).await?;
+    /// for it in table.doctor(Doctor::new()).await?.findings() {
+    ///     println!("{}: {}: {} [{}]: {}", it.severity, it.place, it.what, it.code, it.advice);
+    /// }
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
+    pub async fn doctor(&self, options: Doctor) -> Result<Report> {
+        doctor::doctor(&self.context(), &options).await
     }
 
     /// What became of the commit with this id, of [`crate::txn::Unresolved`] or of the history. One

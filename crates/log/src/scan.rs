@@ -353,7 +353,7 @@ impl Planner<'_> {
 }
 
 /// What is known of one file. JSON first: it is what a commit holds, and exact.
-fn stats_at(adds: &Adds, row: usize, reader: &Reader) -> Option<Stats> {
+pub fn stats_at(adds: &Adds, row: usize, reader: &Reader) -> Option<Stats> {
     if let Some(json) = adds.stats().filter(|it| it.is_valid(row)) {
         return Some(reader.read(json.value(row)));
     }

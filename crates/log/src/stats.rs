@@ -10,6 +10,7 @@
 //!   rows --Collector--> Stats --to_json--> add.stats --Reader--> Stats --bounds--> what they prove
 //! ```
 
+mod audit;
 mod collect;
 mod columns;
 mod json;
@@ -26,6 +27,7 @@ use crate::property::Properties;
 use crate::schema::{ColumnMapping, PrimitiveType, Schema};
 use crate::value::Value;
 
+pub use audit::Audit;
 pub(crate) use columns::{Leaf, indexed};
 pub use json::Reader;
 pub(crate) use json::{Side, parse_value};

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use lakebed_log::batch::Width;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::replay::Replay;
+use lakebed_log::segment::{LogFile, LogSegment};
 use lakebed_log::state::{Head, TableState};
+use lakebed_log::support::Access;
 use lakebed_log::version::Version;
 
-use super::fetch::{Trouble, checkpoint_files, read_commits, widen};
+use super::fetch::{Trouble, checkpoint_files, checkpoint_parts, read_commits, widen};
 use super::{Loaded, MOVES_MAX, Opening, blame, moving};
 use crate::env::Env;
 use crate::op::Op;
@@ -157,4 +159,27 @@ async fn replay(
         Ok(TableState { head: Head::clone(&head), files: replay.finish_files()? })
     };
     env.compute(fold).await.map_err(|it| blame(it, store, segment, &commits))
+}
+
+/// The state of a version as one checkpoint alone tells it, and nothing else: to compare.
+pub(crate) async fn checkpoint_state(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    files: Vec<LogFile>,
+    access: Access,
+) -> Result<TableState, Trouble> {
+    let segment = LogSegment::new(files, None, &[]).map_err(Trouble::Final)?;
+    let parts = checkpoint_parts(env, op, store, &segment).await?;
+    let (kept, batches): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let files = checkpoint_files(env, op, store, &segment, Width::Narrow, &kept).await?;
+    let version = segment.version;
+    let fold = move || {
+        let mut head = Replay::new(version, Width::Head).by(access);
+        head.feed_checkpoint(batches)?;
+        let mut replay = Replay::new(version, Width::Narrow);
+        replay.feed_parts(files)?;
+        Ok(TableState { head: head.finish_head()?, files: replay.finish_files()? })
+    };
+    env.compute(fold).await.map_err(|it| blame(it, store, &segment, &[]))
 }

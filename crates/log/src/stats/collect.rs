@@ -115,6 +115,29 @@ impl LeafCollector {
     }
 }
 
+impl LeafCollector {
+    /// How many nulls there were.
+    pub(super) fn nulls(&self) -> u64 {
+        self.nulls
+    }
+
+    /// Least and greatest value, uncut; `None` where there is none, or no telling.
+    pub(super) fn exact(&self) -> Option<(Value, Value)> {
+        let of = self.leaf.of?;
+        let pair = |min: Option<Value>, max: Option<Value>| Some((min?, max?));
+        match (&self.range, of) {
+            (Range::Integer(min, max), PrimitiveType::Timestamp) => {
+                Some((Value::Timestamp(*min), Value::Timestamp(*max)))
+            }
+            (Range::Integer(min, max), PrimitiveType::TimestampNtz) => {
+                Some((Value::TimestampNtz(*min), Value::TimestampNtz(*max)))
+            }
+            (Range::Float { min, max }, _) => pair(float_value(*min, of), float_value(*max, of)),
+            (range, _) => range.bounds(of, usize::MAX).and_then(|(min, max)| pair(min, max)),
+        }
+    }
+}
+
 impl Range {
     fn merge(&mut self, found: Range) {
         match (&mut *self, found) {
