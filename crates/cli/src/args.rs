@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use lakebed::{Timestamp, Version};
+use lakebed::{Timestamp, Version, When};
 
 /// Tables on the local disk, in the open Delta Lake protocol: Parquet files and a log.
 #[derive(Debug, Parser)]
@@ -105,6 +105,10 @@ pub(crate) enum Command {
     Files(FilesArgs),
     /// Check a table against itself, and say what to do (exit code 5 if something is wrong)
     Doctor(DoctorArgs),
+    /// Print what happened to the rows, version by version
+    Changes(ChangesArgs),
+    /// Print the rows by which two versions differ
+    Diff(DiffArgs),
     /// Find out what became of a commit whose outcome was unknown (exit code 7)
     Resolve(ResolveArgs),
     /// Show the whole job on real data: three months of flights, on the local disk
@@ -234,6 +238,13 @@ pub(crate) struct At {
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) from: At,
+    #[command(flatten)]
+    pub(crate) rows: RowsArgs,
+}
+
+/// Which rows to print, and where.
+#[derive(Args, Debug)]
+pub(crate) struct RowsArgs {
     /// Columns, separated by commas; all if not given
     #[arg(long, value_delimiter = ',')]
     pub(crate) columns: Vec<String>,
@@ -247,6 +258,48 @@ pub(crate) struct ReadArgs {
     /// .jsonl, .parquet, .arrow
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChangesArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// The first version whose changes are printed
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    #[arg(required_unless_present_any = ["from_timestamp", "cursor"])]
+    pub(crate) from: Option<Version>,
+    /// The same as a point in time (RFC 3339): the first version not before it
+    #[arg(long, value_name = "TIME", conflicts_with = "from", value_parser = timestamp)]
+    pub(crate) from_timestamp: Option<Timestamp>,
+    /// The last version whose changes are printed; the newest if not given
+    #[arg(long, value_name = "VERSION", value_parser = version)]
+    pub(crate) to: Option<Version>,
+    /// The same as a point in time: the last version not after it
+    #[arg(long, value_name = "TIME", conflicts_with = "to", value_parser = timestamp)]
+    pub(crate) to_timestamp: Option<Timestamp>,
+    /// A file that keeps the place: go on from it if it is there, and move it on once all rows are
+    /// printed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cursor: Option<PathBuf>,
+    /// Derive the changes of versions that did not keep the change feed from their files
+    #[arg(long)]
+    pub(crate) derive: bool,
+    #[command(flatten)]
+    pub(crate) rows: RowsArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// A version, or a point in time (RFC 3339): its rows that B has not are deletes
+    #[arg(value_name = "A", value_parser = when)]
+    pub(crate) from: When,
+    /// Another one: its rows that A has not are inserts
+    #[arg(value_name = "B", value_parser = when)]
+    pub(crate) to: When,
+    #[command(flatten)]
+    pub(crate) rows: RowsArgs,
 }
 
 #[derive(Args, Debug)]
@@ -326,6 +379,13 @@ fn version(text: &str) -> Result<Version, String> {
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|it: lakebed::Error| it.to_string())
+}
+
+fn when(text: &str) -> Result<When, String> {
+    match text.bytes().all(|it| it.is_ascii_digit()) {
+        true => version(text).map(When::Version),
+        false => timestamp(text).map(When::Timestamp),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -15,12 +15,13 @@ use serde_json::{Value, json};
 
 use crate::args::{
     At, CreateArgs, FilesArgs, Format, Global, HeadArgs, HistoryArgs, Mode, ReadArgs, ResolveArgs,
-    WriteArgs,
+    RowsArgs, WriteArgs,
 };
 use crate::exit::plain;
 use crate::input;
 use crate::output::{self, Cells, Output};
 use crate::progress::Bar;
+use crate::rows;
 
 /// What every command works with.
 pub(crate) struct Session<'a> {
@@ -166,7 +167,7 @@ fn ignored(session: &Session<'_>, version: Version) -> Result<()> {
 }
 
 /// Names that were separated by commas, and perhaps spaces.
-fn trimmed(names: &[String]) -> impl Iterator<Item = &str> {
+pub(crate) fn trimmed(names: &[String]) -> impl Iterator<Item = &str> {
     names.iter().map(|it| it.trim())
 }
 
@@ -190,6 +191,14 @@ fn options(args: &WriteArgs) -> Append {
 }
 
 pub(crate) async fn read(session: &Session<'_>, args: &ReadArgs) -> Result<()> {
+    let snapshot = session.snapshot(&args.from).await?;
+    let batches = snapshot.read_with(&session.op, &scan(&args.rows)?).await?;
+    let schema = batches.schema().clone();
+    rows::print(session, &args.rows, &schema, batches).await
+}
+
+/// What `--columns`, `--where` and `--limit` ask for.
+pub(crate) fn scan(args: &RowsArgs) -> Result<Scan> {
     let mut scan = Scan::new();
     if !args.columns.is_empty() {
         scan = scan.columns(trimmed(&args.columns));
@@ -200,15 +209,7 @@ pub(crate) async fn read(session: &Session<'_>, args: &ReadArgs) -> Result<()> {
     if let Some(limit) = args.limit {
         scan = scan.limit(limit);
     }
-    let snapshot = session.snapshot(&args.from).await?;
-    let mut batches = snapshot.read_with(&session.op, &scan).await?;
-    let schema = batches.schema().clone();
-    let format = session.global.format_for(args.output.as_deref());
-    let mut output = Output::new(format, &schema, args.output.as_deref(), &session.bar)?;
-    while let Some(batch) = batches.try_next().await? {
-        output.write(&batch)?;
-    }
-    output.finish()
+    Ok(scan)
 }
 
 pub(crate) async fn head(session: &Session<'_>, args: &HeadArgs) -> Result<()> {

@@ -20,6 +20,7 @@ mod exit;
 mod input;
 mod output;
 mod progress;
+mod rows;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -98,6 +99,8 @@ async fn command(session: &Session<'_>, command: &Command) -> Result<()> {
         Command::History(args) => commands::history(session, args).await,
         Command::Files(args) => commands::files(session, args).await,
         Command::Doctor(args) => doctor::run(session, args).await,
+        Command::Changes(args) => rows::changes(session, args).await,
+        Command::Diff(args) => rows::diff(session, args).await,
         Command::Resolve(args) => commands::resolve(session, args).await,
         Command::Demo(_) | Command::Completions(_) => Ok(()),
     }

@@ -16,6 +16,7 @@ use crate::append::Append;
 use crate::create::Create;
 use crate::doctor::{Doctor, Report};
 use crate::env::Env;
+use crate::feed::{self, Changes, Cursor};
 use crate::op::Op;
 use crate::overwrite::Overwrite;
 use crate::read;
@@ -44,6 +45,9 @@ pub struct Snapshot(snapshot::Snapshot);
 
 /// [`crate::read::Batches`] as an iterator.
 pub struct Batches(read::Batches);
+
+/// [`crate::feed::Feed`] as an iterator.
+pub struct Feed(feed::Feed);
 
 /// The history as an iterator.
 pub struct History(BoxStream<'static, Result<HistoryEntry>>);
@@ -113,6 +117,31 @@ impl Table {
         block_on(self.0.doctor(options))
     }
 
+    /// See [`crate::Table::changes`].
+    pub fn changes(&self, which: impl Into<Changes>) -> Result<Feed> {
+        block_on(self.0.changes(which)).map(Feed)
+    }
+
+    /// See [`crate::Table::changes_after`].
+    pub fn changes_after(&self, cursor: &Cursor) -> Result<Feed> {
+        block_on(self.0.changes_after(cursor)).map(Feed)
+    }
+
+    /// See [`crate::Table::diff`].
+    pub fn diff(&self, from: impl Into<When>, to: impl Into<When>) -> Result<Batches> {
+        block_on(self.0.diff(from, to)).map(Batches)
+    }
+
+    /// See [`crate::Table::diff_with`].
+    pub fn diff_with(
+        &self,
+        from: impl Into<When>,
+        to: impl Into<When>,
+        scan: &Scan,
+    ) -> Result<Batches> {
+        block_on(self.0.diff_with(from, to, scan)).map(Batches)
+    }
+
     /// See [`crate::Table::resolve`].
     pub fn resolve(&self, id: &str) -> Result<Resolved> {
         block_on(self.0.resolve(id))
@@ -176,6 +205,26 @@ impl Batches {
 }
 
 impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        block_on(self.0.next())
+    }
+}
+
+impl Feed {
+    /// Shape of the batches.
+    pub fn schema(&self) -> &SchemaRef {
+        self.0.schema()
+    }
+
+    /// See [`crate::feed::Feed::cursor`].
+    pub fn cursor(&self) -> &Cursor {
+        self.0.cursor()
+    }
+}
+
+impl Iterator for Feed {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {

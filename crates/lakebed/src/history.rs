@@ -86,7 +86,8 @@ async fn files(context: &Context) -> Result<Vec<LogFile>> {
     context.bounded("listing the log", load::list_by(op, store, None, catalog.as_deref())).await
 }
 
-async fn commits(context: &Context) -> Result<Vec<LogFile>> {
+/// The commits that the log holds, oldest first.
+pub(crate) async fn commits(context: &Context) -> Result<Vec<LogFile>> {
     files(context).await.map(|it| commits_of(&it))
 }
 

@@ -91,6 +91,7 @@ pub use append::Append;
 pub use create::Create;
 pub use doctor::Doctor;
 pub use env::Env;
+pub use feed::Changes;
 pub use load::{Catalog, Skipped};
 pub use op::{Observer, Op, Usage};
 pub use overwrite::Overwrite;

@@ -86,8 +86,6 @@ pub struct ChangeTask {
     pub change: Option<ChangeType>,
     /// As in the log, encoded.
     pub path: String,
-    /// Object key below the table's root.
-    pub key: String,
     /// Bytes, as the log says.
     pub size: u64,
     /// Typed values of all partition columns.
@@ -98,8 +96,8 @@ pub struct ChangeTask {
     pub except: Option<DeletionVector>,
 }
 
-/// What to read for the row changes of one commit: deletes before inserts, each in the order of the
-/// commit. Tasks are made one at a time, so that a commit of a million files costs no more than its
+/// What to read for the row changes of one commit: deletes before inserts, in an order that depends
+/// on the commit alone. Tasks are made one at a time, so that a commit of a million files costs no more than its
 /// columns.
 #[derive(Clone, Debug)]
 pub struct CommitChanges {
@@ -228,8 +226,8 @@ impl CommitChanges {
     ///
     /// # Errors
     ///
-    /// `invalid-partition-value`; `invalid-path`, `path-escape`, `unsupported-path` for the path of
-    /// the file; `invalid-action` for a negative size; `internal` if there is no such task.
+    /// `invalid-partition-value`; `invalid-action` for a negative size; `internal` if there is no
+    /// such task.
     pub fn task(&self, at: usize, head: &Head) -> Result<ChangeTask> {
         let item = self.items.get(at).copied();
         match item.ok_or_else(|| Error::internal(format!("there is no change task {at}")))? {
@@ -489,13 +487,12 @@ impl<'a> File<'a> {
         change: Option<ChangeType>,
         [among, except]: [Option<DeletionVector>; 2],
     ) -> Result<ChangeTask> {
-        let key = uri::decode(self.path)?.into_owned();
         let Ok(size) = u64::try_from(self.size) else {
             let what = format!("the size of a file is {}", self.size);
-            return Err(Error::new(Code::InvalidAction, what).at(key));
+            return Err(placed(Error::new(Code::InvalidAction, what), self.path));
         };
-        let partition = self.partition(head).map_err(|it| it.at(&key))?;
-        Ok(ChangeTask { change, path: self.path.to_string(), key, size, partition, among, except })
+        let partition = self.partition(head).map_err(|it| placed(it, self.path))?;
+        Ok(ChangeTask { change, path: self.path.to_string(), size, partition, among, except })
     }
 
     fn partition(&self, head: &Head) -> Result<BTreeMap<String, Option<Value>>> {

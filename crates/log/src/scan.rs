@@ -92,6 +92,11 @@ impl Scan {
         Scan { batch_rows: Some(rows), ..self }
     }
 
+    /// The most rows of a batch; `None` is the default.
+    pub fn rows_per_batch(&self) -> Option<usize> {
+        self.batch_rows
+    }
+
     /// The columns asked for; `None` is all.
     pub fn projection(&self) -> Option<&[String]> {
         self.columns.as_deref()

@@ -107,7 +107,6 @@ impl Reader {
     }
 
     /// The vectors of this read, for who wants rows that are deleted.
-    #[allow(dead_code, reason = "the change feed asks for them")]
     pub(crate) fn vectors(&self) -> &Vectors {
         &self.0.vectors
     }
