@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, SchemaRef};
-use lakebed::{Code, Error, Result};
+use lakebed::{Code, Error, Result, schema_as_text, variants_as_text};
 use parquet::arrow::ArrowWriter;
 use tempfile::TempPath;
 
@@ -19,6 +19,8 @@ use crate::progress::Bar;
 /// Where rows go. A file appears under its name once it is whole.
 pub(crate) struct Output {
     rows: Rows,
+    /// Variants are printed as JSON text.
+    as_text: bool,
     broken: Broken,
     file: Option<PathBuf>,
     /// The file while it grows, and the name that it gets; it is removed if it gets none.
@@ -100,6 +102,9 @@ impl Output {
         file: Option<&Path>,
         bar: &Bar,
     ) -> Result<Output> {
+        // What has types keeps variants as they are; a person wants to read them.
+        let as_text = !matches!(format, Format::Arrow | Format::Parquet);
+        let schema = &if as_text { schema_as_text(schema) } else { schema.clone() };
         let broken = Broken::default();
         let (end, partial, bar): (Box<dyn Write + Send>, _, _) = match file {
             None => (Box::new(stdout()), None, Some(bar.clone())),
@@ -126,11 +131,13 @@ impl Output {
                 Rows::Parquet(Box::new(writer.map_err(|it| broken.or(it))?))
             }
         };
-        Ok(Output { rows, broken, file: file.map(Path::to_path_buf), partial })
+        Ok(Output { rows, as_text, broken, file: file.map(Path::to_path_buf), partial })
     }
 
     /// The next rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let text = if self.as_text { Some(variants_as_text(batch)?) } else { None };
+        let batch = text.as_ref().unwrap_or(batch);
         let broken = &self.broken;
         let written = match &mut self.rows {
             Rows::Table { sink, widths, rows, .. } => {

@@ -470,3 +470,6 @@ fn damaged(path: &str, err: &ArrowError) -> Error {
 fn lost() -> Error {
     Error::new(Code::CorruptData, "the file's schema does not describe its columns")
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

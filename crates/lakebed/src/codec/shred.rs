@@ -279,3 +279,6 @@ fn decimal(unscaled: i128, precision: u8, scale: i8) -> Option<Scalar<'static>> 
 fn corrupt(what: impl std::fmt::Display) -> Error {
     Error::new(Code::CorruptData, format!("not a variant: {what}"))
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -127,7 +127,7 @@ pub(super) fn ours(batches: &[RecordBatch], options: &FileOptions) -> Bytes {
 }
 
 /// The bytes of a file as another writer leaves it.
-fn foreign(columns: Vec<(&str, ArrayRef)>) -> Bytes {
+pub(super) fn foreign(columns: Vec<(&str, ArrayRef)>) -> Bytes {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     foreign_with(&batch, WriterProperties::default())
 }
