@@ -216,9 +216,9 @@ impl StructType {
     ///
     /// Strings are Utf8, timestamps are microseconds with zone `UTC` or without zone, dates Date32,
     /// decimals Decimal128; lists have the field `element`, maps `key_value` of `key` and `value`,
-    /// as Parquet files do; void is Null. A variant is a struct of the binaries `metadata` and `value`,
-    /// whose field says so by the extension type `arrow.parquet.variant`. Nullability is the
-    /// schema's.
+    /// as Parquet files do; void is Null. A variant is a struct of the binaries `metadata` and
+    /// `value`, whose field says so by the extension type `arrow.parquet.variant`. Nullability is
+    /// the schema's.
     pub fn to_arrow(&self) -> SchemaRef {
         arrow::schema_of(self)
     }

@@ -175,9 +175,7 @@ fn words(table: &Path) -> BTreeSet<String> {
             LogPath::Checksum(_) => "crc",
             LogPath::Checkpoint(_, CheckpointName::Classic) => "checkpoint:classic",
             LogPath::Checkpoint(_, CheckpointName::Part { .. }) => "checkpoint:multipart",
-            LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }) => {
-                "checkpoint:v2-json"
-            }
+            LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }) => "checkpoint:v2-json",
             LogPath::Checkpoint(..) => "checkpoint:v2-parquet",
         };
         words.insert(word.to_string());

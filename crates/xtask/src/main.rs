@@ -17,10 +17,15 @@ const PEERS: &[(&str, &str, &str)] = &[
     ("duckdb", "LAKEBED_PYTHON_DUCKDB", "testdata/peers/requirements-duckdb.txt"),
 ];
 
-const USAGE: &str = "\
-usage: cargo xtask test [ARGUMENTS OF CARGO TEST]
+/// The folder with the script and the pins of the tables by Spark.
+const SPARK: &str = "testdata/golden/spark";
 
-  test    install what the tests need below target/, then run every test of the workspace
+const USAGE: &str = "\
+usage: cargo xtask test [--spark] [ARGUMENTS OF CARGO TEST]
+
+  test       install what the tests need below target/, then run every test of the workspace
+  --spark    let Spark make its tables anew below target/, and read those too; needs Java 17, Maven,
+             and half a gigabyte of downloads the first time
 ";
 
 fn main() -> ExitCode {
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
 /// Prepares the peers and runs `cargo test` over the workspace, in which no peer may be missing.
 fn test(arguments: Vec<OsString>) -> Result<(), String> {
     let root = root()?;
+    let (spark, arguments): (Vec<_>, Vec<_>) =
+        arguments.into_iter().partition(|it| it == "--spark");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(&root).arg("test");
     if arguments.is_empty() {
@@ -57,7 +64,30 @@ fn test(arguments: Vec<OsString>) -> Result<(), String> {
     for (name, variable, requirements) in PEERS {
         cargo.env(variable, python(&root, name, &root.join(requirements))?);
     }
+    if !spark.is_empty() {
+        cargo.env("LAKEBED_GOLDEN", tables_by_spark(&root)?);
+    }
     run(&mut cargo)
+}
+
+/// Runs the script that makes the tables by Spark; the folder of their writers.
+fn tables_by_spark(root: &Path) -> Result<PathBuf, String> {
+    let script = root.join(SPARK);
+    let python = python(root, "spark", &script.join("requirements.txt"))?;
+    let jars = root.join("target/peers/spark-jars");
+    let mut maven = Command::new("mvn");
+    maven.args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"]);
+    maven.arg("-DincludeGroupIds=io.delta,io.unitycatalog").arg("-f").arg(script.join("pom.xml"));
+    let mut folder = OsString::from("-DoutputDirectory=");
+    folder.push(&jars);
+    run(maven.arg(folder))?;
+    let golden = root.join("target/golden");
+    let out = golden.join("spark");
+    if out.exists() {
+        fs::remove_dir_all(&out).map_err(|it| format!("{}: {it}", out.display()))?;
+    }
+    run(Command::new(python).arg(script.join("make.py")).arg(jars).arg(out))?;
+    Ok(golden)
 }
 
 /// The Python of a virtual environment that holds exactly the packages of `requirements`.

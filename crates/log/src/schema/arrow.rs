@@ -105,7 +105,8 @@ fn field(name: &str, of: &DataType, nullable: bool) -> Field {
 /// ```
 /// use lakebed_log::schema::{Schema, is_variant};
 ///
-/// let shape = Schema::parse_ddl("v variant, s struct<metadata: binary, value: binary>")?.to_arrow();
+/// let ddl = "v variant, s struct<metadata: binary, value: binary>";
+/// let shape = Schema::parse_ddl(ddl)?.to_arrow();
 /// assert!(is_variant(shape.field(0)) && !is_variant(shape.field(1)));
 /// # Ok::<(), lakebed_log::error::Error>(())
 /// ```

@@ -24,10 +24,12 @@ impl StructType {
     /// use lakebed_log::schema::Schema;
     ///
     /// let change = r#"{"fromType":"integer","toType":"long"}"#;
-    /// let field = r#"{"name":"a","type":"long","nullable":true,"metadata":{"delta.typeChanges":["#;
-    /// let schema = format!(r#"{{"type":"struct","fields":[{field}{change}]}}}}]}}"#);
+    /// let metadata = format!(r#"{{"delta.typeChanges":[{change}]}}"#);
+    /// let field = format!(r#"{{"name":"a","type":"long","nullable":true,"metadata":{metadata}}}"#);
+    /// let schema = format!(r#"{{"type":"struct","fields":[{field}]}}"#);
     /// assert!(Schema::from_json(&schema)?.check_type_changes().is_ok());
-    /// assert!(Schema::from_json(&schema.replace("long", "string"))?.check_type_changes().is_err());
+    /// let odd = schema.replace("long", "string");
+    /// assert!(Schema::from_json(&odd)?.check_type_changes().is_err());
     /// # Ok::<(), lakebed_log::error::Error>(())
     /// ```
     pub fn check_type_changes(&self) -> Result<()> {

@@ -4,11 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use futures::TryStreamExt;
 use futures::executor::block_on;
-use lakebed::{Env, Scan, Table, Version};
-use lakebed_log::schema::variants_as_text;
+use lakebed::{
+    Env, Expr, PrimitiveType, Scan, Snapshot, Table, Value, Version, lit, variants_as_text,
+};
 use lakebed_testkit::rows::{difference, multiset, read_parquet};
 
 /// What stands in one file of expected rows.
@@ -19,14 +20,18 @@ struct Expected {
     changes: bool,
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden")
+/// Folders of writers: those of the checkout, and others that were made for this run.
+fn roots() -> Vec<PathBuf> {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden");
+    std::iter::once(kept).chain(std::env::var_os("LAKEBED_GOLDEN").map(PathBuf::from)).collect()
 }
 
 /// `NAME.parquet`, `NAME@VERSION.parquet` or `NAME.changes.parquet`, for each writer.
 fn expected() -> Vec<Expected> {
     let mut found = Vec::new();
-    for writer in fs::read_dir(root()).unwrap().map(|it| it.unwrap().path()) {
+    let part = std::env::var("LAKEBED_CASES").unwrap_or_default();
+    let writers = roots().into_iter().flat_map(|it| fs::read_dir(it).unwrap());
+    for writer in writers.map(|it| it.unwrap().path()) {
         for file in fs::read_dir(writer.join("expected")).unwrap().map(|it| it.unwrap().path()) {
             let stem = file.file_stem().unwrap().to_str().unwrap();
             let (stem, changes) = match stem.strip_suffix(".changes") {
@@ -38,6 +43,9 @@ fn expected() -> Vec<Expected> {
                 None => (stem, None),
             };
             let table = writer.join("tables").join(name);
+            if !file.to_string_lossy().contains(&part) {
+                continue;
+            }
             found.push(Expected { file: file.clone(), table, version, changes });
         }
     }
@@ -45,12 +53,16 @@ fn expected() -> Vec<Expected> {
     found
 }
 
-async fn rows(case: &Expected, theirs: &[RecordBatch]) -> Result<Vec<RecordBatch>, lakebed::Error> {
+async fn open(case: &Expected) -> Result<Snapshot, lakebed::Error> {
     let table = Table::open_with(&Env::tokio(), &case.table.to_string_lossy())?;
-    let snapshot = match case.version.and_then(Version::new) {
-        Some(version) => table.snapshot_at(version).await?,
-        None => table.snapshot().await?,
-    };
+    match case.version.and_then(Version::new) {
+        Some(version) => table.snapshot_at(version).await,
+        None => table.snapshot().await,
+    }
+}
+
+async fn rows(case: &Expected, theirs: &[RecordBatch]) -> Result<Vec<RecordBatch>, lakebed::Error> {
+    let snapshot = open(case).await?;
     let shape = theirs.first().map(|it| it.schema()).unwrap();
     let columns = shape.fields().iter().map(|it| it.name().clone());
     let batches: Vec<_> = snapshot.read(&Scan::new().columns(columns)).await?.try_collect().await?;
@@ -63,17 +75,13 @@ async fn rows(case: &Expected, theirs: &[RecordBatch]) -> Result<Vec<RecordBatch
 ///
 /// `LAKEBED_CASES` reads only those whose file of rows holds it.
 ///
-/// spec: WIDE-3, WIDE-4, WIDE-5, WIDE-6, VAR-3, VAR-4, VAR-5, VAR-6, VAR-7
+/// spec: WIDE-3, WIDE-4, VAR-3, VAR-4, VAR-5, VAR-6, VAR-7, VAR-9, FILE-27
 #[test]
 fn tables_read_back_equal() {
-    let part = std::env::var("LAKEBED_CASES").unwrap_or_default();
     let mut wrong = Vec::new();
     let mut read = 0;
-    for case in expected() {
-        let name = case.file.strip_prefix(root()).unwrap().display().to_string();
-        if !name.contains(&part) || case.changes {
-            continue;
-        }
+    for case in expected().into_iter().filter(|it| !it.changes) {
+        let name = case.file.display();
         let theirs = read_parquet(&case.file).unwrap();
         match block_on(rows(&case, &theirs)) {
             Ok(ours) => {
@@ -90,4 +98,65 @@ fn tables_read_back_equal() {
     }
     assert!(wrong.is_empty(), "{} of {read} are wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(0 < read, "no table was read");
+}
+
+/// The rows in which a column has a value, or null.
+fn matches(batches: &[RecordBatch], name: &str, wanted: Option<&Value>) -> usize {
+    let column = |it: &RecordBatch| {
+        let array = it.column_by_name(name).unwrap().clone();
+        (0..array.len()).map(move |row| Value::from_array(&array, row).unwrap()).collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(column).filter(|it| it.as_ref() == wanted).count()
+}
+
+/// Whatever the statistics and partition values of a writer are, a filter finds every row.
+///
+/// spec: WIDE-4, WIDE-5, WIDE-6, STATS-14
+#[test]
+fn filters_find_every_row() {
+    /// Values of a column that are asked for.
+    const VALUES_MAX: usize = 4;
+    let mut asked = 0;
+    for case in expected().into_iter().filter(|it| !it.changes && it.version.is_none()) {
+        let Ok(snapshot) = block_on(open(&case)) else { continue };
+        let read = |scan: Scan| -> Vec<RecordBatch> {
+            block_on(async { snapshot.read(&scan).await?.try_collect().await })
+                .unwrap_or_else(|it: lakebed::Error| panic!("{}: {it}", case.file.display()))
+        };
+        let all = read(Scan::new());
+        for field in snapshot.schema().fields() {
+            let Some(of) = field.data_type.primitive() else { continue };
+            if matches!(of, PrimitiveType::Variant | PrimitiveType::Void) {
+                continue;
+            }
+            let array = |it: &RecordBatch| it.column_by_name(&field.name).unwrap().clone();
+            let cell = |it: ArrayRef| {
+                (0..it.len()).map(|row| Value::from_array(&it, row).unwrap()).collect::<Vec<_>>()
+            };
+            let values = all.iter().flat_map(|it| cell(array(it)));
+            for value in values.take(VALUES_MAX) {
+                let column = || Expr::Column(vec![field.name.clone()]);
+                let filters = match &value {
+                    None => vec![column().is_null()],
+                    Some(it) => vec![
+                        column().eq(lit(it.clone())),
+                        column().gt_eq(lit(it.clone())).and(column().lt_eq(lit(it.clone()))),
+                    ],
+                };
+                for filter in filters {
+                    let place = format!("{}: {filter}", case.file.display());
+                    let found = read(Scan::new().filter(filter).columns([field.name.clone()]));
+                    let rows = matches(&found, &field.name, value.as_ref());
+                    assert_eq!(rows, matches(&all, &field.name, value.as_ref()), "{place}");
+                    assert_eq!(
+                        found.iter().map(|it| it.num_rows()).sum::<usize>(),
+                        rows,
+                        "{place}"
+                    );
+                    asked += 1;
+                }
+            }
+        }
+    }
+    assert!(0 < asked, "nothing was asked");
 }
