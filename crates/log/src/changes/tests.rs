@@ -151,12 +151,11 @@ fn of_one_commit() {
         ("+a:1,4", "-a:1,4 +a:1", &["delete a{1}-{1,4}", "insert a{1,4}-{1}"]),
         ("+a:1", "-a:1 +a", &["insert a{1}"]),
         ("+a:2", "+a:3 -a:2", &["delete a{3}-{2}", "insert a{2}-{3}"]),
-        ("+a:2 +b", "+c +a:3 -a:2 -b", &[
-            "delete b",
-            "delete a{3}-{2}",
-            "insert a{2}-{3}",
-            "insert c",
-        ]),
+        (
+            "+a:2 +b",
+            "+c +a:3 -a:2 -b",
+            &["delete b", "delete a{3}-{2}", "insert a{2}-{3}", "insert c"],
+        ),
         // Two spellings of one path.
         ("+a%20b", "-a%20b +a\u{a0}b", &["delete a%20b", "insert a\u{a0}b"]),
         ("+x=a%62", "-x=ab +x=a%62:1", &["delete x=a%62{1}"]),
@@ -188,9 +187,12 @@ fn partition_values() {
         let owned = |it: &(&str, Option<&str>)| (it.0.to_string(), it.1.map(str::to_string));
         let partition_values: NullableMap = values.iter().map(owned).collect();
         let action = match is_remove {
-            false => {
-                Action::Add(Add { path: "a".into(), partition_values, data_change: true, ..Add::default() })
-            }
+            false => Action::Add(Add {
+                path: "a".into(),
+                partition_values,
+                data_change: true,
+                ..Add::default()
+            }),
             true => Action::Remove(Remove {
                 path: "a".into(),
                 size: Some(0),
@@ -269,7 +271,9 @@ fn live(files: &FileList) -> Rows {
     for at in files.iter() {
         let add = files.get(at).unwrap();
         let gone = positions(add.deletion_vector.as_ref());
-        rows.extend((0..FILE_ROWS).filter(|it| !gone.contains(it)).map(|it| (add.path.clone(), it)));
+        rows.extend(
+            (0..FILE_ROWS).filter(|it| !gone.contains(it)).map(|it| (add.path.clone(), it)),
+        );
     }
     rows
 }

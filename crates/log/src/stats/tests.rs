@@ -394,3 +394,63 @@ fn struct_form() {
     let wanted = [vec!["s".to_string(), "x".to_string()]];
     assert_eq!(Stats::from_struct(parsed, 0, &schema, Some(&wanted)).columns.len(), 1);
 }
+
+/// Statistics of files that are older than the type, as text and as columns.
+///
+/// spec: WIDE-5, WIDE-6, VAR-8
+#[test]
+fn statistics_of_narrower_types() {
+    let check = |ddl: &str, min: &str, max: &str, array: ArrayRef, expected: (&str, &str)| {
+        let schema = Schema::parse_ddl(&format!("c {ddl}")).unwrap();
+        let text = format!(
+            r#"{{"numRecords":1,"minValues":{{"c":{min}}},"maxValues":{{"c":{max}}},"nullCount":{{"c":0}}}}"#
+        );
+        let bounds = |array: ArrayRef| {
+            let field = arrow_schema::Field::new("c", array.data_type().clone(), true);
+            Arc::new(StructArray::new(vec![field].into(), vec![array], None)) as ArrayRef
+        };
+        let (low, high) = (bounds(array.slice(0, 1)), bounds(array.slice(1, 1)));
+        let field = |name: &str, it: &ArrayRef| {
+            arrow_schema::Field::new(name, it.data_type().clone(), true)
+        };
+        let fields = vec![field("minValues", &low), field("maxValues", &high)];
+        let parsed = StructArray::new(fields.into(), vec![low, high], None);
+        let show = |stats: &Stats| {
+            let (low, high) =
+                stats.columns.get(&[s("c")][..]).map(Stats::bounds).unwrap_or_default();
+            let show = |it: Option<Value>| it.map_or("-".to_string(), |it| it.to_partition());
+            (show(low), show(high))
+        };
+        let expected = (expected.0.to_string(), expected.1.to_string());
+        assert_eq!(show(&Stats::from_json(&text, &schema, None)), expected, "{ddl}");
+        if !array.is_empty() && array.null_count() == 0 {
+            assert_eq!(show(&Stats::from_struct(&parsed, 0, &schema, None)), expected, "{ddl}");
+        }
+    };
+    fn s(it: &str) -> String {
+        it.to_string()
+    }
+    let ints = || Arc::new(arrow_array::Int32Array::from(vec![-3, 7])) as ArrayRef;
+    let days = Arc::new(arrow_array::Date32Array::from(vec![-1, 0])) as ArrayRef;
+    let decimal = Decimal128Array::from(vec![-125, 125]).with_precision_and_scale(5, 2).unwrap();
+    let unknown = || Arc::new(Int64Array::from(vec![None, None])) as ArrayRef;
+    check("long", "-3", "7", ints(), ("-3", "7"));
+    check("decimal(12,2)", "-3", "7", ints(), ("-3.00", "7.00"));
+    // A maximum of a float proves nothing.
+    check("double", "-3", "7", ints(), ("-3.0", "-"));
+    check("decimal(10,4)", "-1.25", "1.25", Arc::new(decimal), ("-1.2500", "1.2500"));
+    let (low, high) = (r#""1969-12-31""#, r#""1970-01-01""#);
+    let slack = "1970-01-01 00:00:00.000999";
+    check("timestamp_ntz", low, high, days, ("1969-12-31 00:00:00", slack));
+    // The float 0.7 lies below the double of that name, the float 0.1 above.
+    check("double", "0.7", "0.7", unknown(), ("0.699999988079071", "-"));
+    check("double", "0.1", "0.1", unknown(), ("0.1", "-"));
+    check("double", "0.1234567890123456", "1", unknown(), ("0.1234567890123456", "-"));
+    check("byte", "-3", "700", unknown(), ("-3", "-"));
+    check("variant", "\"0rJlc5f$Ec\"", "\"0rJlc5f$Ec\"", unknown(), ("-", "-"));
+    // Timestamps of 96 bits have no mark of their zone.
+    let marked = times(&[-1, 1], false);
+    let (low, high) = (r#""1969-12-31T23:59:59.999999Z""#, r#""1970-01-01T00:00:00.000001Z""#);
+    let expected = ("1969-12-31T23:59:59.999999Z", "1970-01-01T00:00:00.001000Z");
+    check("timestamp", low, high, marked, expected);
+}
