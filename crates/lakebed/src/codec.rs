@@ -13,10 +13,16 @@
 //! bytes ends there and becomes `corrupt-data`.
 
 mod ahead;
+mod draft;
 mod group;
+mod index;
 mod label;
+mod lane;
+mod late;
 mod logical;
+mod page;
 mod pages;
+mod pick;
 mod prune;
 mod reader;
 mod shred;
@@ -81,7 +87,7 @@ impl Source {
     ///
     /// `limit-exceeded` for positions past 63 bits.
     pub fn wanted(&self, rows: Range<u64>, batch: RecordBatch) -> Result<RecordBatch> {
-        wanted::of(self, rows, self.positions, batch)
+        wanted::of(self, &[rows], self.positions, batch)
     }
 
     /// Do the sets of rows name only rows that a file of `rows` rows has? For codecs.

@@ -8,26 +8,27 @@
 //! Rows must come out in order and in bounded memory, so threads cannot each take a part of the
 //! rows; they take a part of the columns. All parts decode the same rows, one step at a time, and
 //! the next step is under way while the batches of this one are handed out.
+//!
+//! With a filter that picks few rows, its columns come first; see [`late`](super::late).
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::Schema as ArrowSchema;
-use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::stream::{self, BoxStream, StreamExt};
 use lakebed_log::error::{Code, Error, Result};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::file::metadata::RowGroupMetaData;
 
-use super::logical::{self, Place};
-use super::reader::{File, Group, corrupt, damaged, decode, ranges, undecodable};
+use super::lane::{self, Form, Ground, Lane, Patch, Piece, Rest, TEXT_BYTES};
+use super::late::{self, Found};
+use super::logical;
+use super::pick::Picks;
+use super::reader::{File, Group, decode};
 use super::sparse::Sparse;
-use super::{thrift, wanted};
+use super::wanted;
 use crate::env::BoxFuture;
 
 /// A step decodes as many batches as fit in about this many bytes.
@@ -36,10 +37,8 @@ const STEP_BYTES: usize = 4 << 20;
 const STEP_BATCHES: usize = 16;
 /// Rows of fewer bytes are not worth spreading over threads.
 const SPREAD_BYTES: usize = 4 << 20;
-/// Largest page, decompressed.
-const PAGE_BYTES_MAX: u64 = 256 << 20;
-/// Text of a batch that is not cut further.
-const TEXT_BYTES: usize = 64 << 20;
+/// Columns of more bytes wait until it is known which of their rows are needed.
+const WAIT_BYTES: u64 = if cfg!(test) { 0 } else { 8 << 20 };
 
 /// Bytes that a row group holds besides pages: a step handed out, one under way, and `ready`
 /// batches that nobody has asked for yet.
@@ -56,7 +55,8 @@ fn step_batches(row_bytes: usize, batch_rows: usize) -> usize {
 
 /// Batches of one row group.
 pub(super) fn read(file: Arc<File>, group: Group) -> BoxStream<'static, Result<RecordBatch>> {
-    let reading = Reading { file, group, state: State::Fetch, ready: VecDeque::new() };
+    let queues = Queues::default();
+    let reading = Reading { file, group, state: State::Fetch, queues, ready: VecDeque::new() };
     let next = |mut reading: Reading| async move {
         loop {
             if let Some(batch) = reading.ready.pop_front() {
@@ -76,7 +76,16 @@ struct Reading {
     file: Arc<File>,
     group: Group,
     state: State,
+    queues: Queues,
     ready: VecDeque<RecordBatch>,
+}
+
+/// Decoded columns that wait for those beside them.
+#[derive(Default)]
+struct Queues {
+    pieces: Vec<VecDeque<Piece>>,
+    /// Which columns of the table each has.
+    columns: Vec<Vec<usize>>,
 }
 
 enum State {
@@ -91,52 +100,65 @@ enum State {
 /// What one step gives.
 struct Step {
     parts: Vec<Part>,
-    batches: Vec<RecordBatch>,
+    pieces: Vec<(usize, VecDeque<Piece>)>,
 }
 
-/// Some of the columns.
-struct Part {
-    reader: ParquetRecordBatchReader,
-    places: Vec<Place>,
-    /// Hands out the positions of the rows.
-    positions: bool,
-    /// Rows still to come.
-    left: Range<u64>,
+/// Some of the columns, decoded by one thread.
+struct Part(Vec<Lane>);
+
+/// A row group whose rows and columns are settled.
+struct Begun {
+    parts: Vec<Part>,
+    queues: Queues,
 }
 
-/// Columns of a part, in the order of its places, for some rows.
-struct Piece {
-    rows: usize,
-    arrays: Vec<ArrayRef>,
+/// Which rows of a row group to read.
+#[derive(Clone)]
+struct Chosen {
+    picks: Picks,
+    /// No more rows are to be left out.
+    exact: bool,
 }
 
 impl Reading {
     async fn advance(self) -> Result<Reading> {
-        let Reading { file, group, state, mut ready } = self;
+        let Reading { file, group, state, mut queues, mut ready } = self;
         let state = match state {
             State::Done => State::Done,
             State::Fetch if file.choice.decoded.is_empty() => State::Count(group.positions()),
-            State::Fetch => {
-                let sparse = file.fetch(group).await?;
-                let of = Arc::clone(&file);
-                let parts = decode(&file.job.env, move || of.parts(group, &sparse)).await?;
-                State::Step(step(&file, parts))
-            }
+            State::Fetch => match begin(&file, &group).await? {
+                None => State::Done,
+                Some(begun) => {
+                    queues = begun.queues;
+                    State::Step(step(&file, begun.parts))
+                }
+            },
             State::Count(rows) => {
                 let middle = rows.end.min(rows.start.saturating_add(file.batch_rows as u64));
                 ready.push_back(file.count(rows.start..middle)?);
                 if middle == rows.end { State::Done } else { State::Count(middle..rows.end) }
             }
             State::Step(under_way) => {
-                let Step { parts, batches } = under_way.await?;
-                ready.extend(batches);
-                match parts.iter().any(|it| !it.left.is_empty()) {
+                let Step { parts, pieces } = under_way.await?;
+                for (slot, mut pieces) in pieces {
+                    if let Some(queue) = queues.pieces.get_mut(slot) {
+                        queue.append(&mut pieces);
+                    }
+                }
+                let state = match parts.iter().any(Part::has_more) {
                     true => State::Step(step(&file, parts)),
                     false => State::Done,
+                };
+                let width = file.table.fields().len();
+                while let Some((rows, arrays)) =
+                    lane::zip(&mut queues.pieces, &queues.columns, width)
+                {
+                    ready.push_back(file.batch(arrays, rows)?);
                 }
+                state
             }
         };
-        Ok(Reading { file, group, state, ready })
+        Ok(Reading { file, group, state, queues, ready })
     }
 }
 
@@ -147,185 +169,162 @@ impl Group {
     }
 }
 
+impl Part {
+    fn has_more(&self) -> bool {
+        self.0.iter().any(|it| 0 < it.left())
+    }
+}
+
+/// Settles which rows are read, and fetches the columns. `None` if there are no such rows.
+async fn begin(file: &Arc<File>, group: &Group) -> Result<Option<Begun>> {
+    let (of, this) = (Arc::clone(file), group.clone());
+    let chosen = decode(&file.job.env, move || Ok(of.choose_rows(&this))).await?;
+    if chosen.picks.is_empty() {
+        return Ok(None);
+    }
+    let every: Vec<usize> = (0..file.choice.decoded.len()).collect();
+    let Some(late) = file.late_for(group) else {
+        let sparse = file.fetch(group, &every, &chosen.picks).await?;
+        return file.begin_with(group, every, chosen, sparse, None).await.map(Some);
+    };
+    // Columns that are large may turn out not to be needed.
+    let waits = WAIT_BYTES <= file.fetched_bytes(group, &late.others, &chosen.picks)?;
+    let first = if waits { &late.columns } else { &every };
+    let sparse = file.fetch(group, first, &chosen.picks).await?;
+    let (of, this, near) = (Arc::clone(file), group.clone(), Arc::clone(&sparse));
+    let rows = chosen.clone();
+    let found = decode(&file.job.env, move || {
+        let ground = of.ground(&this, &rows, &near);
+        late::find(ground, of.late_for(&this))
+    });
+    match found.await? {
+        // Too many rows match to win anything.
+        None => {
+            file.give_up_late();
+            let sparse = match waits {
+                true => file.fetch(group, &every, &chosen.picks).await?,
+                false => sparse,
+            };
+            file.begin_with(group, every, chosen, sparse, None).await.map(Some)
+        }
+        Some(found) if found.picks.is_empty() => Ok(None),
+        Some(found) => {
+            let chosen = Chosen { picks: found.picks.clone(), exact: true };
+            let sparse = match waits {
+                true => file.fetch(group, &late.others, &chosen.picks).await?,
+                false => sparse,
+            };
+            file.begin_with(group, late.others.clone(), chosen, sparse, Some(found)).await.map(Some)
+        }
+    }
+}
+
 /// Begins the next step: every part decodes the same rows.
 fn step(file: &Arc<File>, parts: Vec<Part>) -> BoxFuture<'static, Result<Step>> {
+    let batches = step_batches(file.row_bytes, file.batch_rows);
     let jobs: Vec<_> = parts
         .into_iter()
         .map(|mut part| {
             let of = Arc::clone(file);
             decode(&file.job.env, move || {
-                let pieces = part.decode(&of)?;
+                let one = |lane: &mut Lane| Ok((lane.slot, lane.decode(&of, batches)?));
+                let pieces = part.0.iter_mut().map(one).collect::<Result<Vec<_>>>()?;
                 Ok((part, pieces))
             })
         })
         .collect();
-    let file = Arc::clone(file);
     Box::pin(async move {
         let (parts, pieces): (Vec<_>, Vec<_>) = try_join_all(jobs).await?.into_iter().unzip();
-        let batches = file.zip(&parts, pieces)?;
-        Ok(Step { parts, batches })
+        Ok(Step { parts, pieces: pieces.into_iter().flatten().collect() })
     })
 }
 
-impl Part {
-    fn decode(&mut self, file: &File) -> Result<VecDeque<Piece>> {
-        let mut out = VecDeque::new();
-        for _ in 0..step_batches(file.row_bytes, file.batch_rows) {
-            if self.left.is_empty() {
-                break;
-            }
-            let Some(batch) = self.reader.next().transpose().map_err(undecodable)? else {
-                let lacking = self.left.end - self.left.start;
-                return Err(corrupt(format!("a row group lacks {lacking} of its rows")));
-            };
-            let end = self.left.start.saturating_add(batch.num_rows() as u64);
-            if self.left.end < end {
-                return Err(corrupt("a row group has more rows than it says"));
-            }
-            let rows = self.left.start..end;
-            self.left.start = end;
-            let batch = wanted::of(&file.job.source, rows, self.positions, batch)?;
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            let batch = file.choice.labels.name(batch, &self.places)?;
-            cut(&batch, &mut |part| {
-                let arrays = logical::convert(part, &self.places, &file.table)?;
-                out.push_back(Piece { rows: part.num_rows(), arrays });
-                Ok(())
-            })?;
-        }
-        if self.left.is_empty() && self.reader.next().is_some() {
-            return Err(corrupt("a row group has more rows than it says"));
-        }
-        Ok(out)
-    }
-}
-
 impl File {
-    fn group(&self, group: Group) -> Result<&RowGroupMetaData> {
-        let groups = self.metadata.metadata().row_groups();
-        groups.get(group.at).ok_or_else(|| Error::internal("a row group is gone"))
+    /// The rows that the vector and the page index leave over.
+    fn choose_rows(&self, group: &Group) -> Chosen {
+        let picks = group.picks.clone().unwrap_or_else(|| Picks::all(group.rows));
+        match wanted::picks(&self.job.source, group.positions()) {
+            Some(few) => Chosen { picks: picks.and(&few), exact: true },
+            None => Chosen { picks, exact: false },
+        }
     }
 
-    /// The bytes of the chosen columns; what came with the footer is not fetched again.
-    async fn fetch(&self, group: Group) -> Result<Sparse> {
+    fn ground<'a>(
+        &'a self,
+        group: &Group,
+        chosen: &'a Chosen,
+        sparse: &'a Arc<Sparse>,
+    ) -> Ground<'a> {
+        Ground {
+            file: self,
+            at: group.at,
+            first: group.first,
+            rows: group.rows,
+            picks: &chosen.picks,
+            exact: chosen.exact,
+            sparse,
+            short: BTreeSet::new(),
+        }
+    }
+
+    fn leaves_of<'a>(&'a self, columns: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+        columns.iter().filter_map(|it| self.choice.decoded.get(*it)).flatten().copied()
+    }
+
+    /// Bytes that have to be fetched for these rows of these columns.
+    fn fetched_bytes(&self, group: &Group, columns: &[usize], picks: &Picks) -> Result<u64> {
+        let mut bytes = 0;
+        for leaf in self.leaves_of(columns) {
+            let ranges = Form::new(self, group.at, leaf, picks)?.ranges();
+            bytes += ranges.iter().map(|it| it.end - it.start).sum::<u64>();
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes of these rows of these columns; what came with the footer is not fetched again.
+    async fn fetch(&self, group: &Group, columns: &[usize], picks: &Picks) -> Result<Arc<Sparse>> {
         let job = &self.job;
-        let ranges = ranges(self.group(group)?, self.choice.leaves(), job.source.size)?;
         let (start, tail) = &self.tail;
-        let missing: Vec<_> = ranges.into_iter().filter(|it| it.start < *start).collect();
+        let mut missing = Vec::new();
+        for leaf in self.leaves_of(columns) {
+            let ranges = Form::new(self, group.at, leaf, picks)?.ranges();
+            missing.extend(ranges.into_iter().filter(|it| it.start < *start));
+        }
         let mut parts = vec![(*start, tail.clone())];
         if !missing.is_empty() {
             let bytes = match job.store.get_ranges(&job.op, &job.source.key, &missing).await {
                 Ok(bytes) => bytes,
                 Err(err) => return Err(job.explain(err).await),
             };
-            parts.splice(0..0, missing.iter().map(|it| it.start).zip(bytes));
+            parts.extend(missing.iter().map(|it| it.start).zip(bytes));
         }
-        Ok(Sparse::new(job.source.size, parts))
+        Ok(Arc::new(Sparse::new(job.source.size, parts)))
     }
 
-    /// Checks the pages and deals the columns out.
-    fn parts(&self, group: Group, sparse: &Sparse) -> Result<Vec<Part>> {
-        self.check_pages(group, sparse)?;
-        let columns = &self.choice.decoded;
-        let count = match self.row_bytes.saturating_mul(group.rows) {
-            0..SPREAD_BYTES => 1,
-            _ => self.job.env.cores().clamp(1, columns.len().max(1)),
-        };
-        let metadata = self.group(group)?;
-        let weight = |leaves: &Vec<usize>| -> i64 {
-            let columns = leaves.iter().filter_map(|it| metadata.columns().get(*it));
-            columns.map(|it| it.uncompressed_size().saturating_add(it.num_values())).sum()
-        };
-        let mut dealt: Vec<(i64, Vec<usize>)> = vec![(0, Vec::new()); count];
-        let mut order: Vec<usize> = (0..columns.len()).collect();
-        order.sort_by_key(|at| Reverse(columns.get(*at).map_or(0, weight)));
-        for column in order {
-            if let Some(lightest) = dealt.iter_mut().min_by_key(|it| it.0) {
-                lightest.0 += columns.get(column).map_or(0, weight);
-                lightest.1.push(column);
+    /// Deals the columns out, on a compute thread.
+    async fn begin_with(
+        self: &Arc<File>,
+        group: &Group,
+        columns: Vec<usize>,
+        chosen: Chosen,
+        sparse: Arc<Sparse>,
+        found: Option<Found>,
+    ) -> Result<Begun> {
+        let (of, group) = (Arc::clone(self), group.clone());
+        let begun = move || {
+            let mut ground = of.ground(&group, &chosen, &sparse);
+            let rest =
+                Rest { missing: true, positions: found.is_none() && of.job.source.positions };
+            let (parts, mut columns) = ground.deal(&columns, rest)?;
+            let mut pieces: Vec<VecDeque<Piece>> =
+                columns.iter().map(|_| VecDeque::new()).collect();
+            if let Some(found) = found {
+                pieces.push(found.pieces);
+                columns.push(found.columns);
             }
-        }
-        let parts = dealt.into_iter().enumerate().map(|(at, (_, mut mine))| {
-            mine.sort_unstable();
-            self.part(group, sparse, &mine, at == 0)
-        });
-        parts.collect()
-    }
-
-    /// A reader of some of the columns. The first part has those that the file lacks, too.
-    fn part(&self, group: Group, sparse: &Sparse, mine: &[usize], first: bool) -> Result<Part> {
-        let place = |(to, from): Place| match from {
-            Some(from) => mine.binary_search(&from).ok().map(|it| (to, Some(it))),
-            None => first.then_some((to, None)),
+            Ok(Begun { parts, queues: Queues { pieces, columns } })
         };
-        let mut places: Vec<Place> = self.choice.places().into_iter().filter_map(place).collect();
-        let positions = first && self.job.source.positions;
-        if positions {
-            places.push((self.choice.columns.len(), Some(mine.len())));
-        }
-        let leaves = mine.iter().filter_map(|it| self.choice.decoded.get(*it)).flatten().copied();
-        let mask = ProjectionMask::leaves(self.metadata.parquet_schema(), leaves);
-        let metadata = self.metadata.clone();
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(sparse.clone(), metadata)
-            .with_projection(mask)
-            .with_row_groups(vec![group.at])
-            .with_batch_size(self.batch_rows)
-            .build()
-            .map_err(damaged)?;
-        Ok(Part { reader, places, positions, left: group.positions() })
-    }
-
-    fn check_pages(&self, group: Group, sparse: &Sparse) -> Result<()> {
-        let leaves = self.choice.leaves();
-        let ranges = ranges(self.group(group)?, leaves, self.job.source.size)?;
-        let mut largest = 0u64;
-        for (range, leaf) in ranges.into_iter().zip(self.choice.leaves()) {
-            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            let bytes = sparse.range(range.start, len);
-            let bytes = bytes.ok_or_else(|| corrupt(format!("column {leaf} is cut short")))?;
-            let page = largest_page(&bytes)
-                .map_err(|it| it.at(format!("row group {}, column {leaf}", group.at)))?;
-            largest = largest.saturating_add(page);
-        }
-        let total = self.job.env.budget().total();
-        if total < largest {
-            let what = format!("pages of one row group take {largest} bytes of {total}");
-            return Err(Error::new(Code::MemoryExceeded, what));
-        }
-        Ok(())
-    }
-
-    /// Puts the columns of all parts side by side. A part whose text was cut has more pieces than
-    /// the others, which are then cut where it was.
-    fn zip(&self, parts: &[Part], mut pieces: Vec<VecDeque<Piece>>) -> Result<Vec<RecordBatch>> {
-        let mut out = Vec::new();
-        loop {
-            let rows = pieces.iter().map(|it| it.front().map(|it| it.rows));
-            let Some(rows) = rows.min().flatten() else { return Ok(out) };
-            let mut arrays: Vec<Option<ArrayRef>> = vec![None; self.table.fields().len()];
-            for (part, pieces) in parts.iter().zip(&mut pieces) {
-                let Some(piece) = pieces.front_mut() else { continue };
-                for (array, (to, _)) in piece.arrays.iter_mut().zip(&part.places) {
-                    let head = if piece.rows == rows {
-                        Arc::clone(array)
-                    } else {
-                        let head = array.slice(0, rows);
-                        *array = array.slice(rows, piece.rows - rows);
-                        head
-                    };
-                    if let Some(place) = arrays.get_mut(*to) {
-                        *place = Some(head);
-                    }
-                }
-                piece.rows -= rows;
-                if piece.rows == 0 {
-                    pieces.pop_front();
-                }
-            }
-            out.push(self.batch(arrays.into_iter().flatten().collect(), rows)?);
-        }
+        decode(&self.job.env, begun).await
     }
 
     /// Rows of a file of which no column is wanted.
@@ -336,54 +335,130 @@ impl File {
         let empty = Arc::new(ArrowSchema::empty());
         let batch = RecordBatch::try_new_with_options(empty, Vec::new(), &options)
             .map_err(|it| Error::internal("rows without columns").because(it))?;
-        let batch = wanted::of(source, rows, source.positions, batch)?;
+        let batch = wanted::of(source, &[rows], source.positions, batch)?;
         let mut places = self.choice.places();
         if source.positions {
             places.push((places.len(), Some(0)));
         }
-        self.batch(logical::convert(&batch, &places, &self.table)?, batch.num_rows())
+        self.batch(logical::convert(&batch, &places, &self.full)?, batch.num_rows())
     }
 
-    fn batch(&self, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    fn batch(&self, arrays: Vec<arrow_array::ArrayRef>, rows: usize) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.table), arrays, &options)
             .map_err(|it| Error::internal("the rows do not have the table's shape").because(it))
     }
 }
 
-/// Cuts a batch in halves until its text fits in a batch.
-fn cut(batch: &RecordBatch, each: &mut dyn FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
-    let bytes: usize = batch.columns().iter().map(|it| logical::text_bytes(it)).sum();
-    let rows = batch.num_rows();
-    if bytes <= TEXT_BYTES {
-        return each(batch);
-    }
-    if rows == 1 {
-        return match i32::try_from(bytes) {
-            Ok(_) => each(batch),
-            Err(_) => {
-                Err(Error::new(Code::LimitExceeded, format!("a row of {bytes} bytes of text")))
-            }
-        };
-    }
-    cut(&batch.slice(0, rows / 2), each)?;
-    cut(&batch.slice(rows / 2, rows - rows / 2), each)
+/// One of the lanes to be: whole columns, or one in pages.
+struct Plot {
+    columns: Vec<usize>,
+    patch: Option<Patch>,
+    weight: u64,
 }
 
-/// Walks the pages of a column chunk; the decompressed size of the largest.
-fn largest_page(chunk: &Bytes) -> Result<u64> {
-    let mut rest = chunk.as_ref();
-    let mut largest = 0;
-    while !rest.is_empty() {
-        let header = thrift::page_header(rest)?;
-        if PAGE_BYTES_MAX < header.uncompressed {
-            let what = format!("page of {} bytes is over {PAGE_BYTES_MAX}", header.uncompressed);
-            return Err(Error::new(Code::LimitExceeded, what));
+impl Ground<'_> {
+    /// Checks the pages and deals the columns out to parts; with the columns of the table that each
+    /// lane has.
+    fn deal(&mut self, columns: &[usize], rest: Rest) -> Result<(Vec<Part>, Vec<Vec<usize>>)> {
+        let plots = self.survey(columns)?;
+        let file = self.file;
+        let count = match file.row_bytes.saturating_mul(self.picks.rows()) {
+            0..SPREAD_BYTES => 1,
+            _ => file.job.env.cores().clamp(1, columns.len().max(1)),
+        };
+        let mut dealt: Vec<(u64, Vec<usize>, Vec<Plot>)> = Vec::new();
+        dealt.resize_with(count, || (0, Vec::new(), Vec::new()));
+        for plot in plots {
+            let Some(lightest) = dealt.iter_mut().min_by_key(|it| it.0) else { continue };
+            lightest.0 = lightest.0.saturating_add(plot.weight);
+            match plot.patch {
+                None => lightest.1.extend(&plot.columns),
+                Some(_) => lightest.2.push(plot),
+            }
         }
-        largest = largest.max(header.uncompressed);
-        let len = usize::try_from(header.compressed).unwrap_or(usize::MAX);
-        let next = header.len.checked_add(len).and_then(|it| rest.get(it..));
-        rest = next.ok_or_else(|| corrupt("a page is cut short"))?;
+        let (mut parts, mut tables) = (Vec::new(), Vec::new());
+        let mut rest = Some(rest);
+        for (_, mut whole, paged) in dealt {
+            whole.sort_unstable();
+            let mut lanes = Vec::new();
+            if !whole.is_empty() {
+                lanes.push(self.whole(tables.len(), &whole, rest.take())?);
+                tables.extend(lanes.last().map(Lane::columns));
+            }
+            for plot in paged {
+                let (Some(patch), Some(column)) = (plot.patch, plot.columns.first()) else {
+                    continue;
+                };
+                lanes.push(self.paged(tables.len(), *column, patch, rest.take())?);
+                tables.extend(lanes.last().map(Lane::columns));
+            }
+            parts.push(Part(lanes));
+        }
+        parts.retain(|it| !it.0.is_empty());
+        Ok((parts, tables))
     }
-    Ok(largest)
+
+    /// All lanes in one: for a filter.
+    pub(super) fn lanes(&mut self, columns: &[usize]) -> Result<(Vec<Lane>, Vec<Vec<usize>>)> {
+        let plots = self.survey(columns)?;
+        let (mut lanes, mut tables) = (Vec::new(), Vec::new());
+        let mut rest = Some(Rest { missing: false, positions: true });
+        let (paged, whole): (Vec<Plot>, Vec<Plot>) =
+            plots.into_iter().partition(|it| it.patch.is_some());
+        let mut whole: Vec<usize> = whole.into_iter().flat_map(|it| it.columns).collect();
+        whole.sort_unstable();
+        if !whole.is_empty() {
+            lanes.push(self.whole(0, &whole, rest.take())?);
+            tables.extend(lanes.last().map(Lane::columns));
+        }
+        for plot in paged {
+            if let (Some(patch), Some(column)) = (plot.patch, plot.columns.first()) {
+                lanes.push(self.paged(tables.len(), *column, patch, rest.take())?);
+                tables.extend(lanes.last().map(Lane::columns));
+            }
+        }
+        Ok((lanes, tables))
+    }
+
+    /// Looks at the pages of the columns, heaviest column first. Finds out which text is short.
+    fn survey(&mut self, columns: &[usize]) -> Result<Vec<Plot>> {
+        let file = self.file;
+        let (mut plots, mut largest) = (Vec::new(), 0u64);
+        for at in columns {
+            let leaves = file.choice.decoded.get(*at).map(Vec::as_slice).unwrap_or_default();
+            let mut plot = Plot { columns: vec![*at], patch: None, weight: 0 };
+            for leaf in leaves {
+                let column = file.column(self.at, *leaf)?;
+                let form = Form::new(file, self.at, *leaf, self.picks)?;
+                let walked = form.walk(self.sparse);
+                let walked =
+                    walked.map_err(|it| it.at(format!("row group {}, column {leaf}", self.at)))?;
+                largest = largest.saturating_add(walked.largest);
+                plot.weight = plot.weight.saturating_add(walked.weight());
+                let (rows, max) = (file.batch_rows, TEXT_BYTES);
+                let dense = self.picks.are_all(self.rows);
+                let short = match &form {
+                    Form::Whole(_) => walked.is_short(column, self.sparse, rows, dense, max),
+                    Form::Paged(pages, wanted) => {
+                        let patch = Patch::new(column, pages, wanted, self.picks, self.sparse)?;
+                        let short = walked.is_short(&patch.column, &patch.sparse, rows, false, max);
+                        plot.patch = Some(patch);
+                        short
+                    }
+                };
+                if short && leaves.len() == 1 {
+                    self.short.insert(file.root(*at)?);
+                }
+            }
+            plots.push(plot);
+        }
+        let total = file.job.env.budget().total();
+        if total < largest {
+            let what = format!("pages of one row group take {largest} bytes of {total}");
+            return Err(Error::new(Code::MemoryExceeded, what));
+        }
+        plots.sort_by_key(|it| Reverse(it.weight));
+        Ok(plots)
+    }
 }

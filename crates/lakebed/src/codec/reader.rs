@@ -15,30 +15,30 @@
 //! compute threads. A batch has so many rows that it stays within a bound of bytes, and text that
 //! turns out longer than its pages is cut into more batches.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::limits;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
-use parquet::basic::{Encoding, Type as Physical};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 
 use super::ahead::Ahead;
-use super::label::Labels;
-use super::logical::{self, Choice};
-use super::prune::Pruner;
+use super::draft::{Draft, Plan};
+use super::index::Index;
+use super::late::{self, Late};
+use super::logical::Choice;
+use super::pick::Picks;
 use super::sparse::Sparse;
-use super::{Source, Turn, group, thrift, wanted};
+use super::{Source, Turn, group, lane, thrift};
 use crate::budget::Permit;
 use crate::env::Env;
 use crate::op::Op;
@@ -52,14 +52,10 @@ const TAIL_BYTES: u64 = 64 << 10;
 const FRAME_BYTES: u64 = 12;
 /// A footer past this size is paid for while it is decoded.
 const FOOTER_FREE_BYTES: u64 = 1 << 20;
-/// A batch has about this many bytes at most, or one row.
-const BATCH_BYTES: usize = 16 << 20;
 /// Batches of a row group that are decoded ahead.
-const DEPTH: usize = 2;
+pub(super) const DEPTH: usize = 2;
 /// Row groups that are held at once: the next one is fetched while one is decoded.
 const GROUPS_MAX: u64 = 2;
-/// Encoded pages of one column that are held at once, as a rule.
-const PAGE_BYTES: u64 = 1 << 20;
 
 /// Batches of a file, in its order.
 pub(super) fn read(
@@ -98,11 +94,19 @@ pub(super) struct File {
     pub(super) job: Arc<Job>,
     pub(super) metadata: ArrowReaderMetadata,
     pub(super) choice: Choice,
+    pub(super) index: Index,
     /// Shape of the batches.
     pub(super) table: SchemaRef,
+    /// The same with positions.
+    pub(super) full: SchemaRef,
     pub(super) batch_rows: usize,
     /// About the bytes of a row, decoded.
     pub(super) row_bytes: usize,
+    late: Option<Late>,
+    /// A filter that picks many rows gains nothing from coming first.
+    in_vain: AtomicBool,
+    /// Decodes all text straight, once that is asked for.
+    straight: OnceLock<ArrowReaderMetadata>,
     /// The end of the file, or all of it.
     pub(super) tail: (u64, Bytes),
     /// Held until the last batch is out.
@@ -110,24 +114,20 @@ pub(super) struct File {
 }
 
 /// A row group to read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) at: usize,
     pub(super) rows: usize,
     /// Position of its first row in the file.
     pub(super) first: u64,
+    /// Rows that the page index leaves over.
+    pub(super) picks: Option<Picks>,
 }
 
-/// What is left to decide once the metadata is there; made on a compute thread.
-struct Plan {
-    metadata: ArrowReaderMetadata,
-    choice: Choice,
-    table: SchemaRef,
-    groups: Vec<Group>,
-    batch_rows: usize,
-    row_bytes: usize,
-    /// Most bytes that one row group takes while it is read.
-    group_bytes: u64,
+enum Stage {
+    Ready(Plan),
+    /// Bytes of the page index are missing.
+    Wants(Draft, Vec<Range<u64>>),
 }
 
 async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
@@ -136,8 +136,7 @@ async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
         other => other?,
     };
     let job = Arc::new(job);
-    let source = job.source.clone();
-    let plan = decode(&job.env, move || Plan::new(metadata, &source)).await?;
+    let plan = job.plan(metadata, &tail).await?;
 
     let total = job.env.budget().total();
     let affordable = (total / 4).checked_div(plan.group_bytes).unwrap_or(GROUPS_MAX);
@@ -149,15 +148,86 @@ async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
         job,
         metadata: plan.metadata,
         choice: plan.choice,
+        index: plan.index,
         table: plan.table,
+        full: plan.full,
         batch_rows: plan.batch_rows,
         row_bytes: plan.row_bytes,
+        late: plan.late,
+        in_vain: AtomicBool::new(false),
+        straight: OnceLock::new(),
         tail,
         _permit: permit,
     });
     let lanes = plan.groups.into_iter().map(move |it| group::read(Arc::clone(&file), it));
     let width = usize::try_from(width).unwrap_or(1);
     Ok(Ahead::new(lanes, width, DEPTH, || true))
+}
+
+impl File {
+    pub(super) fn column(&self, group: usize, leaf: usize) -> Result<&ColumnChunkMetaData> {
+        let groups = self.metadata.metadata().row_groups();
+        let column = groups.get(group).and_then(|it| it.columns().get(leaf));
+        column.ok_or_else(|| corrupt(format!("row group {group} lacks column {leaf}")))
+    }
+
+    /// Which top-level column of the file a decoded column is.
+    pub(super) fn root(&self, decoded: usize) -> Result<usize> {
+        let leaf = self.choice.decoded.get(decoded).and_then(|it| it.first());
+        let leaf = leaf.ok_or_else(|| Error::internal("a column without leaves"))?;
+        let parquet = self.metadata.parquet_schema();
+        match *leaf < parquet.num_columns() {
+            true => Ok(parquet.get_column_root_idx(*leaf)),
+            false => Err(Error::internal("a column is not in the file")),
+        }
+    }
+
+    /// The filter to go first in a row group, if there is one and it is worth it.
+    pub(super) fn late_for(&self, group: &Group) -> Option<&Late> {
+        let in_vain = self.in_vain.load(Ordering::Relaxed);
+        self.late.as_ref().filter(|_| !in_vain && late::ROWS_MIN <= group.rows)
+    }
+
+    pub(super) fn give_up_late(&self) {
+        self.in_vain.store(true, Ordering::Relaxed);
+    }
+
+    /// What the library decodes by: text in the top-level columns `short` straight into the form
+    /// that the table has, other text as views.
+    pub(super) fn hinted(&self, short: &BTreeSet<usize>) -> Result<ArrowReaderMetadata> {
+        if short.is_empty() {
+            return Ok(self.metadata.clone());
+        }
+        let fields = self.choice.schema.fields();
+        let decoded = (0..self.choice.decoded.len()).filter_map(|it| self.root(it).ok());
+        let mut texts = decoded.filter(|it| {
+            fields.get(*it).is_some_and(|it| lane::flat(it.data_type()) != *it.data_type())
+        });
+        let all = texts.all(|it| short.contains(&it));
+        if let Some(straight) = self.straight.get().filter(|_| all) {
+            return Ok(straight.clone());
+        }
+        let field = |(at, field): (usize, &FieldRef)| match short.contains(&at) {
+            true => {
+                let flat = lane::flat(field.data_type());
+                Arc::new(field.as_ref().clone().with_data_type(flat))
+            }
+            false => Arc::clone(field),
+        };
+        let fields: Vec<FieldRef> = fields.iter().enumerate().map(field).collect();
+        let options = bare().with_schema(Arc::new(Schema::new(fields)));
+        let metadata = Arc::clone(self.metadata.metadata());
+        let made = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
+        if all {
+            self.straight.get_or_init(|| made.clone());
+        }
+        Ok(made)
+    }
+}
+
+/// The types in a file are taken from its Parquet schema alone.
+pub(super) fn bare() -> ArrowReaderOptions {
+    ArrowReaderOptions::new().with_skip_arrow_metadata(true)
 }
 
 impl Job {
@@ -174,7 +244,7 @@ impl Job {
         if size < FRAME_BYTES {
             return Err(self.suspect("it is too short for a Parquet file").await);
         }
-        let start = if size <= WHOLE_BYTES { 0 } else { size - TAIL_BYTES };
+        let start = if size <= WHOLE_BYTES { 0 } else { size - self.tail_bytes() };
         let tail = match self.store.get_range(&self.op, &self.source.key, start..size).await {
             Ok(tail) => tail,
             Err(err) => return Err(self.explain(err).await),
@@ -219,6 +289,15 @@ impl Job {
         Ok((metadata.await?, (start, tail)))
     }
 
+    /// The page index lies before the footer, and grows with the file.
+    fn tail_bytes(&self) -> u64 {
+        let source = &self.source;
+        match source.filter.is_some() || source.only.is_some() {
+            true => (source.size / 256).clamp(TAIL_BYTES, WHOLE_BYTES),
+            false => TAIL_BYTES,
+        }
+    }
+
     /// Why could the range not be read? A size in the log that is not the file's is the likely one.
     pub(super) async fn explain(&self, err: Error) -> Error {
         match err.code() {
@@ -253,156 +332,33 @@ impl Job {
     }
 }
 
-impl Plan {
-    fn new(metadata: ParquetMetaData, source: &Source) -> Result<Plan> {
-        let metadata = Arc::new(metadata);
-        let table = source.schema.to_arrow();
-        let bare = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let inferred =
-            ArrowReaderMetadata::try_new(Arc::clone(&metadata), bare.clone()).map_err(damaged)?;
-        let labels = Labels::new(&source.schema, source.mapping);
-        let choice = logical::choose(inferred.schema(), inferred.parquet_schema(), labels)?;
-        let hinted = bare.with_schema(Arc::new(choice.schema.clone()));
-        let hinted =
-            ArrowReaderMetadata::try_new(Arc::clone(&metadata), hinted).map_err(damaged)?;
-
-        if choice.decoded.is_empty() {
-            check_counts(&metadata)?;
-        }
-        let pruner = Pruner::new(source, &inferred, &choice, &table);
-        let mut groups = Vec::new();
-        let mut first = 0u64;
-        for (at, group) in metadata.row_groups().iter().enumerate() {
-            let odd = || corrupt(format!("row group {at} has {} rows", group.num_rows()));
-            let rows = usize::try_from(group.num_rows()).map_err(|_| odd())?;
-            let end = first.checked_add(rows as u64).ok_or_else(odd)?;
-            if wanted::wants(source, first..end)
-                && !pruner.as_ref().is_some_and(|it| it.skips(group))
-            {
-                ranges(group, choice.leaves(), source.size)?;
-                groups.push(Group { at, rows, first });
+impl Job {
+    /// Decides what to read; fetches the page index where it is of use and not there yet.
+    async fn plan(&self, metadata: ParquetMetaData, tail: &(u64, Bytes)) -> Result<Plan> {
+        let (source, end) = (self.source.clone(), tail.clone());
+        let stage = decode(&self.env, move || {
+            let draft = Draft::new(metadata, &source)?;
+            let ranges = Index::ranges(draft.hinted.metadata(), &draft.wanted, source.size);
+            let missing: Vec<_> = ranges.into_iter().filter(|it| it.start < end.0).collect();
+            if !missing.is_empty() {
+                return Ok(Stage::Wants(draft, missing));
             }
-            first = end;
-        }
-        wanted::check(source, first)?;
-        let table = wanted::shape(source, table);
-        let chosen = || groups.iter().filter_map(|it| metadata.row_groups().get(it.at));
-        let width = chosen().map(|it| row_bytes(it, choice.leaves())).max().unwrap_or(0);
-        let rows = source.batch_rows.max(1);
-        let batch_rows = BATCH_BYTES.checked_div(width).unwrap_or(rows).clamp(1, rows);
-        let batch_rows = match chosen().any(|it| shares_prefixes(it, choice.leaves())) {
-            true => batch_rows.min(1024),
-            false => batch_rows,
+            draft.finish(&source, &Sparse::new(source.size, vec![end])).map(Stage::Ready)
+        });
+        let (draft, missing) = match stage.await? {
+            Stage::Ready(plan) => return Ok(plan),
+            Stage::Wants(draft, missing) => (draft, missing),
         };
-        let longest = groups.iter().map(|it| it.rows).max().unwrap_or(0);
-        let decoded = group::decoded_bytes(width, batch_rows.min(longest), DEPTH);
-        let held = chosen().map(|it| held_bytes(it, choice.leaves())).max().unwrap_or(0);
-        let group_bytes = held.saturating_add(decoded);
-        let (metadata, row_bytes) = (hinted, width);
-        let plan = Plan { metadata, choice, table, groups, batch_rows, row_bytes, group_bytes };
-        plan.check_types()?;
-        Ok(plan)
-    }
-
-    /// Types that do not fit are found before the first row group is fetched.
-    fn check_types(&self) -> Result<()> {
-        let mask = ProjectionMask::leaves(self.metadata.parquet_schema(), self.choice.leaves());
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
-            Sparse::new(0, Vec::new()),
-            self.metadata.clone(),
-        );
-        let reader = reader.with_projection(mask).with_row_groups(Vec::new()).build();
-        let empty = RecordBatch::new_empty(reader.map_err(damaged)?.schema());
-        let places = self.choice.places();
-        let empty = self.choice.labels.name(empty, &places)?;
-        logical::convert(&empty, &places, &self.table).map(|_| ())
-    }
-}
-
-/// Where no column is decoded the rows are those that the footer counts. It counts them in several
-/// places, which must agree.
-fn check_counts(metadata: &ParquetMetaData) -> Result<()> {
-    let (said, mut total) = (metadata.file_metadata().num_rows(), 0i64);
-    for (at, group) in metadata.row_groups().iter().enumerate() {
-        let rows = group.num_rows();
-        for (leaf, column) in group.columns().iter().enumerate() {
-            let values = column.num_values();
-            let fits = match column.column_descr().max_rep_level() {
-                0 => values == rows,
-                _ => rows <= values,
-            };
-            if !fits {
-                let what = format!("row group {at} has {rows} rows, its column {leaf} {values}");
-                return Err(corrupt(what));
-            }
-        }
-        total = total.saturating_add(rows);
-    }
-    if total != said {
-        return Err(corrupt(format!("it has {said} rows, its row groups {total}")));
-    }
-    Ok(())
-}
-
-/// Where the chosen columns of a row group are; in the file, or it is `corrupt-data`.
-pub(super) fn ranges(
-    group: &RowGroupMetaData,
-    leaves: impl Iterator<Item = usize>,
-    size: u64,
-) -> Result<Vec<Range<u64>>> {
-    let range = |leaf: usize| {
-        let column = group.columns().get(leaf)?;
-        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-        let start = u64::try_from(start).ok()?;
-        let end = start.checked_add(u64::try_from(column.compressed_size()).ok()?)?;
-        (end <= size).then_some(start..end)
-    };
-    let out = |leaf| range(leaf).ok_or_else(|| corrupt(format!("column {leaf} is outside")));
-    leaves.map(out).collect()
-}
-
-/// About how many bytes a row takes once decoded.
-fn row_bytes(group: &RowGroupMetaData, leaves: impl Iterator<Item = usize>) -> usize {
-    let leaf = |leaf: usize| {
-        let column = group.columns().get(leaf)?;
-        let values = u64::try_from(column.num_values()).ok()?;
-        let fixed = match column.column_type() {
-            Physical::BOOLEAN => 1,
-            Physical::INT32 | Physical::FLOAT => 4,
-            Physical::INT64 | Physical::DOUBLE | Physical::INT96 => 8,
-            Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => 16,
+        let bytes = match self.store.get_ranges(&self.op, &self.source.key, &missing).await {
+            Ok(bytes) => bytes,
+            Err(err) => return Err(self.explain(err).await),
         };
-        let text = match column.column_type() {
-            Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => column
-                .unencoded_byte_array_data_bytes()
-                .unwrap_or(0)
-                .max(column.uncompressed_size()),
-            _ => 0,
-        };
-        values.checked_mul(fixed)?.checked_add(u64::try_from(text).ok()?)
-    };
-    let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
-    let bytes: u64 =
-        leaves.map(|it| leaf(it).unwrap_or(u64::MAX / 2) / rows).fold(0, u64::saturating_add);
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// Does a column store values as changes to the one before? A few bytes may then stand for long
-/// values, which the decoder spells out.
-fn shares_prefixes(group: &RowGroupMetaData, leaves: impl Iterator<Item = usize>) -> bool {
-    let mut columns = leaves.filter_map(|it| group.columns().get(it));
-    columns.any(|it| it.encodings_mask().is_set(Encoding::DELTA_BYTE_ARRAY))
-}
-
-/// Bytes of a row group that are in memory while it is decoded: what was fetched, and pages.
-fn held_bytes(group: &RowGroupMetaData, leaves: impl Iterator<Item = usize>) -> u64 {
-    let columns = leaves.filter_map(|it| group.columns().get(it));
-    let bytes = columns.map(|it| {
-        let fetched = u64::try_from(it.compressed_size()).unwrap_or(0);
-        let pages = u64::try_from(it.uncompressed_size()).unwrap_or(0);
-        fetched.saturating_add(pages.min(2 * PAGE_BYTES))
-    });
-    bytes.fold(0, u64::saturating_add)
+        let mut parts: Vec<_> = missing.iter().map(|it| it.start).zip(bytes).collect();
+        parts.push(tail.clone());
+        let source = self.source.clone();
+        let finish = move || draft.finish(&source, &Sparse::new(source.size, parts));
+        decode(&self.env, finish).await
+    }
 }
 
 /// Runs work over the file's bytes on a compute thread. If it panics, the bytes are to blame.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
@@ -10,30 +10,44 @@ use parquet::file::reader::{ChunkReader, Length};
 #[derive(Clone, Debug)]
 pub(super) struct Sparse {
     len: u64,
+    /// Ascending.
     parts: Vec<(u64, Bytes)>,
 }
 
 impl Sparse {
     /// A file of `len` bytes of which `parts` are known, each with its offset.
-    pub(super) fn new(len: u64, parts: Vec<(u64, Bytes)>) -> Sparse {
+    pub(super) fn new(len: u64, mut parts: Vec<(u64, Bytes)>) -> Sparse {
+        parts.sort_by_key(|it| it.0);
         Sparse { len, parts }
     }
 
     /// The known bytes from `start` to the end of their part.
     pub(super) fn from(&self, start: u64) -> Option<Bytes> {
-        self.parts.iter().find_map(|(offset, bytes)| {
+        let after = self.parts.partition_point(|it| it.0 <= start);
+        let holds = |(offset, bytes): &(u64, Bytes)| {
             let at = usize::try_from(start.checked_sub(*offset)?).ok()?;
             (at < bytes.len()).then(|| bytes.slice(at..))
-        })
+        };
+        // Parts may overlap: the end of the file is there before the columns in it are asked for.
+        self.parts.get(..after)?.iter().rev().find_map(holds)
     }
 
-    /// `len` known bytes from `start`.
+    /// `len` known bytes from `start`; a copy if they are in several parts.
     pub(super) fn range(&self, start: u64, len: usize) -> Option<Bytes> {
         if len == 0 {
             return Some(Bytes::new());
         }
         let bytes = self.from(start)?;
-        (len <= bytes.len()).then(|| bytes.slice(..len))
+        if len <= bytes.len() {
+            return Some(bytes.slice(..len));
+        }
+        let mut out = BytesMut::from(bytes);
+        while out.len() < len {
+            let next = self.from(start.checked_add(out.len() as u64)?)?;
+            let missing = (len - out.len()).min(next.len());
+            out.extend_from_slice(next.get(..missing)?);
+        }
+        Some(out.freeze())
     }
 }
 

@@ -25,6 +25,8 @@ const UUID: u8 = 13;
 pub(super) struct PageHeader {
     /// Kind of page: 2 is a dictionary.
     pub(super) kind: i64,
+    /// Values in a data page, nulls included.
+    pub(super) values: Option<u64>,
     /// Bytes once decompressed.
     pub(super) uncompressed: u64,
     /// Bytes that follow the header.
@@ -60,6 +62,17 @@ pub(super) fn footer(bytes: &[u8]) -> Result<usize> {
     }
 }
 
+/// Checks one structure, as [`footer`], and returns how many bytes it has.
+///
+/// # Errors
+///
+/// `corrupt-data` if it is cut short, nests too deep, or counts more than there is room for.
+pub(super) fn structure(bytes: &[u8]) -> Result<usize> {
+    let mut walk = Walk { bytes, at: 0 };
+    walk.structure(0, &mut |_, _, _| ())?;
+    Ok(walk.at)
+}
+
 /// Reads the header of a page at the start of `bytes`.
 ///
 /// # Errors
@@ -69,16 +82,34 @@ pub(super) fn page_header(bytes: &[u8]) -> Result<PageHeader> {
     let mut walk = Walk { bytes, at: 0 };
     let mut header = PageHeader::default();
     let mut sizes = (None, None);
-    walk.structure(0, &mut |id, value, end| match id {
-        1 => header.kind = value,
-        2 => sizes.0 = u64::try_from(value).ok(),
-        3 => {
-            sizes.1 = u64::try_from(value).ok();
-            header.prefix = end;
+    let mut id = 0i64;
+    loop {
+        let head = walk.byte()?;
+        if head == 0 {
+            break;
         }
-        4 => header.checksum = true,
-        _ => (),
-    })?;
+        id = walk.id(id, head)?;
+        match (id, head & 0x0f) {
+            (_, 1 | 2) => (),
+            (1, 4..=6) => header.kind = walk.integer()?,
+            (2, 4..=6) => sizes.0 = u64::try_from(walk.integer()?).ok(),
+            (3, 4..=6) => {
+                sizes.1 = u64::try_from(walk.integer()?).ok();
+                header.prefix = walk.at;
+            }
+            (4, 4..=6) => {
+                walk.integer()?;
+                header.checksum = true;
+            }
+            // Of a data page of either version.
+            (5 | 8, STRUCT) => walk.structure(1, &mut |id, value, _| {
+                if id == 1 {
+                    header.values = u64::try_from(value).ok();
+                }
+            })?,
+            (_, kind) => walk.value(kind, 1)?,
+        }
+    }
     let (Some(uncompressed), Some(compressed)) = sizes else {
         return Err(corrupt("page header has no usable size"));
     };

@@ -1,0 +1,183 @@
+//! Pages as they lie in a column chunk, before anything is decoded.
+//!
+//! Every page that is going to be decoded is looked at first: its header must fit its place, and
+//! its size the memory. What is seen on the way also decides how text is decoded. A few bytes of
+//! dictionary can stand for gigabytes of text, so text is decoded as views into its pages, and
+//! copied out batch by batch. Where the pages prove that no batch can grow large, the copy is
+//! saved: text is then decoded straight into the form that the table has.
+
+use std::sync::Arc;
+
+use lakebed_log::error::{Code, Error, Result};
+use parquet::basic::{Encoding, Type as Physical};
+use parquet::column::page::{Page, PageReader};
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::serialized_reader::SerializedPageReader;
+
+use super::reader::corrupt;
+use super::sparse::Sparse;
+use super::thrift::{self, PageHeader};
+
+/// Largest page, decompressed.
+const PAGE_BYTES_MAX: u64 = 256 << 20;
+/// Kinds of pages.
+const DATA: i64 = 0;
+const DICTIONARY: i64 = 2;
+const DATA_V2: i64 = 3;
+
+/// What the headers of some pages of a column say.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    /// Bytes of the largest page, decompressed.
+    pub(super) largest: u64,
+    /// Of data pages: values, and bytes decompressed.
+    data: Vec<(u64, u64)>,
+    dictionary: bool,
+}
+
+impl Walked {
+    /// Walks pages that lie one after the other.
+    pub(super) fn run(&mut self, mut rest: &[u8]) -> Result<()> {
+        while !rest.is_empty() {
+            let (_, next) = self.page(rest)?;
+            rest = next;
+        }
+        Ok(())
+    }
+
+    /// What precedes the first data page: nothing, or a dictionary.
+    pub(super) fn head(&mut self, mut rest: &[u8]) -> Result<()> {
+        while !rest.is_empty() {
+            let (header, next) = self.page(rest)?;
+            if header.kind != DICTIONARY {
+                return Err(misplaced());
+            }
+            rest = next;
+        }
+        Ok(())
+    }
+
+    /// One data page that fills `bytes` and has `rows` rows, one value a row.
+    pub(super) fn one(&mut self, bytes: &[u8], rows: usize) -> Result<()> {
+        let (header, rest) = self.page(bytes)?;
+        let data = matches!(header.kind, DATA | DATA_V2);
+        match data && rest.is_empty() && header.values == Some(rows as u64) {
+            true => Ok(()),
+            false => Err(misplaced()),
+        }
+    }
+
+    /// What decoding them costs, in comparison.
+    pub(super) fn weight(&self) -> u64 {
+        self.data.iter().map(|it| it.0.saturating_add(it.1)).fold(0, u64::saturating_add)
+    }
+
+    fn page<'a>(&mut self, bytes: &'a [u8]) -> Result<(PageHeader, &'a [u8])> {
+        let header = thrift::page_header(bytes)?;
+        if PAGE_BYTES_MAX < header.uncompressed {
+            let what = format!("page of {} bytes is over {PAGE_BYTES_MAX}", header.uncompressed);
+            return Err(Error::new(Code::LimitExceeded, what));
+        }
+        self.largest = self.largest.max(header.uncompressed);
+        match header.kind {
+            DICTIONARY => self.dictionary = true,
+            _ => {
+                let values = header.values.unwrap_or(0).min(u64::from(u32::MAX));
+                self.data.push((values, header.uncompressed));
+            }
+        }
+        let len = usize::try_from(header.compressed).unwrap_or(usize::MAX);
+        let next = header.len.checked_add(len).and_then(|it| bytes.get(it..));
+        Ok((header, next.ok_or_else(|| corrupt("a page is cut short"))?))
+    }
+
+    /// Most bytes that the pages with `rows` rows in a row have, one value a row.
+    fn most(&self, rows: u64) -> u64 {
+        let (mut from, mut values, mut bytes, mut most) = (0, 0u64, 0u64, 0u64);
+        for (at, (count, size)) in self.data.iter().enumerate() {
+            values = values.saturating_add(*count);
+            bytes = bytes.saturating_add(*size);
+            // The first page counts while its last row and the first of this can be in one batch.
+            while let Some((first, first_size)) = self.data.get(from) {
+                let between = values.saturating_sub(first + count);
+                if at <= from || between.saturating_add(2) <= rows {
+                    break;
+                }
+                values -= first;
+                bytes -= first_size;
+                from += 1;
+            }
+            most = most.max(bytes);
+        }
+        most
+    }
+
+    /// Is no batch of `rows` rows of this column of text longer than `max` bytes? The rows of a
+    /// batch follow each other (`dense`), or are any.
+    pub(super) fn is_short(
+        &self,
+        column: &ColumnChunkMetaData,
+        pages: &Arc<Sparse>,
+        rows: usize,
+        dense: bool,
+        max: usize,
+    ) -> bool {
+        let descriptor = column.column_descr();
+        if column.column_type() != Physical::BYTE_ARRAY
+            || descriptor.max_rep_level() != 0
+            || column.encodings_mask().is_set(Encoding::DELTA_BYTE_ARRAY)
+        {
+            return false;
+        }
+        let plain = if dense { self.most(rows as u64) } else { self.most(u64::MAX) };
+        let longest = match self.dictionary {
+            true => match longest(column, pages) {
+                Some(longest) => longest,
+                None => return false,
+            },
+            false => 0,
+        };
+        let coded = longest.saturating_mul(rows);
+        plain.saturating_add(coded as u64) <= max as u64
+    }
+}
+
+/// Bytes of the longest value of the dictionary.
+fn longest(column: &ColumnChunkMetaData, pages: &Arc<Sparse>) -> Option<usize> {
+    let mut reader = SerializedPageReader::new(Arc::clone(pages), column, 0, None).ok()?;
+    let Page::DictionaryPage { buf, .. } = reader.get_next_page().ok()?? else { return None };
+    let mut rest = buf.as_ref();
+    let mut longest = 0;
+    while let Some((len, after)) = rest.split_first_chunk::<4>() {
+        let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+        longest = longest.max(len);
+        rest = after.get(len..)?;
+    }
+    rest.is_empty().then_some(longest)
+}
+
+fn misplaced() -> Error {
+    corrupt("a page is not what the page index says")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of a batch are bounded by the pages that it can touch.
+    #[test]
+    fn windows_of_pages() {
+        let check = |data: &[(u64, u64)], rows: u64, expected: u64| {
+            let walked = Walked { data: data.to_vec(), ..Walked::default() };
+            assert_eq!(walked.most(rows), expected, "{data:?} {rows}");
+        };
+        check(&[], 5, 0);
+        check(&[(10, 100)], 5, 100);
+        check(&[(10, 100), (10, 50), (10, 100)], 1, 100);
+        check(&[(10, 100), (10, 50), (10, 100)], 2, 150);
+        check(&[(10, 100), (10, 50), (10, 100)], 11, 150);
+        check(&[(10, 100), (10, 50), (10, 100)], 12, 250);
+        check(&[(10, 100), (10, 50), (10, 100)], u64::MAX, 250);
+        check(&[(1, 7), (1, 8), (1, 9), (1, 1)], 2, 17);
+    }
+}
