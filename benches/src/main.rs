@@ -183,7 +183,7 @@ async fn appends(location: &str, options: &BTreeMap<String, String>) -> Outcome<
 async fn scan(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
     let start = Instant::now();
     let snapshot = Table::open(location).await?.snapshot().await?;
-    let mut scan = Scan::new().batch_rows(64 << 10);
+    let mut scan = Scan::new();
     if let Some(columns) = options.get("columns") {
         scan = scan.columns(columns.split(','));
     }

@@ -107,6 +107,10 @@ pub struct FileOptions {
     pub row_group_rows: usize,
     /// Most bytes of a row group, uncompressed estimate.
     pub row_group_bytes: usize,
+    /// Most rows of a page.
+    pub page_rows: usize,
+    /// About the most bytes of a page, also of a dictionary.
+    pub page_bytes: usize,
     /// `zstd`, `snappy`, `none`, `gzip`, `lz4`, `brotli`; and its level.
     pub compression: (String, Option<i32>),
 }

@@ -21,7 +21,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,12 +36,12 @@ use lakebed_log::version::Version;
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{Op, Request};
-use crate::store::{Backend, Object, Put, Store, Upload, short, too_large};
+use crate::store::{Backend, Object, Put, Store, Upload, join_ranges, short, too_large};
 
 mod platform;
 mod upload;
 
-use platform::{etag, has_two_names, is_loop, open_plain, read_at, sync_folder};
+use platform::{etag, has_two_names, is_loop, open_plain, sync_folder};
 
 /// Small files that one job reads: enough to make the hop between threads cheap, few enough to keep
 /// several threads busy.
@@ -103,9 +103,13 @@ impl Backend for Local {
         key: &'a str,
         ranges: &'a [Range<u64>],
     ) -> BoxFuture<'a, Result<Vec<Bytes>>> {
-        ranges.iter().for_each(|_| op.count(Request::Get));
+        join_ranges(ranges).iter().for_each(|_| op.count(Request::Get));
         let ranges = ranges.to_vec();
         self.run(key, move |root, key| root.get_ranges(key, &ranges))
+    }
+
+    fn joins_ranges(&self) -> bool {
+        false
     }
 
     fn get_many<'a>(
@@ -218,9 +222,13 @@ impl Root {
             let mut bytes = Vec::new();
             let length = usize::try_from(wanted).map_err(|_| out_of_memory(wanted))?;
             bytes.try_reserve_exact(length).map_err(|_| out_of_memory(wanted))?;
-            bytes.resize(length, 0);
-            read_full(&mut bytes, |buffer, done| read_at(&file, buffer, range.start + done))?;
-            Ok(Bytes::from(bytes))
+            let mut file = &file;
+            file.seek(SeekFrom::Start(range.start)).map_err(reading)?;
+            // Into memory that nobody has cleared before.
+            match file.take(wanted).read_to_end(&mut bytes).map_err(reading)? {
+                all if all == length => Ok(Bytes::from(bytes)),
+                some => Err(short(some as u64, wanted)),
+            }
         };
         ranges.iter().map(read).collect()
     }

@@ -35,8 +35,11 @@ use crate::env::Env;
 use crate::op::Op;
 use crate::store::Store;
 
-/// Least number of files read at once: opening one is mostly waiting.
-const FILES_MIN: usize = 4;
+/// Most files read at once.
+const FILES_MAX: usize = 16;
+/// About the bytes of the files that are read at once: what is fetched long before it is decoded
+/// only takes up memory.
+const FILE_BYTES: u64 = 64 << 20;
 /// Batches of a file that are held ready.
 const DEPTH: usize = 4;
 
@@ -69,7 +72,7 @@ pub fn read(env: &Env, op: &Op, store: &Store, plan: Arc<ScanPlan>) -> Batches {
     let vector = move |at: usize| tasks.tasks().get(at).and_then(|it| it.deletion_vector.clone());
     let reader = reader.expecting(plan.tasks().len(), vector);
     let small = plan.limit().is_some_and(|it| it <= plan.batch_rows() as u64);
-    let width = if small { 1 } else { (2 * env.cores()).max(FILES_MIN) };
+    let width = if small { 1 } else { width(env, &plan) };
     let budget = env.budget().clone();
     let tasks = Arc::clone(&plan);
     let lanes = (0..plan.tasks().len()).zip(Turn::line()).filter_map(move |(at, turn)| {
@@ -80,6 +83,14 @@ pub fn read(env: &Env, op: &Op, store: &Store, plan: Arc<ScanPlan>) -> Batches {
     let place = store.location().to_string();
     let rows = Limited { rows, plan, op: op.clone(), out: 0, told: usize::MAX, place };
     Batches::new(schema, rows.boxed())
+}
+
+/// How many files are read at once. Opening one is mostly waiting, so small ones are many.
+fn width(env: &Env, plan: &ScanPlan) -> usize {
+    let bytes: u64 = plan.tasks().iter().map(|it| it.size).fold(0, u64::saturating_add);
+    let mean = bytes.checked_div(plan.tasks().len() as u64).unwrap_or(0).max(1);
+    let files = usize::try_from(FILE_BYTES / mean).unwrap_or(FILES_MAX);
+    files.clamp(env.cores().min(FILES_MAX), FILES_MAX)
 }
 
 impl Batches {

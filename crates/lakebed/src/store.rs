@@ -95,6 +95,10 @@ pub(crate) trait Backend: Send + Sync {
         key: &'a str,
         ranges: &'a [Range<u64>],
     ) -> BoxFuture<'a, Result<Vec<Bytes>>>;
+    /// Is one larger range cheaper than some that lie close together?
+    fn joins_ranges(&self) -> bool {
+        true
+    }
     /// Many small objects, as [`Backend::get`] gives each.
     fn get_many<'a>(
         &'a self,
@@ -217,13 +221,19 @@ impl Store {
     ) -> Result<Vec<Bytes>> {
         check_key(key).map_err(|it| self.placed(key, it))?;
         tracing::debug!(table = self.location(), key, "get_ranges");
-        let joined = join_ranges(ranges);
+        let joined = match self.backend.joins_ranges() {
+            true => join_ranges(ranges),
+            false => ranges.to_vec(),
+        };
         let got = match joined.is_empty() {
             true => Ok(Vec::new()),
             false => self.backend.get_ranges(op, key, &joined).await,
         };
         let got = got.map_err(|it| self.placed(key, it))?;
         op.read_bytes(got.iter().map(|it| it.len() as u64).sum());
+        if !self.backend.joins_ranges() {
+            return Ok(got);
+        }
         ranges
             .iter()
             .map(|it| cut(&joined, &got, it))
@@ -414,7 +424,7 @@ fn check_key(key: &str) -> Result<()> {
 }
 
 /// The fewest ranges that hold all of `ranges`, apart by more than [`GAP_BYTES`], sorted.
-fn join_ranges(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+pub(crate) fn join_ranges(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut sorted: Vec<_> = ranges.iter().filter(|it| !it.is_empty()).cloned().collect();
     sorted.sort_unstable_by_key(|it| it.start);
     let mut joined: Vec<Range<u64>> = Vec::new();

@@ -143,6 +143,8 @@ fn options(layout: &Layout, memory: u64) -> FileOptions {
     FileOptions {
         row_group_rows: layout.row_group_rows.max(1),
         row_group_bytes: layout.row_group_bytes.min(half).max(1),
+        page_rows: layout.page_rows.max(1),
+        page_bytes: layout.page_bytes.max(1),
         compression: layout.compression.clone(),
     }
 }

@@ -103,6 +103,8 @@ pub(super) fn options() -> FileOptions {
     FileOptions {
         row_group_rows: 1 << 20,
         row_group_bytes: 128 << 20,
+        page_rows: 20_000,
+        page_bytes: 1 << 20,
         compression: ("zstd".into(), Some(1)),
     }
 }

@@ -46,6 +46,9 @@ const INLINE_BYTES: usize = 1 << 20;
 /// Encoded bytes go to the store in pieces of about this size.
 const PIECE_BYTES: usize = 4 << 20;
 
+/// Rows that the library encodes before it looks whether a page is full.
+const WRITE_ROWS: usize = 1024;
+
 /// A Parquet file being written.
 pub(super) struct Writer {
     env: Env,
@@ -280,6 +283,10 @@ impl Encoder {
             .set_created_by(format!("Lakebed version {}", env!("CARGO_PKG_VERSION")))
             .set_compression(compression(&options.compression)?)
             .set_statistics_enabled(EnabledStatistics::Page)
+            .set_data_page_row_count_limit(options.page_rows)
+            .set_write_batch_size(options.page_rows.clamp(1, WRITE_ROWS))
+            .set_data_page_size_limit(options.page_bytes)
+            .set_dictionary_page_size_limit(options.page_bytes)
             .set_coerce_types(true)
             .build();
         let unsupported = |err: ParquetError| {

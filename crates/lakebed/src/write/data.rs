@@ -173,10 +173,34 @@ pub struct Layout {
     pub row_group_rows: usize,
     /// Most bytes of a row group. Defaults to 128 MiB.
     pub row_group_bytes: usize,
+    /// Most rows of a page. Defaults to 20,000.
+    pub page_rows: usize,
+    /// About the most bytes of a page. Defaults to 1 MiB.
+    pub page_bytes: usize,
     /// Defaults to zstd at level 1.
     pub compression: (String, Option<i32>),
     /// What to do with Arrow types that have no lossless twin.
     pub arrow: ArrowOptions,
+}
+
+impl Layout {
+    /// For rows that are taken by position: small pages, so that a row is had without thousands of
+    /// others, in row groups of moderate size. Files become a little larger.
+    ///
+    /// ```
+    /// # use lakebed::{Append, Layout};
+    /// let options = Append::new().layout(Layout::random_access());
+    /// # let _ = options;
+    /// ```
+    pub fn random_access() -> Layout {
+        Layout {
+            row_group_rows: 256 << 10,
+            row_group_bytes: 64 << 20,
+            page_rows: 1024,
+            page_bytes: 32 << 10,
+            ..Layout::default()
+        }
+    }
 }
 
 impl Default for Layout {
@@ -185,6 +209,8 @@ impl Default for Layout {
             target_file_bytes: 128 << 20,
             row_group_rows: 1 << 20,
             row_group_bytes: 128 << 20,
+            page_rows: 20_000,
+            page_bytes: 1 << 20,
             compression: ("zstd".into(), Some(1)),
             arrow: ArrowOptions::default(),
         }

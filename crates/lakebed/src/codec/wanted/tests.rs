@@ -123,7 +123,8 @@ impl Shape {
     fn file(&self) -> Bytes {
         let batch = table(self.rows, self.seed);
         if self.ours {
-            let options = FileOptions { row_group_rows: self.group_rows, ..options() };
+            let (row_group_rows, page_rows) = (self.group_rows, self.page_rows);
+            let options = FileOptions { row_group_rows, page_rows, ..options() };
             return ours(&[batch], &options);
         }
         let properties = WriterProperties::builder()
