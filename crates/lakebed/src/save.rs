@@ -16,6 +16,7 @@ use lakebed_log::segment::{Hint, LogFile};
 use lakebed_log::state::TableState;
 
 use crate::env::Env;
+use crate::load;
 use crate::op::Op;
 use crate::store::{Put, Store};
 
@@ -71,8 +72,20 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
 async fn write_hint(op: &Op, store: &Store, hint: &Hint) -> Result<()> {
     let key = format!("{LOG_DIR}/{HINT}");
     let there = store.get(op, &key, HINT_BYTES_MAX).await.ok().and_then(|it| Hint::parse(&it));
-    if there.is_some_and(|it| hint.version <= it.version) {
-        return Ok(());
+    match there {
+        Some(it) if it.version == hint.version => return Ok(()),
+        // Another writer's newer one, if there is such a checkpoint; else it misleads everybody.
+        Some(it) if hint.version < it.version => {
+            let files = load::list(op, store, Some(it.version)).await?;
+            let is_there = |file: &LogFile| match file.path {
+                LogPath::Checkpoint(version, _) => it.version <= version,
+                _ => false,
+            };
+            if files.iter().any(is_there) {
+                return Ok(());
+            }
+        }
+        _ => {}
     }
     store.put(op, &key, hint.to_json().into()).await
 }

@@ -25,5 +25,6 @@ pub mod json_rows;
 pub mod oracle;
 pub mod rows;
 pub mod scenario;
+pub mod shape;
 pub mod sim;
 pub mod sim_store;

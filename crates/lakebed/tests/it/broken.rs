@@ -151,3 +151,66 @@ fn a_checkpoint_that_breaks_meanwhile() {
     table.checkpoint(|_| Vec::new());
     assert_eq!(rows(&held), (0..14).collect::<Vec<_>>());
 }
+
+/// What was stepped around is said, with the reason.
+///
+/// spec: CKPT-30, HINT-7
+#[test]
+fn what_was_skipped_is_told() {
+    let skipped = |it: &Broken| {
+        let seen = block_on(table(it.root()).snapshot()).unwrap();
+        assert_eq!((seen.version().get(), rows(&seen)), (13, (0..14).collect()));
+        let skipped = seen.skipped();
+        skipped
+            .iter()
+            .map(|it| format!("{} {}", it.path, it.error.code().as_str()))
+            .collect::<Vec<_>>()
+    };
+    let it = Broken::new();
+    assert_eq!(skipped(&it), [""; 0]);
+    it.checkpoint(|it| it[..it.len() / 2].to_vec());
+    let name = "_delta_log/00000000000000000010.checkpoint.parquet";
+    assert_eq!(skipped(&it), [format!("{name} corrupt-checkpoint")]);
+    it.hint("{");
+    let hint = "_delta_log/_last_checkpoint corrupt-log".to_string();
+    assert_eq!(skipped(&it), [hint, format!("{name} corrupt-checkpoint")]);
+
+    let it = Broken::new();
+    it.hint("{\"version\":12,\"size\":1}");
+    assert_eq!(skipped(&it), ["_delta_log/_last_checkpoint version-gap"]);
+    let it = Broken::new();
+    let compacted = it.log(&format!("{:020}.{:020}.compacted.json", 11, 13));
+    fs::write(compacted, "{").unwrap();
+    let compacted = format!("_delta_log/{:020}.{:020}.compacted.json corrupt-log", 11, 13);
+    assert_eq!(skipped(&it), [compacted]);
+}
+
+/// spec: HINT-8
+#[test]
+fn a_hint_above_the_log_is_mended_by_the_next_checkpoint() {
+    let it = Broken::new();
+    it.hint("{\"version\":99,\"size\":1}");
+    block_on(block_on(table(it.root()).snapshot()).unwrap().checkpoint()).unwrap();
+    let hint = fs::read_to_string(it.log("_last_checkpoint")).unwrap();
+    assert!(hint.starts_with("{\"version\":13,"), "{hint}");
+    // It does not go back behind one that is there.
+    let old = block_on(table(it.root()).snapshot_at(Version::from(12))).unwrap();
+    block_on(old.checkpoint()).unwrap();
+    assert_eq!(fs::read_to_string(it.log("_last_checkpoint")).unwrap(), hint);
+}
+
+/// spec: LOG-10
+#[test]
+fn a_log_of_a_checkpoint_alone_has_no_history() {
+    use futures::TryStreamExt;
+    let it = Broken::new();
+    it.forget_commits(14);
+    let history = async {
+        let entries = table(it.root()).history().await?;
+        entries.try_collect::<Vec<_>>().await
+    };
+    assert_eq!(block_on(history).unwrap().len(), 0);
+    let empty = tempfile::tempdir().unwrap();
+    let none = block_on(table(empty.path().to_str().unwrap()).history()).err().unwrap();
+    assert_eq!(none.code(), Code::NotATable);
+}

@@ -6,6 +6,8 @@ use lakebed_log::action::{Action, Add, DeletionVector, Remove};
 use lakebed_log::feature::TableFeature;
 use lakebed_log::row_set::{self, RowSet};
 
+use lakebed_testkit::shape::{Layout, compact, second_layout};
+
 use crate::help::{fresh, grown, ids, memory, read, requests, rows};
 
 /// `[lists, gets, heads, puts, deletes]`, in memory and on the local disk.
@@ -239,4 +241,63 @@ fn delete_first_rows(place: &str, snapshot: &Snapshot) {
     block_on(store.put(&op, vectors, bytes.into())).unwrap();
     let commit = format!("_delta_log/{:020}.json", snapshot.version().get() + 1);
     block_on(store.put_if_absent(&op, &commit, lines.join("\n").into())).unwrap();
+}
+
+/// Opening takes the top level of a checkpoint alone; the files take one GET a sidecar.
+///
+/// spec: CKPT-29
+#[test]
+fn sidecars_are_fetched_for_files_alone() {
+    for json in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().to_str().unwrap();
+        let made = grown(place, 12);
+        block_on(block_on(made.snapshot_at(lakebed::Version::from(10))).unwrap().checkpoint())
+            .unwrap();
+        let how = Layout { json, classic: false, sidecars: 3 };
+        second_layout(folder.path(), 10, how).unwrap();
+        let (table, op) = fresh(place);
+        let mut before = [0; 5];
+        let snapshot = block_on(table.snapshot()).unwrap();
+        // The hint that is not there, the top level, commit 11.
+        assert_eq!(requests(&op, &mut before), [1, 3, 0, 0, 0]);
+        block_on(snapshot.files()).unwrap();
+        assert_eq!(requests(&op, &mut before), [0, 3, 0, 0, 0]);
+        assert_eq!(rows(&snapshot), (0..12).collect::<Vec<_>>());
+        assert!(snapshot.skipped().is_empty());
+    }
+}
+
+/// Fifty commits behind a checkpoint, compacted into one file.
+///
+/// spec: CMP-1
+#[test]
+fn compacted_commits_are_one_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let schema = Schema::parse_ddl("id long").unwrap();
+    let table = fresh(place).0;
+    let create = Create::new(schema).property("delta.checkpointInterval", "1000");
+    block_on(table.create_here(create)).unwrap();
+    block_on(block_on(table.snapshot()).unwrap().checkpoint()).unwrap();
+    for id in 0..50 {
+        block_on(table.append(ids([id]), Append::new())).unwrap();
+    }
+    compact(folder.path(), 1, 50).unwrap();
+    let (table, op) = fresh(place);
+    let mut before = [0; 5];
+    let snapshot = block_on(table.snapshot()).unwrap();
+    // The hint, the checkpoint, the compacted file.
+    assert_eq!(requests(&op, &mut before), [1, 3, 0, 0, 0]);
+    block_on(snapshot.plan(&Scan::new())).unwrap();
+    assert_eq!(requests(&op, &mut before), [0; 5]);
+    assert_eq!(rows(&snapshot), (0..50).collect::<Vec<_>>());
+
+    // What comes after it is a commit each, as ever.
+    requests(&op, &mut before);
+    let other = fresh(place).0;
+    block_on(other.append(ids([50]), Append::new())).unwrap();
+    let next = block_on(table.snapshot()).unwrap();
+    assert_eq!(requests(&op, &mut before), [1, 1, 0, 0, 0]);
+    assert_eq!(rows(&next), (0..51).collect::<Vec<_>>());
 }

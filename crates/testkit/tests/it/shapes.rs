@@ -8,6 +8,7 @@ use futures::executor::block_on;
 use lakebed::{Append, Code, Env, Scan, Table, Version};
 use lakebed_testkit::builder::Builder;
 use lakebed_testkit::rows::{Multiset, multiset, read_parquet};
+use lakebed_testkit::shape::{Layout, compact, second_layout};
 use parquet::arrow::ArrowWriter;
 
 /// The newest version of the history.
@@ -123,7 +124,99 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// spec: CKPT-3
+/// Every layout that a checkpoint can have beside the first.
+const LAYOUTS: &[Layout] = &[
+    Layout { json: false, classic: false, sidecars: 0 },
+    Layout { json: true, classic: false, sidecars: 0 },
+    Layout { json: false, classic: false, sidecars: 1 },
+    Layout { json: true, classic: false, sidecars: 3 },
+    Layout { json: false, classic: true, sidecars: 0 },
+    Layout { json: false, classic: true, sidecars: 2 },
+];
+
+/// Shapes that Lakebed does not write, at a version: sound ones, and broken ones beside commits.
+fn foreign_shapes(version: u64) -> Vec<(String, u64, Box<dyn Fn(&Path)>)> {
+    let mut shapes: Vec<(String, u64, Box<dyn Fn(&Path)>)> = Vec::new();
+    let commits_before = move |it: &Path| {
+        let name = format!("{version:020}.json");
+        remove(it, |other| other.ends_with(".json") && other.len() == 25 && other < name.as_str());
+        remove(it, |it| it.ends_with(".crc"));
+    };
+    for how in LAYOUTS.iter().copied() {
+        let make = move |it: &Path| {
+            checkpoint(it, version);
+            second_layout(it, version, how).unwrap()
+        };
+        let sound = move |it: &Path| {
+            make(it);
+            commits_before(it);
+        };
+        shapes.push((format!("{how:?} at {version}"), version, Box::new(sound)));
+        let cut = move |it: &Path| {
+            let path = make(it);
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        };
+        shapes.push((format!("{how:?} at {version}, cut"), 0, Box::new(cut)));
+        if how.sidecars > 0 {
+            let lost = move |it: &Path| {
+                make(it);
+                let folder = fs::read_dir(log(it, "_sidecars")).unwrap();
+                let first = folder.map(|it| it.unwrap().path()).min().unwrap();
+                fs::remove_file(first).unwrap();
+            };
+            shapes.push((format!("{how:?} at {version}, a sidecar gone"), 0, Box::new(lost)));
+        }
+    }
+    let both = move |it: &Path| {
+        checkpoint(it, version);
+        let classic = log(it, &format!("{version:020}.checkpoint.parquet"));
+        let bytes = fs::read(&classic).unwrap();
+        second_layout(it, version, LAYOUTS[2]).unwrap();
+        fs::write(&classic, &bytes[..9]).unwrap();
+        assert!(!bytes.is_empty());
+        commits_before(it);
+    };
+    shapes.push((
+        format!("a classic one cut beside another at {version}"),
+        version,
+        Box::new(both),
+    ));
+    shapes
+}
+
+/// Compacted files over all of it, some of it, with checkpoints between, and broken ones.
+fn compacted_shapes() -> Vec<(String, u64, Box<dyn Fn(&Path)>)> {
+    let ranges: &[&[(u64, u64)]] =
+        &[&[(0, LAST)], &[(0, 3), (4, 8)], &[(2, 6), (5, 9)], &[(1, LAST - 1)], &[(9, LAST)]];
+    let mut shapes: Vec<(String, u64, Box<dyn Fn(&Path)>)> = Vec::new();
+    for ranges in ranges {
+        let make = |it: &Path| {
+            ranges.iter().map(|(a, b)| compact(it, *a, *b).unwrap()).collect::<Vec<_>>()
+        };
+        shapes.push((format!("compacted {ranges:?}"), 0, Box::new(move |it| drop(make(it)))));
+        let with_checkpoint = move |it: &Path| {
+            make(it);
+            checkpoint(it, 7);
+        };
+        shapes.push((format!("compacted {ranges:?}, checkpoint"), 0, Box::new(with_checkpoint)));
+        let cut = move |it: &Path| {
+            for path in make(it) {
+                let bytes = fs::read(&path).unwrap();
+                fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+            }
+        };
+        shapes.push((format!("compacted {ranges:?}, cut"), 0, Box::new(cut)));
+    }
+    let over_the_end = |it: &Path| {
+        let path = compact(it, 0, 3).unwrap();
+        fs::rename(path, log(it, &format!("{:020}.{:020}.compacted.json", 0, 99))).unwrap();
+    };
+    shapes.push(("compacted past the end".into(), 0, Box::new(over_the_end)));
+    shapes
+}
+
+/// spec: CKPT-3, CKPT-24, CKPT-25, CKPT-26, CKPT-27, CKPT-29, CMP-1, CMP-4, CMP-8
 #[test]
 fn every_shape_reads_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -176,6 +269,10 @@ fn every_shape_reads_the_same() {
         };
         shapes.push((format!("cleaned up to {version}"), version, Box::new(cleaned)));
     }
+    for version in [0, 4, 9, LAST] {
+        shapes.extend(foreign_shapes(version));
+    }
+    shapes.extend(compacted_shapes());
     for (at, (what, first, change)) in shapes.into_iter().enumerate() {
         let place = folder.path().join(at.to_string());
         copy(&plain, &place);
