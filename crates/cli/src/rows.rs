@@ -59,8 +59,7 @@ pub(crate) async fn changes(session: &Session<'_>, args: &ChangesArgs) -> Result
     if let Some(limit) = args.rows.limit {
         which = which.limit(limit);
     }
-    let mut feed =
-        session.table(&args.table)?.changes(which.require_feed(!args.derive)).await?;
+    let mut feed = session.table(&args.table)?.changes(which.require_feed(!args.derive)).await?;
     let schema = feed.schema().clone();
     print(session, &args.rows, &schema, &mut feed).await?;
     match &args.cursor {

@@ -55,9 +55,11 @@ pub(super) async fn resolve(
         End::At(When::Timestamp(at)) => {
             history::version_at_time(context, newest.head(), *at).await?
         }
-        End::Before(it) => it.get().checked_sub(1).and_then(Version::new).ok_or_else(|| {
-            Error::invalid("the range of versions ends before version 0")
-        })?,
+        End::Before(it) => it
+            .get()
+            .checked_sub(1)
+            .and_then(Version::new)
+            .ok_or_else(|| Error::invalid("the range of versions ends before version 0"))?,
     };
     if latest < to {
         return Err(beyond(to));

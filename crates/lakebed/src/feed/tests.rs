@@ -6,9 +6,11 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
-use futures::executor::block_on;
 use futures::TryStreamExt;
-use lakebed_log::action::{Action, Add, AddCdc, CommitInfo, DeletionVector, Metadata, Protocol, Remove};
+use futures::executor::block_on;
+use lakebed_log::action::{
+    Action, Add, AddCdc, CommitInfo, DeletionVector, Metadata, Protocol, Remove,
+};
 use lakebed_log::error::{Code, Result};
 use lakebed_log::expr::{col, lit};
 use lakebed_log::feature::TableFeature;
@@ -221,7 +223,10 @@ fn change_file(bed: &mut Bed, path: &str, changes: &[&str]) {
     let count = i64::try_from(changes.len()).unwrap();
     let columns: [(&str, ArrayRef); 3] = [
         ("id", Arc::new(Int64Array::from_iter_values(0..count))),
-        ("name", Arc::new(StringArray::from_iter_values(changes.iter().map(|it| format!("!{it}"))))),
+        (
+            "name",
+            Arc::new(StringArray::from_iter_values(changes.iter().map(|it| format!("!{it}")))),
+        ),
         ("_change_type", Arc::new(StringArray::from_iter_values(changes))),
     ];
     bed.columns(path, &columns);
@@ -471,7 +476,10 @@ fn schemas_that_change() {
     let mut bed = Bed::new();
     bed.file("a", 1);
     bed.commit("+a");
-    bed.actions(&[Action::Metadata(metadata("id long, name string, more date, p string", &[KEPT]))]);
+    bed.actions(&[Action::Metadata(metadata(
+        "id long, name string, more date, p string",
+        &[KEPT],
+    ))]);
     let file = bed.sizes["a"];
     bed.check(v(0).., &["0 a0 - pa insert 1"]);
     bed.check(v(0)..=v(1), &["0 a0 pa insert 1"]);
@@ -523,13 +531,17 @@ fn times_of_the_table_itself() {
             let values = [("p".to_string(), None)].into();
             let size = bed.sizes[path];
             let path = path.to_string();
-            let add = Add { path, size, data_change: true, partition_values: values, ..Add::default() };
+            let add =
+                Add { path, size, data_change: true, partition_values: values, ..Add::default() };
             bed.actions(&[info(*at), Action::Add(add)]);
         }
         let feed = block_on(bed.table.changes(v(0)..))?;
         let batches = block_on(feed.collect())?;
         let micros = |it: &RecordBatch| {
-            it.column_by_name("_commit_timestamp").unwrap().as_primitive::<TimestampMicrosecondType>().value(0)
+            it.column_by_name("_commit_timestamp")
+                .unwrap()
+                .as_primitive::<TimestampMicrosecondType>()
+                .value(0)
         };
         Ok(batches.iter().map(micros).collect())
     };
@@ -586,8 +598,7 @@ fn differences() {
     assert_eq!(bed.diff(3, 4, &all), [] as [&str; 0]);
     // Rows that moved leave and come back.
     let moved = bed.diff(4, 5, &all.clone().columns(["name"]));
-    let expected =
-        ["b0 delete", "b1 delete", "b2 delete", "c0 insert", "c1 insert", "c2 insert"];
+    let expected = ["b0 delete", "b1 delete", "b2 delete", "c0 insert", "c1 insert", "c2 insert"];
     assert_eq!(moved, expected);
     let some = all.clone().columns(["name"]).filter("_change_type = 'insert'".parse().unwrap());
     assert_eq!(bed.diff(4, 5, &some.clone().limit(2)), ["c0 insert", "c1 insert"]);

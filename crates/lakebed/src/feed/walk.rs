@@ -219,7 +219,8 @@ impl Walk {
         })?;
         match self.last.replace(at) {
             Some(last) if at <= last => {
-                let what = format!("`inCommitTimestamp` is {at}, not after its predecessor's {last}");
+                let what =
+                    format!("`inCommitTimestamp` is {at}, not after its predecessor's {last}");
                 Err(Error::new(Code::InvalidAction, what))
             }
             _ => Ok(at),

@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(found, expected, "{}", sidecar.path);
     }
 
-    /// spec: CKPT-26
+    /// spec: CKPT-16
     #[test]
     fn sidecars_lie_in_their_folder() {
         check("a.parquet", 1, Ok("a.parquet"));

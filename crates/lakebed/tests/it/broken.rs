@@ -154,7 +154,7 @@ fn a_checkpoint_that_breaks_meanwhile() {
 
 /// What was stepped around is said, with the reason.
 ///
-/// spec: CKPT-30, HINT-7
+/// spec: CKPT-20, HINT-7
 #[test]
 fn what_was_skipped_is_told() {
     let skipped = |it: &Broken| {
@@ -213,4 +213,55 @@ fn a_log_of_a_checkpoint_alone_has_no_history() {
     let empty = tempfile::tempdir().unwrap();
     let none = block_on(table(empty.path().to_str().unwrap()).history()).err().unwrap();
     assert_eq!(none.code(), Code::NotATable);
+}
+
+/// A table that keeps in-commit timestamps: of each version its time, and whether it comes first.
+fn timed(times: &[(i64, bool)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("_delta_log");
+    fs::create_dir(&log).unwrap();
+    let head = concat!(
+        r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":7,"#,
+        r#""writerFeatures":["inCommitTimestamp"]}}"#,
+        "\n",
+        r#"{"metaData":{"id":"t","format":{"provider":"parquet","options":{}},"#,
+        r#""schemaString":"{\"type\":\"struct\",\"fields\":[]}","partitionColumns":[],"#,
+        r#""configuration":{"delta.enableInCommitTimestamps":"true"}}}"#,
+    );
+    for (version, (time, first)) in times.iter().enumerate() {
+        let info = format!("{{\"commitInfo\":{{\"inCommitTimestamp\":{time}}}}}");
+        let rest = if version == 0 { head } else { "{\"txn\":{\"appId\":\"a\",\"version\":1}}" };
+        let text = if *first { format!("{info}\n{rest}") } else { format!("{rest}\n{info}") };
+        fs::write(log.join(format!("{version:020}.json")), text).unwrap();
+    }
+    folder
+}
+
+/// spec: ICT-6, ICT-7, ICT-8, ICT-9
+#[test]
+fn in_commit_timestamps() {
+    let check = |times: &[(i64, bool)], at: i64, expected: Result<u64, Code>| {
+        let folder = timed(times);
+        let table = table(folder.path().to_str().unwrap());
+        let at = lakebed::Timestamp::from_millis(at);
+        let found = block_on(table.version_at(at)).map(|it| it.get()).map_err(|it| it.code());
+        assert_eq!(found, expected, "{times:?} {at}");
+    };
+    let rising = [(100, true), (200, true), (300, true), (400, true)];
+    check(&rising, 99, Err(Code::VersionNotFound));
+    check(&rising, 100, Ok(0));
+    check(&rising, 299, Ok(1));
+    check(&rising, 300, Ok(2));
+    check(&rising, 9999, Ok(3));
+    check(&[(200, true), (100, true)], 150, Err(Code::InvalidAction));
+    check(&[(100, true), (100, true)], 150, Err(Code::InvalidAction));
+    check(&[(100, true), (200, false)], 250, Err(Code::InvalidAction));
+
+    let first = timed(&[(100, false)]);
+    let snapshot = block_on(table(first.path().to_str().unwrap()).snapshot()).unwrap();
+    let error = block_on(snapshot.timestamp()).err().unwrap();
+    assert_eq!(error.code(), Code::InvalidAction);
+    let sound = timed(&rising);
+    let snapshot = block_on(table(sound.path().to_str().unwrap()).snapshot()).unwrap();
+    assert_eq!(block_on(snapshot.timestamp()).unwrap().as_millis(), 400);
 }

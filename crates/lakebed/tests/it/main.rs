@@ -12,6 +12,7 @@
 )]
 
 mod broken;
+mod catalogs;
 mod clocks;
 mod deadlines;
 mod faulty;

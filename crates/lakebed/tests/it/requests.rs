@@ -245,7 +245,7 @@ fn delete_first_rows(place: &str, snapshot: &Snapshot) {
 
 /// Opening takes the top level of a checkpoint alone; the files take one GET a sidecar.
 ///
-/// spec: CKPT-29
+/// spec: CKPT-19
 #[test]
 fn sidecars_are_fetched_for_files_alone() {
     for json in [false, true] {

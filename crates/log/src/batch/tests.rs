@@ -670,7 +670,7 @@ fn rows_between_the_adds() {
     assert_eq!(adds.partition_value(2, "p"), Some(Some("x")));
 }
 
-/// spec: CMP-5, CMP-6, CMP-7, CKPT-28
+/// spec: CMP-5, CMP-6, CMP-7, CKPT-18
 #[test]
 fn compacted_files_and_checkpoints_in_lines() {
     let vector = |it: u32| {

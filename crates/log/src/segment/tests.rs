@@ -169,7 +169,7 @@ fn staged_commits_win() {
     assert_eq!(segment.commits.get(1), Some(&staged));
 }
 
-/// spec: CKPT-24, CKPT-25, CKPT-27
+/// spec: CKPT-14, CKPT-15, CKPT-17
 #[test]
 fn the_top_level_says_what_its_name_says() {
     let json = |text: &str| LogBatch::from_json_checkpoint(text.as_bytes(), Width::Narrow).unwrap();

@@ -216,7 +216,7 @@ fn compacted_shapes() -> Vec<(String, u64, Box<dyn Fn(&Path)>)> {
     shapes
 }
 
-/// spec: CKPT-3, CKPT-24, CKPT-25, CKPT-26, CKPT-27, CKPT-29, CMP-1, CMP-4, CMP-8
+/// spec: CKPT-3, CKPT-14, CKPT-15, CKPT-16, CKPT-17, CKPT-19, CMP-1, CMP-4, CMP-8
 #[test]
 fn every_shape_reads_the_same() {
     let folder = tempfile::tempdir().unwrap();
