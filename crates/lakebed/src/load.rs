@@ -7,8 +7,8 @@
 //! ```text
 //!   hint? --> LIST from it --> LogSegment --> GET checkpoint, commits --> replay --> Loaded
 //!               ^                 | fails           | absent, other size     |
-//!               |<-- from zero ---+                 |                        | checkpoint, sidecar or
-//!               |<-- the log moved, a few times ----+                        | compacted file broken:
+//!               |<-- from zero ---+                 |                        | a file broken that
+//!               |<-- the log moved, a few times ----+                        | others can replace:
 //!               +<-----------------------------------------------------------+ skip it
 //! ```
 //!
@@ -84,7 +84,8 @@ struct Skips(Arc<Mutex<Vec<Skipped>>>);
 
 impl Skips {
     fn push(&self, store: &Store, path: String, error: &Arc<Error>) {
-        tracing::warn!(table = store.location(), path, %error, "a file is broken; doing without it");
+        let table = store.location();
+        tracing::warn!(table, path, %error, "a file is broken; doing without it");
         let mut skips = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !skips.iter().any(|it| it.path == path) {
             skips.push(Skipped { path, error: Arc::clone(error) });

@@ -674,17 +674,16 @@ fn rows_between_the_adds() {
 #[test]
 fn compacted_files_and_checkpoints_in_lines() {
     let vector = |it: u32| {
-        format!(
-            r#","deletionVector":{{"storageType":"u","pathOrInlineDv":"ab^-aqEH.-t@S}}K{{vb[*k^","offset":{it},"sizeInBytes":40,"cardinality":2}}"#
-        )
+        let path = r#""storageType":"u","pathOrInlineDv":"ab^-aqEH.-t@S}K{vb[*k^""#;
+        let rest = format!(r#""offset":{it},"sizeInBytes":40,"cardinality":2"#);
+        format!(r#","deletionVector":{{{path},{rest}}}"#)
     };
     let remove = |path: &str, vector: &str| {
         format!(r#"{{"remove":{{"path":"{path}","dataChange":true{vector}}}}}"#)
     };
     let add = |path: &str, vector: &str| {
-        format!(
-            r#"{{"add":{{"path":"{path}","partitionValues":{{}},"size":1,"modificationTime":1,"dataChange":true{vector}}}}}"#
-        )
+        let rest = r#""partitionValues":{},"size":1,"modificationTime":1,"dataChange":true"#;
+        format!(r#"{{"add":{{"path":"{path}",{rest}{vector}}}}}"#)
     };
     let txn = r#"{"txn":{"appId":"a","version":1}}"#.to_string();
     let info = r#"{"commitInfo":{"txnId":"x"}}"#.to_string();
@@ -710,7 +709,8 @@ fn compacted_files_and_checkpoints_in_lines() {
         let seen = code(LogBatch::from_json_checkpoint(text.as_bytes(), width));
         assert_eq!(seen, checkpoint.replace("corrupt", "corrupt-checkpoint"), "{text}");
     }
-    assert!(LogBatch::from_compacted(info.as_bytes(), Width::Head).unwrap().commit_info.is_none());
+    let compacted = LogBatch::from_compacted(info.as_bytes(), Width::Head).unwrap();
+    assert!(compacted.commit_info.is_none());
 }
 
 /// Paths that one engine writes with a slash before them are names below the root, and a remove by

@@ -154,7 +154,8 @@ mod tests {
         // Times are cut to milliseconds, and a NaN tells nothing.
         let times = |max: &str| {
             format!(
-                r#"{{"minValues":{{"at":"1970-01-01T00:00:00.001Z"}},"maxValues":{{"at":"{max}","f":0}}}}"#
+                r#"{{"minValues":{{"at":"{}"}},"maxValues":{{"at":"{max}","f":0}}}}"#,
+                "1970-01-01T00:00:00.001Z"
             )
         };
         check(&times("1970-01-01T00:00:00.002Z"), &[]);

@@ -124,6 +124,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// What it is called, the first version that is left, and what is done to the log.
+type Shape = (String, u64, Box<dyn Fn(&Path)>);
+
 /// Every layout that a checkpoint can have beside the first.
 const LAYOUTS: &[Layout] = &[
     Layout { json: false, classic: false, sidecars: 0 },
@@ -135,8 +138,8 @@ const LAYOUTS: &[Layout] = &[
 ];
 
 /// Shapes that Lakebed does not write, at a version: sound ones, and broken ones beside commits.
-fn foreign_shapes(version: u64) -> Vec<(String, u64, Box<dyn Fn(&Path)>)> {
-    let mut shapes: Vec<(String, u64, Box<dyn Fn(&Path)>)> = Vec::new();
+fn foreign_shapes(version: u64) -> Vec<Shape> {
+    let mut shapes: Vec<Shape> = Vec::new();
     let commits_before = move |it: &Path| {
         let name = format!("{version:020}.json");
         remove(it, |other| other.ends_with(".json") && other.len() == 25 && other < name.as_str());
@@ -186,10 +189,10 @@ fn foreign_shapes(version: u64) -> Vec<(String, u64, Box<dyn Fn(&Path)>)> {
 }
 
 /// Compacted files over all of it, some of it, with checkpoints between, and broken ones.
-fn compacted_shapes() -> Vec<(String, u64, Box<dyn Fn(&Path)>)> {
+fn compacted_shapes() -> Vec<Shape> {
     let ranges: &[&[(u64, u64)]] =
         &[&[(0, LAST)], &[(0, 3), (4, 8)], &[(2, 6), (5, 9)], &[(1, LAST - 1)], &[(9, LAST)]];
-    let mut shapes: Vec<(String, u64, Box<dyn Fn(&Path)>)> = Vec::new();
+    let mut shapes: Vec<Shape> = Vec::new();
     for ranges in ranges {
         let make = |it: &Path| {
             ranges.iter().map(|(a, b)| compact(it, *a, *b).unwrap()).collect::<Vec<_>>()
@@ -216,18 +219,8 @@ fn compacted_shapes() -> Vec<(String, u64, Box<dyn Fn(&Path)>)> {
     shapes
 }
 
-/// spec: CKPT-3, CKPT-14, CKPT-15, CKPT-16, CKPT-17, CKPT-19, CMP-1, CMP-4, CMP-8
-#[test]
-fn every_shape_reads_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let plain = folder.path().join("plain");
-    let made = block_on(history().build(&Env::tokio(), plain.to_str().unwrap())).unwrap();
-    let expected: Vec<Seen> = (0..=LAST).map(|it| seen(&made, it).unwrap()).collect();
-    assert_eq!(expected[12].rows.values().sum::<u64>(), 10);
-    assert_eq!(expected[12].txns, BTreeMap::from([("app".into(), 3), ("other".into(), 9)]));
-
-    // The first version that is left, and what was done to the log.
-    type Shape = (String, u64, Box<dyn Fn(&Path)>);
+/// Shapes that Lakebed itself leaves, and what stale hints and cleanup make of them.
+fn own_shapes() -> Vec<Shape> {
     let hint = |text: &'static str| {
         move |it: &Path| {
             checkpoint(it, 4);
@@ -269,6 +262,19 @@ fn every_shape_reads_the_same() {
         };
         shapes.push((format!("cleaned up to {version}"), version, Box::new(cleaned)));
     }
+    shapes
+}
+
+/// spec: CKPT-3, CKPT-14, CKPT-15, CKPT-16, CKPT-17, CKPT-19, CMP-1, CMP-4, CMP-8
+#[test]
+fn every_shape_reads_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("plain");
+    let made = block_on(history().build(&Env::tokio(), plain.to_str().unwrap())).unwrap();
+    let expected: Vec<Seen> = (0..=LAST).map(|it| seen(&made, it).unwrap()).collect();
+    assert_eq!(expected[12].rows.values().sum::<u64>(), 10);
+    assert_eq!(expected[12].txns, BTreeMap::from([("app".into(), 3), ("other".into(), 9)]));
+    let mut shapes = own_shapes();
     for version in [0, 4, 9, LAST] {
         shapes.extend(foreign_shapes(version));
     }
