@@ -82,6 +82,17 @@ pub enum PrimitiveType {
     Void,
     /// A value of any type, see [`crate::variant`].
     Variant,
+    /// A span of time. Such columns are read and not written.
+    Interval(IntervalUnit),
+}
+
+/// What an interval counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntervalUnit {
+    /// Months, in 32 bits.
+    Months,
+    /// Microseconds, in 64 bits.
+    Micros,
 }
 
 /// A list.
@@ -217,8 +228,8 @@ impl StructType {
     /// Strings are Utf8, timestamps are microseconds with zone `UTC` or without zone, dates Date32,
     /// decimals Decimal128; lists have the field `element`, maps `key_value` of `key` and `value`,
     /// as Parquet files do; void is Null. A variant is a struct of the binaries `metadata` and
-    /// `value`, whose field says so by the extension type `arrow.parquet.variant`. Nullability is
-    /// the schema's.
+    /// `value`, whose field says so by the extension type `arrow.parquet.variant`. Intervals are
+    /// Interval of months or Duration of microseconds. Nullability is the schema's.
     pub fn to_arrow(&self) -> SchemaRef {
         arrow::schema_of(self)
     }
@@ -310,6 +321,8 @@ impl fmt::Display for PrimitiveType {
             PrimitiveType::TimestampNtz => "timestamp_ntz",
             PrimitiveType::Void => "void",
             PrimitiveType::Variant => "variant",
+            PrimitiveType::Interval(IntervalUnit::Months) => "interval year to month",
+            PrimitiveType::Interval(IntervalUnit::Micros) => "interval day to second",
         };
         f.write_str(name)
     }

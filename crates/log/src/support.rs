@@ -173,6 +173,10 @@ pub fn writable(protocol: &Protocol, metadata: &Metadata, schema: &Schema) -> Re
             return Err(missing(&feature, false));
         }
     }
+    if schema.fields().iter().any(|it| holds_interval(&it.data_type)) {
+        let what = "the table has a column of type interval, which this build does not write";
+        return Err(Error::new(Code::UnsupportedProtocol, what));
+    }
     if let Some(feature) = type_feature(schema)
         && !feature.can_write()
     {
@@ -226,6 +230,15 @@ fn any_inside(data_type: &DataType, matches: &impl Fn(&Map<String, Json>) -> boo
         DataType::Struct(fields) => any_field(fields, matches),
         DataType::Array(array) => any_inside(&array.element, matches),
         DataType::Map(map) => any_inside(&map.key, matches) || any_inside(&map.value, matches),
+    }
+}
+
+fn holds_interval(of: &DataType) -> bool {
+    match of {
+        DataType::Primitive(it) => matches!(it, PrimitiveType::Interval(_)),
+        DataType::Struct(fields) => fields.fields().iter().any(|it| holds_interval(&it.data_type)),
+        DataType::Array(array) => holds_interval(&array.element),
+        DataType::Map(map) => holds_interval(&map.key) || holds_interval(&map.value),
     }
 }
 
@@ -432,6 +445,7 @@ mod tests {
         let identity = r#""delta.identity.start":1"#;
         let default = r#""CURRENT_DEFAULT":"7""#;
         let variant = PLAIN.replace("long", "variant");
+        let interval = PLAIN.replace("long", "interval day to second");
         let odd = PLAIN.replace("long", "hyperlong");
         let rows = [
             (table(PLAIN, &unmapped), "ok", "ok"),
@@ -445,6 +459,7 @@ mod tests {
             (table(&field(identity), &[]), "ok", "identityColumns"),
             (table(&field(default), &[]), "ok", "allowColumnDefaults"),
             (table(&variant, &[]), "ok", "variantType"),
+            (table(&interval, &[]), "ok", "unsupported-protocol"),
             (table(&odd, &[]), "invalid-schema", "invalid-schema"),
         ];
         for (metadata, read, write) in &rows {

@@ -106,7 +106,6 @@ const WAITING: &[(&str, &str)] = &[
     (":crc", "checksums that say less than we do"),
     (":delete_refuse", "no verb that deletes"),
     ("clone_merge_cloned@latest:read", "files of another store, which no caller allowed"),
-    ("parquet_struct_statistics@ts=2960:prune", "bounds stored as INT96"),
 ];
 
 /// Features that readers must know and this build does not: a case that must hold may be refused

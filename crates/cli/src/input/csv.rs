@@ -366,7 +366,9 @@ fn typed(
             None => Ok(Arc::new(NullArray::new(cells.len()))),
             Some(row) => Err((row, String::new())),
         },
-        PrimitiveType::Variant => Err((0, ": CSV cannot hold it".to_string())),
+        PrimitiveType::Variant | PrimitiveType::Interval(_) => {
+            Err((0, ": CSV cannot hold it".to_string()))
+        }
         _ => values(cells, primitive),
     }
 }

@@ -18,7 +18,9 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, ListArray, MapArray, RecordBatch, StructArray, new_null_array};
 use arrow_buffer::OffsetBuffer;
 use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{
+    ArrowError, DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit,
+};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::schema::is_variant;
 use parquet::basic::{ConvertedType, Type as Physical};
@@ -281,8 +283,8 @@ fn array_to(array: &ArrayRef, field: &Field, path: &str) -> Result<ArrayRef> {
 /// Casts that keep every value, given that the values are what they say.
 fn is_lossless(from: &DataType, to: &DataType) -> bool {
     use DataType::{
-        Binary, BinaryView, FixedSizeBinary, Float32, Float64, Int8, Int16, Int32, Int64, UInt8,
-        UInt16, UInt32, Utf8, Utf8View,
+        Binary, BinaryView, Duration, FixedSizeBinary, Float32, Float64, Int8, Int16, Int32, Int64,
+        Interval, UInt8, UInt16, UInt32, Utf8, Utf8View,
     };
     matches!(
         (from, to),
@@ -295,6 +297,8 @@ fn is_lossless(from: &DataType, to: &DataType) -> bool {
             | (UInt16, Int32 | Int64)
             | (UInt32, Int64)
             | (Int8 | Int16 | Int32 | Float32, Float64)
+            | (Int32, Interval(IntervalUnit::YearMonth))
+            | (Int64, Duration(TimeUnit::Microsecond))
     ) || widens_decimal(from, to)
 }
 

@@ -57,7 +57,9 @@ impl Values {
                 Values::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
             }
             PrimitiveType::TimestampNtz => Values::Timestamp(TimestampMicrosecondBuilder::new()),
-            PrimitiveType::Void | PrimitiveType::Variant => return Ok(None),
+            PrimitiveType::Void | PrimitiveType::Variant | PrimitiveType::Interval(_) => {
+                return Ok(None);
+            }
         }))
     }
 

@@ -238,7 +238,7 @@ fn comparable(a: &Typed, b: &Typed) -> Result<()> {
             PrimitiveType::String => 2,
             PrimitiveType::Binary => 3,
             PrimitiveType::Date | PrimitiveType::Timestamp | PrimitiveType::TimestampNtz => 4,
-            PrimitiveType::Variant => 5,
+            PrimitiveType::Variant | PrimitiveType::Interval(_) => 5,
             _ => 6,
         })
     };
@@ -260,7 +260,8 @@ fn cast(it: Typed, to: PrimitiveType) -> Result<Typed> {
     let number = |it| arithmetic_type(ArithmeticOp::Add, it, it).is_some();
     let moment = |it| matches!(it, P::Date | P::Timestamp | P::TimestampNtz);
     let possible = it.primitive().is_some_and(|from| match (from, to) {
-        (P::Variant, _) | (_, P::Variant | P::Void) => false,
+        (P::Variant | P::Interval(_), _) => false,
+        (_, P::Variant | P::Interval(_) | P::Void) => false,
         (P::Void, _) => true,
         (from, to) if from == to => true,
         (_, P::String) | (P::String, _) => true,

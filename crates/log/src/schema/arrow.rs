@@ -13,7 +13,9 @@ use arrow_schema::{
 
 use arrow_schema::extension::{EXTENSION_TYPE_METADATA_KEY, EXTENSION_TYPE_NAME_KEY};
 
-use super::{ArrayType, DataType, MapType, PrimitiveType, Schema, StructField, StructType};
+use super::{
+    ArrayType, DataType, IntervalUnit, MapType, PrimitiveType, Schema, StructField, StructType,
+};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::limits;
 
@@ -135,6 +137,10 @@ pub(super) fn primitive_of(of: PrimitiveType) -> ArrowType {
         }
         PrimitiveType::TimestampNtz => ArrowType::Timestamp(TimeUnit::Microsecond, None),
         PrimitiveType::Void => ArrowType::Null,
+        PrimitiveType::Interval(IntervalUnit::Months) => {
+            ArrowType::Interval(arrow_schema::IntervalUnit::YearMonth)
+        }
+        PrimitiveType::Interval(IntervalUnit::Micros) => ArrowType::Duration(TimeUnit::Microsecond),
         PrimitiveType::Variant => ArrowType::Struct(
             vec![
                 Field::new("metadata", ArrowType::Binary, false),

@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
-use super::{ArrayType, DataType, MapType, PrimitiveType, StructField, StructType};
+use super::{ArrayType, DataType, IntervalUnit, MapType, PrimitiveType, StructField, StructType};
 use crate::error::{Code, Error, Result};
 use crate::limits;
 
@@ -121,9 +121,33 @@ pub(super) fn primitive(name: &str) -> Result<PrimitiveType> {
         "timestamp_ntz" => PrimitiveType::TimestampNtz,
         "void" => PrimitiveType::Void,
         "variant" => PrimitiveType::Variant,
-        _ => return decimal(name).ok_or_else(|| invalid(format!("`{name}` is no type"))),
+        _ => {
+            let other = decimal(name).or_else(|| interval(name).map(PrimitiveType::Interval));
+            return other.ok_or_else(|| invalid(format!("`{name}` is no type")));
+        }
     };
     Ok(primitive)
+}
+
+/// `interval UNIT` or `interval UNIT to UNIT`: of years and months, or of days and what is shorter.
+fn interval(name: &str) -> Option<IntervalUnit> {
+    const LONG: &[&str] = &["year", "month"];
+    const SHORT: &[&str] = &["day", "hour", "minute", "second"];
+    let units = name.strip_prefix("interval ")?;
+    let (first, last) = units.split_once(" to ").map_or((units, None), |it| (it.0, Some(it.1)));
+    let within = |units: &[&str]| {
+        let place = |name: &str| units.iter().position(|it| *it == name);
+        match (place(first), last.map(place)) {
+            (Some(_), None) => true,
+            (Some(first), Some(Some(last))) => first < last,
+            _ => false,
+        }
+    };
+    match (within(LONG), within(SHORT)) {
+        (true, _) => Some(IntervalUnit::Months),
+        (_, true) => Some(IntervalUnit::Micros),
+        _ => None,
+    }
 }
 
 /// `decimal(p,s)`, with spaces at the numbers. Bounds are checked where the struct is made, but for

@@ -452,3 +452,31 @@ proptest! {
         }
     }
 }
+
+/// spec: SCHEMA-3, SCHEMA-20
+#[test]
+fn intervals_have_many_names() {
+    let of = |name: &str| {
+        let field = format!(r#"{{"name":"c","type":"{name}","nullable":true,"metadata":{{}}}}"#);
+        let schema = Schema::from_json(&format!(r#"{{"type":"struct","fields":[{field}]}}"#));
+        schema.map_or("-".to_string(), |it| it.fields()[0].data_type.to_string())
+    };
+    for name in ["interval year", "interval month", "interval year to month"] {
+        assert_eq!(of(name), "interval year to month");
+    }
+    for name in ["interval day", "interval day to hour", "interval minute to second"] {
+        assert_eq!(of(name), "interval day to second");
+    }
+    for name in [
+        "interval",
+        "interval ",
+        "interval Year",
+        "interval month to year",
+        "interval day to day",
+        "interval year to day",
+        "interval month to second",
+        "interval day to second(3)",
+    ] {
+        assert_eq!(of(name), "-", "{name}");
+    }
+}

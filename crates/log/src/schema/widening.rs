@@ -25,8 +25,8 @@ impl StructType {
     ///
     /// let change = r#"{"fromType":"integer","toType":"long"}"#;
     /// let metadata = format!(r#"{{"delta.typeChanges":[{change}]}}"#);
-    /// let field = format!(r#"{{"name":"a","type":"long","nullable":true,"metadata":{metadata}}}"#);
-    /// let schema = format!(r#"{{"type":"struct","fields":[{field}]}}"#);
+    /// let rest = format!(r#""type":"long","nullable":true,"metadata":{metadata}"#);
+    /// let schema = format!(r#"{{"type":"struct","fields":[{{"name":"a",{rest}}}]}}"#);
     /// assert!(Schema::from_json(&schema)?.check_type_changes().is_ok());
     /// let odd = schema.replace("long", "string");
     /// assert!(Schema::from_json(&odd)?.check_type_changes().is_err());

@@ -79,9 +79,10 @@ impl LeafCollector {
                 texts(array, nulls, keep)
             }
             PrimitiveType::Boolean => booleans(array, nulls),
-            PrimitiveType::Binary | PrimitiveType::Void | PrimitiveType::Variant => {
-                Some(Range::Nothing)
-            }
+            PrimitiveType::Binary
+            | PrimitiveType::Void
+            | PrimitiveType::Variant
+            | PrimitiveType::Interval(_) => Some(Range::Nothing),
         };
         let found = found.ok_or_else(|| {
             let (name, is) = (self.leaf.path.join("."), array.data_type());

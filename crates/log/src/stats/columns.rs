@@ -26,8 +26,8 @@ impl Leaf {
     /// Does its type have minimum and maximum in statistics that we write?
     pub(crate) fn has_bounds(&self) -> bool {
         let without = |it| {
-            use PrimitiveType::{Binary, Variant, Void};
-            matches!(it, Binary | Void | Variant)
+            use PrimitiveType::{Binary, Interval, Variant, Void};
+            matches!(it, Binary | Void | Variant | Interval(_))
         };
         self.of.is_some_and(|it| !without(it))
     }

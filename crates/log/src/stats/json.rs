@@ -391,7 +391,10 @@ pub(crate) fn parse_value(text: &str, of: PrimitiveType, side: Side) -> Option<V
         PrimitiveType::Date | PrimitiveType::Timestamp | PrimitiveType::TimestampNtz => {
             Value::from_stats(&Json::String(unquote(text)?.into_owned()), of)?
         }
-        PrimitiveType::Binary | PrimitiveType::Void | PrimitiveType::Variant => return None,
+        PrimitiveType::Binary
+        | PrimitiveType::Void
+        | PrimitiveType::Variant
+        | PrimitiveType::Interval(_) => return None,
     })
 }
 

@@ -27,7 +27,8 @@ pub(super) fn read(text: &str, of: PrimitiveType) -> Option<Value> {
         PrimitiveType::Boolean
         | PrimitiveType::Binary
         | PrimitiveType::Void
-        | PrimitiveType::Variant => return None,
+        | PrimitiveType::Variant
+        | PrimitiveType::Interval(_) => return None,
     };
     Some(value)
 }

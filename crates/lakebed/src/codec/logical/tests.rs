@@ -175,3 +175,31 @@ fn filters_find_rows_of_narrow_files() {
         }
     }
 }
+
+/// Intervals are plain numbers in files.
+///
+/// spec: SCHEMA-20
+#[test]
+fn intervals_are_numbers_in_files() {
+    let field = |name: &str, of: &str| {
+        format!(r#"{{"name":"{name}","type":"{of}","nullable":true,"metadata":{{}}}}"#)
+    };
+    let check = |of: &str, array: ArrayRef| {
+        let case = Case::new("c long", foreign(vec![("c", array)]));
+        let text = format!(r#"{{"type":"struct","fields":[{}]}}"#, field("c", of));
+        let case = Case { schema: Schema::from_json(&text).unwrap(), ..case };
+        let batches = case.read().map_err(|it| it.code().as_str())?;
+        assert_eq!(batches[0].schema(), case.schema.to_arrow());
+        Ok::<String, &str>(format!("{:?}", batches[0].column(0).to_data().buffers()[0].as_slice()))
+    };
+    let months = || Arc::new(Int32Array::from(vec![14])) as ArrayRef;
+    let micros = || Arc::new(Int64Array::from(vec![-1])) as ArrayRef;
+    for of in ["interval year to month", "interval month", "interval year"] {
+        assert_eq!(check(of, months()).unwrap(), "[14, 0, 0, 0]");
+        assert_eq!(check(of, micros()), Err("type-mismatch"));
+    }
+    for of in ["interval day to second", "interval hour to minute", "interval second"] {
+        assert_eq!(check(of, micros()).unwrap(), format!("{:?}", [255; 8]));
+        assert_eq!(check(of, months()), Err("type-mismatch"));
+    }
+}
