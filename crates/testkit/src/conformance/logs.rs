@@ -1,52 +1,72 @@
-//! What the log says beside rows and files: checksums and times.
+//! What the log says beside rows and files: checksums, times, and what a catalog ratified.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use lakebed::{Env, Table, Timestamp};
-use lakebed_log::checksum::Checksum;
-use serde_json::Value;
+use lakebed::{Catalog, Code, Env, Error, Table, Timestamp, Version};
+use serde_json::{Value, json};
 
 use super::writes::copy_folder;
-use super::{Answer, Case, broken, open};
+use super::{Answer, Case, broken, open, reads};
 
-/// The checksum of a version: its counts, and whether it agrees with the log.
+/// The checksum of a version: what it says, and whether it agrees with the log. One that cannot be
+/// read is as good as absent, and fails nothing else.
 pub(super) async fn checksum(env: &Env, case: &Case, location: &Path) -> Answer {
-    let version = case.version.unwrap_or(0);
-    let file = location.join("_delta_log").join(format!("{version:020}.crc"));
-    let bytes = fs::read(file).map_err(broken)?;
-    // One that cannot be read fails nothing else.
-    let state = open(env, location, case).await?.files().await?;
-    let verdict = Checksum::compare(&bytes, &state);
-    let Some((size, files, txn)) = Checksum::parse_counts(&bytes) else {
-        verdict?;
-        return Ok(Err("the checksum agrees and cannot be read".to_string()));
+    let snapshot = open(env, location, case).await?;
+    let state = snapshot.files().await?;
+    let Some(said) = snapshot.checksum().await? else {
+        return Err(Error::new(Code::ChecksumMismatch, "there is no sound checksum"));
     };
-    let facts = case.facts();
-    let is = |name: &str, ours: Value| match facts.get(name) {
-        Some(it) if *it != ours => Some(format!("{name} is {ours}, should be {it}")),
-        _ => None,
-    };
-    let mut wrong: Vec<String> = [is("tableSizeBytes", size.into()), is("numFiles", files.into())]
-        .into_iter()
-        .flatten()
-        .collect();
-    let has = |name: &str| facts.get("has").and_then(|it| it.get(name)).and_then(Value::as_bool);
-    if has("txnId").is_some_and(|it| it != txn.is_some()) {
-        wrong.push(format!("txnId is {txn:?}"));
+    let has = |name: &str| said.fields.iter().any(|it| it == name);
+    let mut wrong = Vec::new();
+    for (name, expected) in &case.facts() {
+        let ours = match name.as_str() {
+            "numFiles" => json!(said.num_files),
+            "tableSizeBytes" => json!(said.table_size_bytes),
+            "numMetadata" => json!(said.num_metadata),
+            "numProtocol" => json!(said.num_protocol),
+            "numDeletedRecordsOpt" => json!(said.num_deleted_records),
+            "numDeletionVectorsOpt" => json!(said.num_deletion_vectors),
+            "inCommitTimestampOpt" => json!(said.in_commit_timestamp),
+            "has" => {
+                let names = expected.as_object().into_iter().flatten();
+                Value::Object(names.map(|it| (it.0.clone(), has(it.0).into())).collect())
+            }
+            other => format!("no comparison for {other}").into(),
+        };
+        if ours != *expected {
+            wrong.push(format!("{name} is {ours}, should be {expected}"));
+        }
     }
-    let agrees = case.expected.get("consistent_with_replay").and_then(Value::as_bool);
-    if agrees.is_some_and(|it| it != verdict.is_ok()) {
-        wrong.push(format!("agrees should be {agrees:?}: {verdict:?}"));
-    }
-    if let (Err(error), Some(lies)) =
-        (&verdict, case.expected.get("mismatch").and_then(Value::as_array))
-        && !lies.iter().filter_map(Value::as_str).any(|it| error.message().contains(it))
-    {
-        wrong.push(format!("{error:?} names none of {lies:?}"));
+    let differs = json!(said.mismatches(&state));
+    if case.expected.get("mismatch").is_some_and(|it| *it != differs) {
+        wrong.push(format!("differs in {differs}, should in {:?}", case.expected.get("mismatch")));
     }
     Ok(if wrong.is_empty() { Ok(None) } else { Err(wrong.join("; ")) })
+}
+
+/// Rows and facts through a catalog that hands out what it has ratified.
+pub(super) async fn catalog(env: &Env, folder: &Path, case: &Case) -> Answer {
+    let says = |name: &str| case.catalog.as_ref().and_then(|it| it.get(name));
+    let number = |it: Option<&Value>| it.and_then(Value::as_u64).and_then(Version::new);
+    let latest = number(says("latest_version")).ok_or_else(|| broken("no latest version"))?;
+    let mut catalog = Catalog::new(latest);
+    for commit in says("ratified").and_then(Value::as_array).into_iter().flatten() {
+        let file = commit.get("file").and_then(Value::as_str).unwrap_or_default();
+        let version = number(commit.get("version")).ok_or_else(|| broken("no version"))?;
+        catalog = catalog.staged(version, file)?;
+    }
+    let location = folder.join(&case.table).to_string_lossy().into_owned();
+    let table = Table::open_with(env, &location)?.with_catalog(catalog);
+    let snapshot = match case.version.and_then(Version::new) {
+        Some(version) => table.snapshot_at(version).await?,
+        None => table.snapshot().await?,
+    };
+    match reads::facts(case, &snapshot).await? {
+        Ok(_) if case.expected.contains_key("path") => reads::rows(folder, case, &snapshot).await,
+        facts => Ok(facts),
+    }
 }
 
 /// The version at a time, by the modification times of a copy.
@@ -62,7 +82,7 @@ pub(super) async fn version_at(env: &Env, case: &Case, location: &Path) -> Answe
     }
     let table = Table::open_with(env, &copy.path().to_string_lossy())?;
     let at = Timestamp::from_millis(case.timestamp.unwrap_or(0));
-    let found = table.snapshot_at(at).await?.version().get();
+    let found = table.version_at(at).await?.get();
     Ok(match case.facts().get("version").and_then(Value::as_u64) {
         Some(version) if version != found => Err(format!("got {found}, should be {version}")),
         _ => Ok(None),
