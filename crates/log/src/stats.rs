@@ -134,11 +134,12 @@ impl Stats {
     /// A maximum of a timestamp was cut to milliseconds and is raised again. A maximum of a float
     /// proves nothing, because NaN is the greatest value and many writers pass over it. Bounds the
     /// wrong way round prove nothing. Decimals of more digits than a float holds are widened by
-    /// what a writer that goes through floats may have lost.
+    /// what a writer that goes through floats may have lost, days before the Gregorian calendar by
+    /// what a writer that prints them in the Julian one is off.
     ///
     /// # Source
     ///
-    /// `spec/stats.md`, STATS-14 to STATS-18.
+    /// `spec/stats.md`, STATS-14 to STATS-18 and STATS-21.
     pub fn bounds(column: &ColumnStats) -> (Option<Value>, Option<Value>) {
         if let (Some(min), Some(max)) = (&column.min, &column.max)
             && !matches!(min.compare(max), Some(Ordering::Less | Ordering::Equal))
@@ -164,6 +165,9 @@ fn lower_bound(min: &Value) -> Option<Value> {
         Value::Float(it) if it.is_nan() => None,
         Value::Double(it) if it.is_nan() => None,
         Value::Double(it) => Some(Value::Double(below_float(*it))),
+        Value::Date(it) => julian_days(*it, -2).map(Value::Date),
+        Value::Timestamp(it) => julian_micros(*it, -3).map(Value::Timestamp),
+        Value::TimestampNtz(it) => julian_micros(*it, -3).map(Value::TimestampNtz),
         Value::Decimal { unscaled, precision, scale } => Some(Value::Decimal {
             unscaled: unscaled.saturating_sub(float_slack(*unscaled)),
             precision: *precision,
@@ -186,8 +190,15 @@ fn below_float(min: f64) -> f64 {
 fn upper_bound(max: &Value) -> Option<Value> {
     match max {
         Value::Float(_) | Value::Double(_) => None,
-        Value::Timestamp(it) => Some(Value::Timestamp(it.saturating_add(MILLISECOND_SLACK))),
-        Value::TimestampNtz(it) => Some(Value::TimestampNtz(it.saturating_add(MILLISECOND_SLACK))),
+        Value::Date(it) => julian_days(*it, 10).map(Value::Date),
+        Value::Timestamp(it) => {
+            let it = it.saturating_add(MILLISECOND_SLACK);
+            julian_micros(it, 11).map(Value::Timestamp)
+        }
+        Value::TimestampNtz(it) => {
+            let it = it.saturating_add(MILLISECOND_SLACK);
+            julian_micros(it, 11).map(Value::TimestampNtz)
+        }
         Value::Decimal { unscaled, precision, scale } => Some(Value::Decimal {
             unscaled: unscaled.saturating_add(float_slack(*unscaled)),
             precision: *precision,
@@ -196,6 +207,30 @@ fn upper_bound(max: &Value) -> Option<Value> {
         Value::String(it) => text_upper_bound(it).map(Value::String),
         other => Some(other.clone()),
     }
+}
+
+/// The first day of the Gregorian calendar, 1582-10-15, and of the year 1, as days since 1970.
+const GREGORIAN_DAYS: i32 = -141_427;
+const YEAR_ONE_DAYS: i32 = -719_162;
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// A day in statistics from before the Gregorian calendar may be printed in the Julian one, as Java
+/// does, though the data file counts days without regard to calendars. The two are apart from minus
+/// two to plus ten days from the year 1 on; what is earlier proves nothing.
+fn julian_days(days: i32, slack: i32) -> Option<i32> {
+    match days {
+        GREGORIAN_DAYS.. => Some(days),
+        YEAR_ONE_DAYS.. => Some(days + slack),
+        _ => None,
+    }
+}
+
+/// The same of a time. One more day of slack: zones were local mean times then.
+fn julian_micros(micros: i64, slack_days: i64) -> Option<i64> {
+    let days = i32::try_from(micros.div_euclid(DAY_MICROS)).unwrap_or(i32::MIN);
+    let moved = julian_days(days, 0)?;
+    let is_gregorian = GREGORIAN_DAYS < moved;
+    Some(if is_gregorian { micros } else { micros + slack_days * DAY_MICROS })
 }
 
 /// A text that is as long as writers cut to may be cut, with a tie-breaker or without one, and the
