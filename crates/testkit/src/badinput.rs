@@ -2,14 +2,17 @@
 //!
 //! A case says `ok:rows=3;sum_id=6|error:corrupt-dv`: either is right, anything else is wrong. It
 //! is asked twice, on the local disk and through a [fence](crate::fenced) around the table's
-//! folder, because the two ways to a file differ and no path of the log may lead outside.
+//! folder, because the two ways to a file differ and no path of the log may lead outside. Behind
+//! the fence the table is audited and its row changes are read, too: whatever they say, they end.
 
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use futures::TryStreamExt;
-use lakebed::{Env, Error, Expr, Op, Result, Scan, Table, Timestamp};
+use lakebed::{
+    Changes, Code, Doctor, Env, Error, Expr, Op, Result, Scan, Table, Timestamp, Version,
+};
 use serde::Deserialize;
 
 use crate::conformance::{UNREAD, copy_folder};
@@ -35,6 +38,8 @@ pub struct Case {
     pub limit: Option<String>,
     /// What must not be.
     pub never: Option<String>,
+    /// What an audit must find, where a scan may pass over it.
+    pub strict: Option<String>,
 }
 
 /// What became of a case.
@@ -49,12 +54,8 @@ pub enum Verdict {
 }
 
 /// Operations that this build cannot be asked for, and cases that wait by name, with the reason.
-pub const WAITING: &[(&str, &str)] = &[
-    ("audit", "no doctor"),
-    ("log_ict_backwards", "times in commits that go backwards"),
-    ("vacuum", "no verb that deletes files"),
-    ("write", "no verb that deletes rows"),
-];
+pub const WAITING: &[(&str, &str)] =
+    &[("vacuum", "no verb that deletes files"), ("write", "no verb that deletes rows")];
 
 /// A scan that reads more than this has not been bounded.
 const HINT_BYTES_MAX: u64 = 2 << 20;
@@ -88,14 +89,25 @@ impl Case {
         let linked = self.linked(folder);
         let folder = linked.as_ref().map_or(folder, |it| it.path());
         let location = folder.join(&self.table).to_string_lossy().into_owned();
-        let plain = self.verdict(self.facts(env, &location).await);
+        let plain = match self.op.as_str() {
+            "audit" => audited(&self.expect, &audit(env, &location).await),
+            _ => self.verdict(self.facts(env, &location).await),
+        };
         if plain != Verdict::Passed {
             return plain;
         }
         let (env, touched) = fenced(env, &location);
         let inside = self.facts(&env, &location).await;
+        let found = audit(&env, &location).await;
+        let fed = feed(&env, &location).await;
+        if found.as_ref().err().or(fed.as_ref().err()).is_some_and(|it| it.code() == Code::Internal)
+        {
+            return Verdict::Wrong(format!("audit {found:?}, row changes {fed:?}"));
+        }
         match touched.keys() {
             keys if !keys.is_empty() => Verdict::Wrong(format!("asked for {keys:?}")),
+            _ if self.op == "audit" => plain,
+            _ if self.must_be_found() => audited(self.strict.as_deref().unwrap_or(""), &found),
             // Not every name on the disk is one of this store; a refusal loses no row.
             _ if inside.is_err() => Verdict::Passed,
             _ => self.verdict(inside),
@@ -148,6 +160,12 @@ impl Case {
         }
     }
 
+    /// Is there something that a check of the log and the data finds? A link is none: which of them
+    /// to follow is for the caller to say.
+    fn must_be_found(&self) -> bool {
+        self.strict.as_deref().is_some_and(|it| it.ends_with("-mismatch"))
+    }
+
     /// Does the error show what the case calls a secret?
     fn tells(&self, error: &Error) -> bool {
         let secret = self.never.as_deref().is_some_and(|it| it.contains("the word secret"));
@@ -180,6 +198,32 @@ impl Case {
         }
         Ok((rows, sum, snapshot.version().get()))
     }
+}
+
+/// The codes of what is wrong with a table, by a check that reads all of it.
+async fn audit(env: &Env, location: &str) -> Result<Vec<&'static str>> {
+    let table = Table::open_with(env, location)?;
+    let report = table.doctor(Doctor::new().deep(true)).await?;
+    Ok(report.findings().iter().map(|it| it.code).collect())
+}
+
+fn audited(wanted: &str, found: &Result<Vec<&'static str>>) -> Verdict {
+    let mut wanted = wanted.split('|').filter_map(|it| it.strip_prefix("error:"));
+    match found {
+        Ok(found) if wanted.any(|it| found.contains(&it)) => Verdict::Passed,
+        found => Verdict::Wrong(format!("the audit says {found:?}")),
+    }
+}
+
+/// How many row changes there are, from the first version on.
+async fn feed(env: &Env, location: &str) -> Result<usize> {
+    let table = Table::open_with(env, location)?;
+    let mut feed = table.changes(Changes::new(Version::ZERO).require_feed(false)).await?;
+    let mut rows = 0;
+    while let Some(batch) = feed.try_next().await? {
+        rows += batch.num_rows();
+    }
+    Ok(rows)
 }
 
 fn fits(wanted: &str, (rows, sum, version): Facts) -> bool {

@@ -101,7 +101,6 @@ pub enum Verdict {
 /// What waits, by the end of a case's id, each with the reason. A case that passes all the same
 /// passes.
 const WAITING: &[(&str, &str)] = &[
-    (":cdf", "no row changes"),
     (":delete_refuse", "no verb that deletes"),
     ("clone_merge_cloned@latest:read", "files of another store, which no caller allowed"),
 ];
@@ -116,6 +115,7 @@ const UNWRITTEN: &[&str] = &["generatedColumns", "identityColumns", "invariants"
 /// Cases that are believed wrong, by the end of the id, each with the number of its entry in
 /// `spec/discrepancies.md`.
 const DISPUTED: &[(&str, u32)] = &[
+    ("_derived/ict-not-first@latest:snapshot", 8),
     ("basic-stats-all-types-checkpoint/delta@all types:prune_set", 4),
     ("basic-stats-all-types-columnmapping-id/delta@all types:prune_set", 4),
     ("basic-stats-all-types/delta@all types:prune_set", 4),
@@ -130,7 +130,7 @@ const ERRORS: &[(&str, &[Code])] = &[
     ("bad-deletion-vector", &[Code::CorruptDv, Code::MissingFile]),
     ("bad-path", &[Code::InvalidPath, Code::PathEscape]),
     ("bad-schema", &[Code::InvalidSchema, Code::InvalidMetadata, Code::InvalidAction]),
-    ("cdf-not-enabled", &[Code::InvalidArgument]),
+    ("cdf-not-enabled", &[Code::FeedNotEnabled]),
     ("commit-info-not-first", &[Code::InvalidAction, Code::CorruptLog]),
     ("commits-missing", &[Code::ExpiredSnapshot, Code::VersionNotFound]),
     ("constraint-violation", &[Code::InvalidData]),
@@ -252,6 +252,7 @@ async fn answer(env: &Env, folder: &Path, case: &Case) -> Answer {
         "column_stats" => pruning::statistics(case, &location),
         "dv_decode" => vectors::decode(env, case, &location).await,
         "crc" => logs::checksum(env, case, &location).await,
+        "cdf" => reads::changes(env, folder, case).await,
         "catalog_read" => logs::catalog(env, folder, case).await,
         "timestamp_to_version" => logs::version_at(env, case, &location).await,
         "version_timestamp" => {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use arrow_array::RecordBatch;
 use futures::TryStreamExt;
-use lakebed::{Error, Protocol, Scan, Snapshot};
+use lakebed::{Changes, Env, Error, Protocol, Scan, Snapshot, Table, Version};
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Case, broken};
@@ -32,6 +33,35 @@ pub(super) async fn rows(folder: &Path, case: &Case, snapshot: &Snapshot) -> Ans
         answer = difference(&ours, &theirs).map_or(Ok(Some(count)), Err);
     }
     Ok(answer)
+}
+
+/// Every row change of the range, with its kind and its version.
+pub(super) async fn changes(env: &Env, folder: &Path, case: &Case) -> Answer {
+    let table = Table::open_with(env, &folder.join(&case.table).to_string_lossy())?;
+    let first = case.start_version.and_then(Version::new).unwrap_or(Version::ZERO);
+    let mut range = Changes::new(first);
+    if let Some(last) = case.end_version.and_then(Version::new) {
+        range = range.to(last);
+    }
+    let ours = without_times(table.changes(range).await?.collect().await?)?;
+    let ours = multiset(&ours).map_err(broken)?;
+    let count: u64 = ours.values().sum();
+    let Some(path) = case.expected.get("path").and_then(Value::as_str) else {
+        return Ok(Ok(Some(count)));
+    };
+    let theirs = without_times(read_parquet(&folder.join(path)).map_err(broken)?)?;
+    let theirs = multiset(&theirs).map_err(broken)?;
+    Ok(difference(&ours, &theirs).map_or(Ok(Some(count)), Err))
+}
+
+/// The time of a commit may be that of its file, which is of the day of the copy.
+fn without_times(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Error> {
+    let narrow = |batch: RecordBatch| {
+        let fields = batch.schema().fields().clone();
+        let kept = (0..).zip(&fields).filter(|it| it.1.name() != "_commit_timestamp");
+        batch.project(&kept.map(|it| it.0).collect::<Vec<_>>()).map_err(broken)
+    };
+    batches.into_iter().map(narrow).collect()
 }
 
 /// Every fact of the manifest that this build knows how to compare; an unknown one is wrong.
