@@ -11,7 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow_schema::{FieldRef, Schema as ArrowSchema, SchemaRef};
-use lakebed_log::changes::{ChangeTask, ChangeType};
+use lakebed_log::changes::ChangeTask;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::expr::{Expr, col};
 use lakebed_log::scan::{MetadataColumn, Scan};
@@ -151,13 +151,16 @@ impl Told {
         let is_old = |it: &i64| u64::try_from(*it).is_ok_and(|it| it < from);
         let old = rows.values().partition_point(is_old);
         let (left, rows) = (rows.len() - old, rows.slice(old, rows.len() - old));
-        let columns = batch.columns().iter().take(width).map(|it| it.slice(old, left)).collect();
+        let columns: Vec<_> =
+            batch.columns().iter().take(width).map(|it| it.slice(old, left)).collect();
+        let told = self.result.index_of(CHANGE_TYPE).ok().and_then(|it| columns.get(it));
+        if told.is_some_and(|it| 0 < it.null_count()) {
+            let what = format!("a row of a change file has no `{CHANGE_TYPE}`");
+            return Err(Error::new(Code::CorruptData, what));
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(left));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.result), columns, &options)
             .map_err(|it| Error::internal("rows do not fit their own shape").because(it))?;
-        if let Some(changes) = batch.column_by_name(CHANGE_TYPE) {
-            check_changes(changes.as_ref())?;
-        }
         Ok(Part { batch, rows })
     }
 }
@@ -191,15 +194,5 @@ fn column<'a>(schema: &'a Schema, name: &str) -> Result<&'a StructField> {
     schema.field(name).ok_or_else(|| match col(name).bind(schema) {
         Err(unknown) => unknown,
         Ok(_) => Error::new(Code::UnknownColumn, format!("there is no column `{name}`")),
-    })
-}
-
-fn check_changes(array: &dyn Array) -> Result<()> {
-    let texts = array.as_string_opt::<i32>();
-    let texts = texts.ok_or_else(|| Error::internal("changes are not told as text"))?;
-    let unknown = texts.iter().flatten().find(|it| ChangeType::parse(it).is_none());
-    unknown.map_or(Ok(()), |it| {
-        let what = format!("`{CHANGE_TYPE}` of a change file is `{it}`");
-        Err(Error::new(Code::CorruptData, what))
     })
 }

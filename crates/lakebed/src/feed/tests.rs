@@ -556,7 +556,7 @@ fn files_that_are_wrong() {
     let mut bed = bed();
     change_file(&mut bed, "y", &["insert", "upsert"]);
     bed.commit("*y");
-    bed.check(v(8).., &["corrupt-data"]);
+    bed.check(v(8).., &["0 !insert py insert 8", "1 !upsert py upsert 8"]);
     bed.commit("*a");
     bed.check(v(9).., &["corrupt-data"]);
     bed.commit("*../z");
