@@ -691,7 +691,8 @@ mod tests {
         let mut deep = vec![0u8];
         for _ in 0..200 {
             let mut next = Vec::new();
-            write_array(&deep, &[0..deep.len()], &mut next).unwrap();
+            let all = 0..deep.len();
+            write_array(&deep, std::slice::from_ref(&all), &mut next).unwrap();
             deep = next;
         }
         assert_eq!(to_json(NAMES, &deep).unwrap_err().code(), Code::LimitExceeded);

@@ -270,8 +270,8 @@ fn scalar(array: &ArrayRef, row: usize) -> Result<Scalar<'_>> {
 fn decimal(unscaled: i128, precision: u8, scale: i8) -> Option<Scalar<'static>> {
     let scale = u8::try_from(scale).ok()?;
     Some(match precision {
-        ..=9 => Scalar::Decimal4(unscaled.try_into().ok()?, scale),
-        ..=18 => Scalar::Decimal8(unscaled.try_into().ok()?, scale),
+        0..=9 => Scalar::Decimal4(unscaled.try_into().ok()?, scale),
+        10..=18 => Scalar::Decimal8(unscaled.try_into().ok()?, scale),
         _ => Scalar::Decimal16(unscaled, scale),
     })
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use futures::TryStreamExt;
 use futures::executor::block_on;
+use lakebed::feed::Changes;
 use lakebed::{
     Env, Expr, PrimitiveType, Scan, Snapshot, Table, Value, Version, lit, variants_as_text,
 };
@@ -159,4 +160,33 @@ fn filters_find_every_row() {
         }
     }
     assert!(0 < asked, "nothing was asked");
+}
+
+/// The change rows that Spark reads, from the first version on.
+///
+/// spec: CDF-1
+#[test]
+fn change_rows_read_back_equal() {
+    for case in expected().into_iter().filter(|it| it.changes) {
+        let theirs = read_parquet(&case.file).unwrap();
+        let shape = theirs.first().map(|it| it.schema()).unwrap();
+        let ours = block_on(async {
+            let table = Table::open_with(&Env::tokio(), &case.table.to_string_lossy())?;
+            table.changes(Changes::new(Version::ZERO)).await?.collect().await
+        });
+        let ours = ours.unwrap_or_else(|it| panic!("{}: {it}", case.file.display()));
+        // The times are those of files, which no checkout keeps.
+        let kept: Vec<RecordBatch> = ours
+            .iter()
+            .map(|it| {
+                let names = shape.fields().iter().map(|it| it.name().as_str());
+                let places: Vec<usize> =
+                    names.map(|name| it.schema().index_of(name).unwrap()).collect();
+                assert_eq!(it.num_columns(), places.len() + 1);
+                it.project(&places).unwrap()
+            })
+            .collect();
+        let (ours, theirs) = (multiset(&kept).unwrap(), multiset(&theirs).unwrap());
+        assert_eq!(difference(&ours, &theirs), None, "{}", case.file.display());
+    }
 }
