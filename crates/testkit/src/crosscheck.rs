@@ -57,6 +57,41 @@ pub async fn check(snapshot: &Snapshot, seed: u64, tries: u64) -> Result<Wrong> 
             wrong.push(format!("{filter} limit {limit}: {count} rows, should be {wanted}"));
         }
     }
+    wrong.extend(taken(snapshot, &all, total, &pick).await?);
+    Ok(wrong)
+}
+
+/// Rows by position are those of the whole, in its order.
+async fn taken(
+    snapshot: &Snapshot,
+    all: &[RecordBatch],
+    total: u64,
+    pick: &impl Fn(&'static str, usize) -> usize,
+) -> Result<Wrong> {
+    if total == 0 {
+        return Ok(Wrong::new());
+    }
+    let rows = usize::try_from(total)?;
+    let positions: Vec<u64> = (0..5).map(|_| pick("position", rows) as u64).collect();
+    let ours = snapshot.take(&positions, &Scan::new()).await?;
+    let mut wrong = Wrong::new();
+    for (at, position) in positions.iter().enumerate() {
+        let mut left = usize::try_from(*position)?;
+        let mut batches = all.iter();
+        let theirs = loop {
+            match batches.next() {
+                Some(batch) if left < batch.num_rows() => break batch.slice(left, 1),
+                Some(batch) => left -= batch.num_rows(),
+                None => return Err("fewer rows than counted".into()),
+            }
+        };
+        if ours.num_rows() <= at {
+            wrong.push(format!("row {position} is not taken"));
+            continue;
+        }
+        let difference = difference(&multiset(&[ours.slice(at, 1)])?, &multiset(&[theirs])?);
+        wrong.extend(difference.map(|it| format!("row {position}: {it}")));
+    }
     Ok(wrong)
 }
 
