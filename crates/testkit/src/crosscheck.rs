@@ -35,7 +35,7 @@ pub async fn check(snapshot: &Snapshot, seed: u64, tries: u64) -> Result<Wrong> 
     for _ in 0..tries {
         let Some(filter) = filter(&all, &leaves, &pick) else { break };
         let Ok(bound) = filter.bind_filter(snapshot.schema()) else { continue };
-        let batch_rows = [1, 7, 1000, 8192][pick("batch", 4)];
+        let batch_rows = [1, 7, 1000].get(pick("batch", 4)).copied().unwrap_or(8192);
         let scan = Scan::new().filter(filter.clone()).batch_rows(batch_rows);
         let theirs = match kept(&all, &bound, snapshot) {
             Ok(it) => it,
