@@ -56,6 +56,9 @@ use fetch::{KeptPart, read_commit};
 
 /// How often a load starts over because files vanished under it, before it is `log-moving`.
 const MOVES_MAX: usize = 5;
+/// How many broken checkpoints or compacted files are stepped around one by one. With more of them
+/// there is no point in trying each: the commits decide.
+const DETOURS_MAX: usize = 16;
 
 /// What one round of loading found. Bytes of small checkpoints and of commits are kept until the
 /// files are asked for, so that nothing is fetched twice. Cheap to clone.
@@ -194,7 +197,7 @@ pub async fn open_by(
     // A hint above the target says nothing about where to start.
     let from = hint.as_ref().map(|it| it.version).filter(|it| target.is_none_or(|to| *it <= to));
     let opening = Opening { env, op, store, catalog, hint: hint.as_ref(), skips };
-    opening.run(target, from, Vec::new()).await
+    opening.run(target, from, Vec::new(), 0).await
 }
 
 /// What all rounds of one open share.
@@ -208,20 +211,36 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// `skip` are files that proved broken before, in so many `detours`.
     async fn run(
         &self,
         target: Option<Version>,
         mut from: Option<Version>,
         mut skip: Vec<LogPath>,
+        mut detours: usize,
     ) -> Result<Loaded> {
         let Opening { env, op, store, catalog, skips, .. } = self;
         // Of the first thing that was skipped: what has to be mended, if nothing else helps.
         let mut first_error: Option<Arc<Error>> = None;
         let first = |first: Option<Arc<Error>>, it: Error| first.map_or(it, |it| it.copied());
-        let mut moves = 0;
+        let (mut moves, mut gaps) = (0, 0);
+        // The whole log, as long as nothing says that it has changed.
+        let mut listed: Option<(Moment, Vec<LogFile>)> = None;
         loop {
-            let at = Moment::now(env);
-            let files = list_by(op, store, from, *catalog).await?;
+            let (at, files) = match &listed {
+                Some((at, files)) => (*at, files.clone()),
+                None => {
+                    let at = Moment::now(env);
+                    (at, list_by(op, store, from, *catalog).await?)
+                }
+            };
+            if 0 < detours && from.is_none() && listed.is_none() {
+                listed = Some((at, files.clone()));
+            }
+            if DETOURS_MAX <= detours {
+                let aids = files.iter().map(|it| &it.path).filter(|it| !it.is_commit());
+                skip = aids.cloned().collect();
+            }
             let newest = files.iter().map(|it| it.path.version()).max();
             let segment = match LogSegment::new(files, target, &skip) {
                 Ok(it) => it,
@@ -229,6 +248,12 @@ impl Opening<'_> {
                 Err(it) if from.is_some() => {
                     from = None;
                     skips.push(store, format!("{LOG_DIR}/{HINT}"), &Arc::new(it));
+                    continue;
+                }
+                // A listing that is made while commits arrive may have a later one and not the
+                // earlier one: a gap counts that is still there when one looks again.
+                Err(it) if it.code() == Code::VersionGap && skip.is_empty() && gaps == 0 => {
+                    gaps += 1;
                     continue;
                 }
                 Err(it) => return Err(first(first_error, it.at(store.location()))),
@@ -245,15 +270,18 @@ impl Opening<'_> {
                 Err(Trouble::Checkpoint(it)) => {
                     let it = skips.push_all(store, &checkpoint, it);
                     skip.extend(checkpoint);
+                    detours += 1;
                     first_error.get_or_insert(it);
                 }
                 Err(Trouble::Compacted(paths, it)) => {
                     let it = skips.push_all(store, &paths, it);
                     skip.extend(paths);
+                    detours += 1;
                     first_error.get_or_insert(it);
                 }
                 Err(Trouble::Moved(it)) => {
                     moves += 1;
+                    listed = None;
                     if moves >= MOVES_MAX {
                         return Err(moving(store, it));
                     }

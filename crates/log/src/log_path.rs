@@ -144,6 +144,11 @@ impl LogPath {
         }
     }
 
+    /// Does it hold the actions of one version, rather than repeat those of others?
+    pub fn is_commit(&self) -> bool {
+        matches!(self, LogPath::Commit(_) | LogPath::Staged { .. })
+    }
+
     /// The path below the table's root: `_delta_log/<name>`.
     pub fn to_path(&self) -> String {
         format!("{LOG_DIR}/{self}")

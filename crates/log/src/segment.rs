@@ -148,9 +148,10 @@ impl LogSegment {
         skip: &[LogPath],
     ) -> Result<LogSegment> {
         let listing = Listing::new(files);
-        let all = listing.bases(&[]);
+        let all = listing.bases(&BTreeSet::new());
         let last = listing.last(&all)?;
-        let bases = if skip.is_empty() { all } else { listing.bases(skip) };
+        let skip: BTreeSet<&LogPath> = skip.iter().collect();
+        let bases = if skip.is_empty() { all } else { listing.bases(&skip) };
         let target = listing.target(target, &bases, last)?;
 
         let base = bases.range(..=target).next_back();
@@ -168,7 +169,7 @@ impl LogSegment {
             checkpoint: base.map(|(_, parts)| parts.clone()).unwrap_or_default(),
             checkpoint_version,
             commits,
-            compacted: listing.compacted(checkpoint_version, target, skip),
+            compacted: listing.compacted(checkpoint_version, target, &skip),
             last_commit: listing.commits.get(&target).cloned(),
         })
     }
@@ -331,7 +332,7 @@ impl Listing {
     ///
     /// A set of parts is complete if as many are there as each of them says. The number is only
     /// compared: a hostile one costs nothing.
-    fn bases(&self, skip: &[LogPath]) -> BTreeMap<Version, Vec<LogFile>> {
+    fn bases(&self, skip: &BTreeSet<&LogPath>) -> BTreeMap<Version, Vec<LogFile>> {
         let is_sound = |it: &LogFile| !skip.contains(&it.path);
         let mut bases = BTreeMap::new();
         for ((version, _), file) in self.by_id.iter().rev().filter(|(_, it)| is_sound(it)) {
@@ -355,7 +356,7 @@ impl Listing {
         &self,
         checkpoint: Option<Version>,
         target: Version,
-        skip: &[LogPath],
+        skip: &BTreeSet<&LogPath>,
     ) -> Vec<LogFile> {
         let takes_part = |first: Version, last: Version| {
             checkpoint.is_none_or(|it| it < first) && last <= target

@@ -4,10 +4,11 @@
 //! over, a file that is gone or changed means that the listing is old, and everything else is
 //! final.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use lakebed_log::action::Sidecar;
 use lakebed_log::batch::{
     Footer, LogBatch, SparseFile, Width, decode_parquet, parquet_footer, parquet_ranges,
@@ -104,13 +105,16 @@ pub(super) struct Piece {
     pub(super) json: bool,
     /// Named by the top level, which also gave its size, rather than listed.
     pub(super) is_sidecar: bool,
+    /// One of several, over which writers spread the rows by hash: some may get none.
+    pub(super) is_part: bool,
 }
 
 impl Piece {
     pub(super) fn of(file: &LogFile) -> Piece {
         let name = &file.path;
         let json = matches!(name, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
-        Piece { key: name.to_path(), size: file.size, json, is_sidecar: false }
+        let is_part = matches!(name, LogPath::Checkpoint(_, CheckpointName::Part { .. }));
+        Piece { key: name.to_path(), size: file.size, json, is_sidecar: false, is_part }
     }
 }
 
@@ -122,9 +126,19 @@ pub(crate) async fn checkpoint_parts(
     segment: &LogSegment,
 ) -> Result<Vec<(KeptPart, LogBatch)>, Trouble> {
     let read = |file: LogFile| async move { Ok(read_top_level(env, op, store, &file).await) };
-    let parts = map_ordered(segment.checkpoint.clone(), FETCHES, read);
-    let parts = parts.try_collect::<Vec<_>>().await;
-    parts.map_err(Trouble::Final)?.into_iter().collect()
+    all(map_ordered(segment.checkpoint.clone(), FETCHES, read)).await
+}
+
+/// What is read side by side, up to the first trouble: what comes after it is not asked for.
+pub(super) async fn all<T>(
+    results: impl Stream<Item = Result<Result<T, Trouble>>>,
+) -> Result<Vec<T>, Trouble> {
+    let mut results = pin!(results);
+    let mut found = Vec::new();
+    while let Some(it) = results.try_next().await.map_err(Trouble::Final)? {
+        found.push(it?);
+    }
+    Ok(found)
 }
 
 async fn read_top_level(
@@ -158,8 +172,7 @@ pub(crate) async fn checkpoint_files(
     let read = |(file, kept): (LogFile, KeptPart)| async move {
         Ok(top_level_files(env, op, store, &file, kept, width).await)
     };
-    let parts = map_ordered(items, FETCHES, read).try_collect::<Vec<_>>().await;
-    let parts = parts.map_err(Trouble::Final)?.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let parts = all(map_ordered(items, FETCHES, read)).await?;
     let (mut files, mut sidecars) = (Vec::new(), Vec::new());
     for (parts, named) in parts {
         files.extend(parts);
@@ -174,10 +187,8 @@ pub(crate) async fn checkpoint_files(
     let read = |piece: Piece| async move {
         Ok(part_files(env, op, store, &piece, &KeptPart::default(), width).await)
     };
-    let parts = map_ordered(pieces, FETCHES, read).try_collect::<Vec<_>>().await;
-    for part in parts.map_err(Trouble::Final)? {
-        files.extend(part?);
-    }
+    let parts = all(map_ordered(pieces, FETCHES, read)).await?;
+    files.extend(parts.into_iter().flatten());
     Ok(files)
 }
 
@@ -216,7 +227,7 @@ pub(super) async fn read_part(
     kept: Option<Bytes>,
 ) -> Result<(KeptPart, LogBatch), Trouble> {
     let place = || format!("{}/{}", store.location(), file.key);
-    let (json, is_sidecar) = (file.json, file.is_sidecar);
+    let Piece { json, is_sidecar, is_part, .. } = *file;
     let budget = env.budget();
     let permit = budget.acquire(file.size.min(budget.total())).await.map_err(Trouble::Final)?;
     let part = match kept {
@@ -239,6 +250,7 @@ pub(super) async fn read_part(
     let decode = move || match part {
         Fetched::Whole(bytes) if json => LogBatch::from_json_checkpoint(&bytes, width),
         Fetched::Whole(bytes) if is_sidecar => sidecar::decode(bytes, width),
+        Fetched::Whole(bytes) if is_part => sidecar::decode_part(bytes, width),
         Fetched::Whole(bytes) => LogBatch::from_parquet(bytes, width),
         Fetched::Columns(file, footer) => decode_parquet(file, &footer, width),
     };
@@ -337,10 +349,8 @@ pub(crate) async fn read_commits(
         // A thread per commit would cost more than most commits do.
         let groups: Vec<_> = items.chunks(DECODED_TOGETHER).map(<[_]>::to_vec).collect();
         let decode = |group: Vec<(LogFile, Bytes)>| decode_group(env, op, store, group, width);
-        let decoded = map_ordered(groups, env.cores(), decode).try_collect::<Vec<_>>().await;
-        for group in decoded.map_err(Trouble::Final)? {
-            commits.extend(group?);
-        }
+        let decoded = all(map_ordered(groups, env.cores(), decode)).await?;
+        commits.extend(decoded.into_iter().flatten());
         drop(permit);
     }
     Ok(commits)

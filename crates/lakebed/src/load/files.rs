@@ -39,7 +39,7 @@ pub async fn files(
     let mut of = of.clone();
     let mut skip = Vec::new();
     let mut first_error = None;
-    let mut moves = 0;
+    let (mut moves, mut detours) = (0, 0);
     while moves < MOVES_MAX {
         match replay(env, op, store, &of, width).await {
             Ok(state) => return Ok(Arc::new(state)),
@@ -53,10 +53,12 @@ pub async fn files(
                     of.segment.checkpoint.iter().map(|it| it.path.clone()).collect();
                 first_error.get_or_insert(of.skips.push_all(store, &paths, it));
                 skip.extend(paths);
+                detours += 1;
             }
             Err(Trouble::Compacted(paths, it)) => {
                 first_error.get_or_insert(of.skips.push_all(store, &paths, it));
                 skip.extend(paths);
+                detours += 1;
             }
         }
         if of.is_by_catalog() {
@@ -65,7 +67,7 @@ pub async fn files(
         let id = of.head.metadata.id.clone();
         let skips = of.skips.clone();
         let opening = Opening { env, op, store, catalog: None, hint: None, skips };
-        of = match opening.run(Some(version), None, skip.clone()).await {
+        of = match opening.run(Some(version), None, skip.clone(), detours).await {
             Ok(it) if it.head.metadata.id == id => it,
             Ok(_) => {
                 let what = format!("version {version} was replaced by another table");

@@ -27,7 +27,7 @@ pub(super) fn pieces(store: &Store, sidecars: &[Sidecar]) -> Result<Vec<Piece>> 
             let what = format!("`{key}` is named twice");
             return Err(Error::new(Code::CorruptCheckpoint, what));
         }
-        pieces.push(Piece { key, size, json: false, is_sidecar: true });
+        pieces.push(Piece { key, size, json: false, is_sidecar: true, is_part: false });
     }
     Ok(pieces)
 }
@@ -64,16 +64,7 @@ pub(crate) fn locate(store: &Store, sidecar: &Sidecar) -> Result<(String, u64)> 
 ///
 /// Those of [`LogBatch::from_parquet`]; `corrupt-checkpoint` if it holds other than file actions.
 pub(super) fn decode(bytes: Bytes, width: Width) -> Result<LogBatch> {
-    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    let batch = match parquet_footer(&bytes, size)? {
-        // A table without files may have a sidecar without rows.
-        Footer::Ready(it) if it.file_metadata().num_rows() == 0 => LogBatch::default(),
-        Footer::Ready(it) => decode_parquet(bytes, &it, width)?,
-        Footer::Need(_) => {
-            let what = format!("a file of {size} bytes is not Parquet");
-            return Err(Error::new(Code::CorruptCheckpoint, what));
-        }
-    };
+    let batch = decode_part(bytes, width)?;
     let others = batch.protocol.is_some()
         || batch.metadata.is_some()
         || batch.checkpoint_metadata.is_some()
@@ -83,6 +74,24 @@ pub(super) fn decode(bytes: Bytes, width: Width) -> Result<LogBatch> {
         return Err(Error::new(Code::CorruptCheckpoint, what));
     }
     Ok(batch)
+}
+
+/// Decodes one of several files that share the rows of a checkpoint, fetched as a whole: there may
+/// be fewer rows than files.
+///
+/// # Errors
+///
+/// Those of [`LogBatch::from_parquet`].
+pub(super) fn decode_part(bytes: Bytes, width: Width) -> Result<LogBatch> {
+    let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    match parquet_footer(&bytes, size)? {
+        Footer::Ready(it) if it.file_metadata().num_rows() == 0 => Ok(LogBatch::default()),
+        Footer::Ready(it) => decode_parquet(bytes, &it, width),
+        Footer::Need(_) => {
+            let what = format!("a file of {size} bytes is not Parquet");
+            Err(Error::new(Code::CorruptCheckpoint, what))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,13 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
 use lakebed_log::batch::{FileUnit, SparseFile, Width};
 use lakebed_log::error::{Error, ErrorKind, Result};
 use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
 use lakebed_log::replay::Part;
 use parquet::file::metadata::ParquetMetaData;
 
-use super::fetch::{KeptPart, Piece, Trouble, footer, read_part, trouble};
+use super::fetch::{KeptPart, Piece, Trouble, all, footer, read_part, trouble};
 use crate::env::Env;
 use crate::op::Op;
 use crate::pool::map_ordered;
@@ -50,12 +49,13 @@ pub(super) async fn part_files(
     let units = FileUnit::of(&footer, width);
     let decode = |unit: FileUnit| {
         let footer = Arc::clone(&footer);
-        async move { Ok(unit_files(env, op, store, file, footer, unit, width).await) }
+        async move {
+            let part = unit_files(env, op, store, file, footer, unit, width).await;
+            Ok(part.map_err(|it| it.or_placed(placed)))
+        }
     };
     // One unit is fetched while each core decodes another.
-    let parts = map_ordered(units, env.cores() + 1, decode).try_collect::<Vec<_>>().await;
-    let parts = parts.map_err(Trouble::Final)?.into_iter();
-    parts.map(|it| it.map_err(|it| it.or_placed(placed))).collect()
+    all(map_ordered(units, env.cores() + 1, decode)).await
 }
 
 /// Where it went wrong: on the way here, or in what came.

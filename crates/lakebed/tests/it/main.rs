@@ -17,6 +17,7 @@ mod clocks;
 mod deadlines;
 mod faulty;
 mod help;
+mod layouts;
 mod lines;
 mod outcomes;
 mod replaced;
