@@ -80,9 +80,14 @@ fn of_code(code: Code, is_write: bool) -> Option<&'static str> {
         Code::TableExists => "choose another place",
         Code::UnknownColumn => "`lakebed schema` lists the columns",
         Code::InvalidArgument => "`lakebed help COMMAND` explains what a command takes",
+        Code::FeedNotEnabled => {
+            "`--derive` tells the changes by the files; `lakebed diff` compares two versions"
+        }
         Code::InvalidData => "mend the value, or give its column another type; nothing was written",
         Code::InvalidExpression => "text goes in single quotes, names in double quotes",
-        Code::SchemaMismatch => "`--schema` gives types, `--evolve-schema` adds columns",
+        Code::SchemaMismatch if is_write => {
+            "`--schema` gives types, `--evolve-schema` adds columns"
+        }
         Code::NoSpace => "make room and run it again; nothing was committed",
         Code::MemoryExceeded => "raise `--memory-limit`",
         Code::Permission => "check who may read and write there",

@@ -9,6 +9,7 @@
     reason = "test code"
 )]
 
+mod changes;
 mod commands;
 mod concurrency;
 mod errors;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow_array::{Array as _, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow_schema::{FieldRef, Schema as ArrowSchema, SchemaRef};
 use lakebed_log::changes::ChangeTask;
 use lakebed_log::error::{Code, Error, Result};
@@ -143,7 +143,7 @@ impl Told {
     ///
     /// # Errors
     ///
-    /// `corrupt-data` for a change that there is not.
+    /// `internal` if the batch is not of the shape that was asked for.
     pub(super) fn part(&self, batch: &RecordBatch, from: u64) -> Result<Part> {
         let width = self.result.fields().len();
         let rows = batch.columns().get(width).and_then(|it| it.as_primitive_opt::<Int64Type>());

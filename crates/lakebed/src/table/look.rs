@@ -90,8 +90,8 @@ impl Table {
     }
 
     /// Row changes of a range of versions, commit after commit: the rows with `_change_type`
-    /// (`insert`, `delete`, `update_preimage`, `update_postimage`), `_commit_version` and
-    /// `_commit_timestamp`.
+    /// (`insert`, `delete`, `update_preimage`, `update_postimage`; or what else a change file says),
+    /// `_commit_version` and `_commit_timestamp`.
     ///
     /// Rows are told in the schema of the last version of the range. A range is one of versions or
     /// of times, or [`Changes`] for more; version 3 itself is part of `Version::from(3)..`. Needs the

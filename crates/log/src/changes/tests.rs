@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::action::{Action, AddCdc, Metadata, Protocol};
 use crate::batch::Width;
+use crate::feature::TableFeature;
+use crate::schema::PrimitiveType;
 use crate::state::TableState;
 use crate::version::Version;
 
@@ -157,7 +159,6 @@ fn of_one_commit() {
             &["delete b", "delete a{3}-{2}", "insert a{2}-{3}", "insert c"],
         ),
         // Two spellings of one path.
-        ("+a%20b", "-a%20b +a\u{a0}b", &["delete a%20b", "insert a\u{a0}b"]),
         ("+x=a%62", "-x=ab +x=a%62:1", &["delete x=a%62{1}"]),
         // One of the two is data change: what differs has changed.
         ("+a", "-a~ +a:1", &["delete a{1}"]),
@@ -253,6 +254,44 @@ fn schemas() {
             }
         }
     }
+}
+
+/// Under column mapping a column is the one of its physical name.
+///
+/// spec: CDF-13
+#[test]
+fn schemas_of_mapped_tables() {
+    let mapped = |columns: &[(&str, &str)]| {
+        let field = |(at, (name, physical)): (usize, &(&str, &str))| {
+            let mut field = StructField::new(*name, PrimitiveType::Long, true);
+            let key = |it: &str| format!("delta.columnMapping.{it}");
+            field.metadata.insert(key("id"), (at + 1).into());
+            field.metadata.insert(key("physicalName"), (*physical).into());
+            field
+        };
+        let fields = columns.iter().enumerate().map(field).collect();
+        let schema = crate::schema::Schema::new(fields).unwrap();
+        let mut metadata = head("a long").metadata;
+        metadata.schema_string = schema.to_json();
+        let properties = [("mode", "name"), ("maxColumnId", "9")];
+        let properties =
+            properties.map(|it| (format!("delta.columnMapping.{}", it.0), it.1.into()));
+        metadata.configuration = properties.into();
+        let protocol = Protocol::legacy().with_features(&[TableFeature::ColumnMapping]);
+        Head::new(Version::ZERO, protocol, metadata).unwrap()
+    };
+    let check = |of: &Head, told: &Head, expected: &str| match check_schema(told, of) {
+        Ok(()) => assert_eq!(expected, "ok"),
+        Err(it) => assert!(it.message().contains(expected), "{it}"),
+    };
+    let one = mapped(&[("a", "x")]);
+    check(&one, &mapped(&[("a", "x"), ("b", "y")]), "ok");
+    check(&one, &mapped(&[("b", "x")]), "column `a` was renamed to `b`");
+    check(&one, &mapped(&[("b", "y")]), "column `a` was dropped");
+    check(&one, &mapped(&[("a", "y")]), "column `a` was dropped");
+    // A table that took up mapping keeps the names of its files.
+    check(&head("a long"), &mapped(&[("a", "a")]), "ok");
+    check(&head("a long"), &mapped(&[("b", "a")]), "column `a` was renamed to `b`");
 }
 
 /// Rows of a table: file and position.
