@@ -143,7 +143,7 @@ impl Told {
     ///
     /// # Errors
     ///
-    /// `internal` if the batch is not of the shape that was asked for.
+    /// `corrupt-data` for a row of a change file that does not say what became of it.
     pub(super) fn part(&self, batch: &RecordBatch, from: u64) -> Result<Part> {
         let width = self.result.fields().len();
         let rows = batch.columns().get(width).and_then(|it| it.as_primitive_opt::<Int64Type>());
