@@ -114,7 +114,7 @@ fn check(before: &str, words: &str, expected: &[&str]) {
     let asks = CommitChanges::needs_before(&commit, &head).unwrap();
     let tasks = |before: Option<&FileList>| -> Result<Vec<String>> {
         let changes = CommitChanges::new(&commit, &head, before)?;
-        assert_eq!(changes.is_empty(), changes.len() == 0);
+        assert_eq!(changes.is_empty(), (0..changes.len()).next().is_none());
         assert!(changes.task(changes.len(), &head).is_err());
         (0..changes.len()).map(|it| Ok(show(&changes.task(it, &head)?))).collect()
     };
