@@ -150,6 +150,10 @@ impl Report {
         self.worst.is_none_or(|it| it == Severity::Note)
     }
 
+    fn says(&self, place: &str, code: Code) -> bool {
+        self.findings.iter().any(|it| it.place == place && it.code == code.as_str())
+    }
+
     fn push(&mut self, code: &'static str, severity: Severity, place: &str, what: String) {
         self.found += 1;
         self.worst = self.worst.max(Some(severity));
@@ -200,7 +204,8 @@ fn advice(code: &str) -> &'static str {
              held; find out what deleted it"
         }
         "size-mismatch" | "corrupt-data" => {
-            "restore the file from a backup: it was cut short, or replaced"
+            "check it with `--deep`: if it does not read, it was cut short or replaced, and is to be \
+             restored from a backup"
         }
         "stats-mismatch" => {
             "write the file's rows anew, which collects statistics again: filters may have missed \

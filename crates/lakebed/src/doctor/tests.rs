@@ -161,8 +161,14 @@ fn checksums_and_files_are_held_against_the_log() {
         "a file that grew",
         false,
         |it| fs::write(data(it, "c"), "x").unwrap(),
-        &["error size-mismatch"],
+        &["warning size-mismatch"],
     );
+    let cut = |it: &Path| {
+        let path = data(it, "c");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(path, &bytes[..bytes.len() - 20]).unwrap();
+    };
+    check("a file cut short", true, cut, &["warning size-mismatch", "error size-mismatch"]);
     check(
         "a file that is gone, deep",
         true,
