@@ -23,6 +23,7 @@
 mod build;
 mod columns;
 mod footer;
+mod group;
 mod json;
 mod parquet;
 mod pick;
@@ -37,7 +38,10 @@ use bytes::Bytes;
 pub use columns::{Adds, Removes};
 pub use footer::{Footer, SparseFile, parquet_footer};
 pub use parquet::{decode_parquet, parquet_ranges};
+pub use group::Group;
 pub use pick::FileUnit;
+pub(crate) use columns::Strings;
+pub(crate) use group::{ChunkBounds, TaskRows, kept, partition_strings, valid};
 
 use crate::action::{
     Action, AddCdc, CheckpointMetadata, CommitInfo, DomainMetadata, Metadata, Protocol,

@@ -72,7 +72,7 @@ struct RemoveColumns {
 
 /// A column of maps of strings.
 #[derive(Debug)]
-struct Strings {
+pub(crate) struct Strings {
     maps: MapArray,
     keys: StringArray,
     values: StringArray,
@@ -80,7 +80,7 @@ struct Strings {
 
 /// A column of deletion vectors.
 #[derive(Debug)]
-struct Vectors {
+pub(super) struct Vectors {
     vectors: StructArray,
     storage_type: StringArray,
     path_or_inline_dv: StringArray,
@@ -272,6 +272,11 @@ impl Adds {
         self.0.partition_values.get(row, name)
     }
 
+    /// The partition strings, to be looked up by row and name.
+    pub(crate) fn partition_strings(&self) -> &Strings {
+        &self.0.partition_values
+    }
+
     /// Unique id of the row's vector.
     pub fn dv_id(&self, row: usize) -> Option<String> {
         self.0.vectors.unique_id(row)
@@ -393,8 +398,14 @@ impl Removes {
 }
 
 impl Strings {
+    pub(super) fn new(maps: MapArray) -> Result<Strings> {
+        let keys = typed(maps.keys().as_string_opt::<i32>())?;
+        let values = typed(maps.values().as_string_opt::<i32>())?;
+        Ok(Strings { maps, keys, values })
+    }
+
     /// The value at a key; the outer `None`: no such key.
-    fn get(&self, row: usize, key: &str) -> Option<Option<&str>> {
+    pub(crate) fn get(&self, row: usize, key: &str) -> Option<Option<&str>> {
         let mut entries = self.range(row)?;
         let at = entries.find(|at| text_at(&self.keys, *at) == Some(key))?;
         Some(text_at(&self.values, at))
@@ -421,6 +432,18 @@ impl Strings {
 }
 
 impl Vectors {
+    pub(super) fn new(vectors: StructArray) -> Result<Vectors> {
+        let mut children = Columns { columns: vectors.columns().iter() };
+        Ok(Vectors {
+            storage_type: children.text()?,
+            path_or_inline_dv: children.text()?,
+            offset: typed(children.next()?.as_primitive_opt::<Int32Type>())?,
+            size_in_bytes: typed(children.next()?.as_primitive_opt::<Int32Type>())?,
+            cardinality: children.long()?,
+            vectors: vectors.clone(),
+        })
+    }
+
     fn unique_id(&self, row: usize) -> Option<String> {
         if row >= self.vectors.len() || self.vectors.is_null(row) {
             return None;
@@ -430,7 +453,7 @@ impl Vectors {
         Some(unique_id(storage_type, path, self.offset_at(row)))
     }
 
-    fn get(&self, row: usize) -> Option<DeletionVector> {
+    pub(super) fn get(&self, row: usize) -> Option<DeletionVector> {
         if row >= self.vectors.len() || self.vectors.is_null(row) {
             return None;
         }
@@ -495,23 +518,11 @@ impl<'a> Columns<'a> {
     }
 
     fn map(&mut self) -> Result<Strings> {
-        let maps = typed(self.next()?.as_map_opt())?;
-        let keys = typed(maps.keys().as_string_opt::<i32>())?;
-        let values = typed(maps.values().as_string_opt::<i32>())?;
-        Ok(Strings { maps, keys, values })
+        Strings::new(typed(self.next()?.as_map_opt())?)
     }
 
     fn vectors(&mut self) -> Result<Vectors> {
-        let vectors = typed(self.next()?.as_struct_opt())?;
-        let mut children = Columns { columns: vectors.columns().iter() };
-        Ok(Vectors {
-            storage_type: children.text()?,
-            path_or_inline_dv: children.text()?,
-            offset: typed(children.next()?.as_primitive_opt::<Int32Type>())?,
-            size_in_bytes: typed(children.next()?.as_primitive_opt::<Int32Type>())?,
-            cardinality: children.long()?,
-            vectors: vectors.clone(),
-        })
+        Vectors::new(typed(self.next()?.as_struct_opt())?)
     }
 
     /// The struct statistics, if there is one more column.

@@ -121,6 +121,11 @@ fn check(metadata: &ParquetMetaData, data_end: u64) -> Result<()> {
     Ok(())
 }
 
+/// Checks one structure of Thrift's compact protocol: no list in it claims more than there is.
+pub(super) fn walk(bytes: &[u8]) -> Result<()> {
+    Walk { rest: bytes }.structure(DEPTH_MAX, false)
+}
+
 /// Walks Thrift's compact protocol and keeps nothing.
 struct Walk<'a> {
     rest: &'a [u8],
@@ -273,6 +278,11 @@ impl SparseFile {
     /// Makes known the bytes from `offset` on.
     pub fn insert(&mut self, offset: u64, bytes: Bytes) {
         self.parts.insert(offset, bytes);
+    }
+
+    /// Bytes that must be known.
+    pub(super) fn bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        self.get_bytes(start, length)
     }
 
     /// What is known from `start` on, up to the end of its part.
