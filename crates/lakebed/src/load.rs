@@ -41,6 +41,7 @@ mod catalog;
 mod fetch;
 mod files;
 mod sidecar;
+mod sift;
 mod units;
 
 pub use advance::refresh;
@@ -51,6 +52,7 @@ pub(crate) use fetch::{
 };
 pub(crate) use files::checkpoint_state;
 pub use files::files;
+pub(crate) use sift::plan_once;
 
 use fetch::{KeptPart, read_commit};
 

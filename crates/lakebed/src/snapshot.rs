@@ -428,12 +428,26 @@ impl Snapshot {
             true => Width::Wide,
             false => Width::Narrow,
         };
-        let state = self.state(op, width).await?;
-        let (permit, scan) = (self.head().read, scan.clone());
-        let plan = self.0.env.compute(move || scan::plan(&state, permit, &scan)).await?;
+        let plan = match self.plan_once(op, scan, width).await? {
+            Some(plan) => plan,
+            None => {
+                let state = self.state(op, width).await?;
+                let (permit, scan) = (self.head().read, scan.clone());
+                self.0.env.compute(move || scan::plan(&state, permit, &scan)).await?
+            }
+        };
         let read = u64::try_from(plan.tasks().len()).unwrap_or(u64::MAX);
         op.planned(plan.considered(), read, plan.partitions());
         Ok(plan)
+    }
+
+    /// A plan without the state, where there is none to start from.
+    async fn plan_once(&self, op: &Op, scan: &Scan, width: Width) -> Result<Option<ScanPlan>> {
+        let Inner { env, store, loaded, files, .. } = &*self.0;
+        if files.peek().is_some_and(|it| it.files.width() >= width) {
+            return Ok(None);
+        }
+        load::plan_once(env, op, store, loaded, scan).await
     }
 
     /// Rows. Dropping the stream stops the reading and leaves nothing behind.

@@ -35,13 +35,13 @@ use std::sync::Arc;
 use arrow_array::Int32Array;
 use bytes::Bytes;
 
+pub(crate) use columns::Strings;
 pub use columns::{Adds, Removes};
 pub use footer::{Footer, SparseFile, parquet_footer};
-pub use parquet::{decode_parquet, parquet_ranges};
 pub use group::Group;
+pub(crate) use group::{ChunkBounds, TaskRows, kept, partition_strings, plain_texts, valid};
+pub use parquet::{decode_parquet, parquet_ranges};
 pub use pick::FileUnit;
-pub(crate) use columns::Strings;
-pub(crate) use group::{ChunkBounds, TaskRows, kept, partition_strings, valid};
 
 use crate::action::{
     Action, AddCdc, CheckpointMetadata, CommitInfo, DomainMetadata, Metadata, Protocol,

@@ -77,6 +77,15 @@ const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
 ///
 /// `spec/checkpoint.md`, CKPT-1 to CKPT-13.
 pub fn render(state: &TableState, now: Timestamp) -> Result<Checkpoint> {
+    render_in_groups(state, now, ROW_GROUP_ROWS)
+}
+
+/// The same with so many rows in each row group.
+pub(crate) fn render_in_groups(
+    state: &TableState,
+    now: Timestamp,
+    group_rows: usize,
+) -> Result<Checkpoint> {
     if state.files.width() < Width::Wide {
         return Err(Error::internal("a checkpoint needs a state with statistics"));
     }
@@ -89,16 +98,16 @@ pub fn render(state: &TableState, now: Timestamp) -> Result<Checkpoint> {
     fields.push(field("add", DataType::Struct(adds.fields()?)));
     fields.push(field("remove", DataType::Struct(removes.fields()?)));
     let schema: SchemaRef = Arc::new(ArrowSchema::new(fields));
-    let mut writer = writer(schema.clone())?;
+    let mut writer = writer(schema.clone(), group_rows)?;
     let mut write = |columns: Vec<(&str, StructArray)>, rows: usize| {
         writer.write(&batch(&schema, columns, rows)?).map_err(parquet_failed)
     };
     write(small.columns, small.rows)?;
-    for range in slices(adds.len()) {
+    for range in slices(adds.len(), group_rows) {
         let rows = range.len();
         write(vec![("add", adds.rows(range)?)], rows)?;
     }
-    for range in slices(removes.len()) {
+    for range in slices(removes.len(), group_rows) {
         let rows = range.len();
         write(vec![("remove", removes.rows(range)?)], rows)?;
     }
@@ -116,8 +125,8 @@ pub fn render(state: &TableState, now: Timestamp) -> Result<Checkpoint> {
 }
 
 /// `0..len` in steps of a row group.
-fn slices(len: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..len).step_by(ROW_GROUP_ROWS).map(move |it| it..len.min(it + ROW_GROUP_ROWS))
+fn slices(len: usize, step: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..len).step_by(step).map(move |it| it..len.min(it + step))
 }
 
 /// Everything may be null: a row holds one action, and that is how other writers declare it.
@@ -152,12 +161,12 @@ fn batch(
 
 /// Snappy and the first Parquet version, because every reader of checkpoints knows them. Paths and
 /// statistics are nearly all distinct: a dictionary would be built and thrown away.
-fn writer(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>> {
+fn writer(schema: SchemaRef, group_rows: usize) -> Result<ArrowWriter<Vec<u8>>> {
     let column = |path: &[&str]| ColumnPath::new(path.iter().map(ToString::to_string).collect());
     let properties = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_string())
         .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_row_count(Some(group_rows))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_column_statistics_enabled(column(&["add", "stats"]), EnabledStatistics::None)
         .set_column_dictionary_enabled(column(&["add", "path"]), false)

@@ -146,6 +146,26 @@ impl FileList {
         })
     }
 
+    /// Does the list say what became of a (path, vector id) key: is it live, or a tombstone?
+    pub fn decides(&self, path: &str, dv_id: Option<&str>) -> bool {
+        let path = crate::uri::canonical(path);
+        let path_hash = hash(&path);
+        let stands = |index: &Index, live: &RoaringBitmap| {
+            index.rows_of_key(path_hash, &path, dv_id).any(|row| live.contains(row))
+        };
+        self.chunks.iter().any(|it| stands(it.index(), &it.live))
+            || self.tombstones.iter().any(|it| stands(it.index(), &it.live))
+    }
+
+    /// Is a path live, whatever its vector? Paths are compared canonically.
+    pub fn is_live(&self, path: &str) -> bool {
+        let path = crate::uri::canonical(path);
+        let path_hash = hash(&path);
+        self.chunks
+            .iter()
+            .any(|it| it.index().rows_of_path(path_hash, &path).any(|row| it.live.contains(row)))
+    }
+
     /// The next version: adds and removes of one commit on top; older chunks are shared, not
     /// copied.
     ///

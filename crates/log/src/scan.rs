@@ -11,31 +11,29 @@
 //!
 //! A plan may hold files without a matching row, never the reverse: what is unknown is read.
 
+mod judge;
 mod metadata;
+mod partitions;
+mod sift;
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::Array;
 use arrow_schema::{Schema as ArrowSchema, SchemaRef};
-use hashbrown::HashTable;
 
 use crate::action::DeletionVector;
-use crate::batch::Adds;
 use crate::error::{Code, Error, Result};
 use crate::expr::{Expr, col};
-use crate::files::hash;
-use crate::schema::{ColumnMapping, DataType, PrimitiveType, Schema, StructField};
+use crate::schema::{ColumnMapping, Schema, StructField};
 use crate::skip::Skipper;
 use crate::state::{Head, TableState};
-use crate::stats::{Reader, Stats};
 use crate::support::ReadPermit;
-use crate::uri;
 use crate::value::Value;
 use crate::version::Version;
 
+pub use judge::stats_at;
 pub use metadata::{MetadataColumn, RowTracking};
+pub use sift::{Sift, SiftGroup};
 
 /// Rows of a batch, unless the scan says otherwise.
 const BATCH_ROWS: usize = 8192;
@@ -173,8 +171,16 @@ impl ScanTask {
 /// not of its type; `invalid-path`, `path-escape`, `unsupported-path` for the path of a file that
 /// would be read. Absolute paths are in the plan: who reads knows which roots are allowed.
 pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<ScanPlan> {
-    state.head.schema.check_type_changes()?;
-    let head = &state.head;
+    let (plan, skipper) = outline(&state.head, scan)?;
+    let (tasks, partitions) = judge::files(&state.head, &state.files, skipper.as_ref())?;
+    let (partitions_considered, partitions_read) = partitions.count();
+    let considered = state.files.len();
+    Ok(ScanPlan { tasks, considered, partitions_considered, partitions_read, ..plan })
+}
+
+/// The plan without its files, and how to judge them.
+fn outline(head: &Head, scan: &Scan) -> Result<(ScanPlan, Option<Skipper>)> {
+    head.schema.check_type_changes()?;
     let (all, metadata_columns) = metadata::with_metadata(head, scan)?;
     let schema = match scan.projection() {
         // Metadata columns come only where they are named.
@@ -183,28 +189,12 @@ pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<Scan
     };
     let filter = bound_filter(&all, scan)?;
     let skipper = filter.as_ref().map(|it| skipper(head, it));
-    let wanted = skipper.as_ref().map_or(&[][..], Skipper::stats_columns);
-
-    let mut planner = Planner {
-        partitions: Partitions::new(head),
-        reader: Reader::mapped(&head.schema, head.mapping, Some(wanted)),
-        skipper: skipper.as_ref(),
-        tasks: Vec::new(),
-    };
-    for at in state.files.iter() {
-        let (adds, row) =
-            state.files.row(at).ok_or_else(|| Error::internal(format!("no file at {at:?}")))?;
-        planner.file(adds, row)?;
-    }
-
-    let Planner { tasks, partitions, .. } = planner;
-    let (partitions_considered, partitions_read) = partitions.count();
-    Ok(ScanPlan {
+    let plan = ScanPlan {
         version: head.version,
-        tasks,
-        considered: state.files.len(),
-        partitions_considered,
-        partitions_read,
+        tasks: Vec::new(),
+        considered: 0,
+        partitions_considered: 0,
+        partitions_read: 0,
         schema,
         table_schema: all,
         metadata_columns,
@@ -214,7 +204,8 @@ pub fn plan(state: &TableState, _permit: ReadPermit, scan: &Scan) -> Result<Scan
         filter,
         limit: scan.limit,
         batch_rows: scan.batch_rows.unwrap_or(BATCH_ROWS).max(1),
-    })
+    };
+    Ok((plan, skipper))
 }
 
 /// Does the filter of this scan use statistics, so that a narrow state is not enough?
@@ -236,11 +227,13 @@ impl ScanPlan {
     pub fn tasks(&self) -> &[ScanTask] {
         &self.tasks
     }
-    /// How many live files were considered.
+    /// How many live files were considered. A plan from a [`Sift`] counts by footers and commits,
+    /// and counts a file twice that was added again without being removed.
     pub fn considered(&self) -> u64 {
         self.considered
     }
-    /// How many distinct partitions the table has, and how many of them are read.
+    /// How many distinct partitions were met, and how many of them are read. Without a [`Sift`]
+    /// all of the table's are met.
     pub fn partitions(&self) -> (u64, u64) {
         (self.partitions_considered, self.partitions_read)
     }
@@ -316,177 +309,6 @@ fn column<'a>(schema: &'a Schema, name: &str) -> Result<&'a StructField> {
         Err(unknown) => unknown,
         Ok(_) => Error::new(Code::UnknownColumn, format!("there is no column `{name}`")),
     })
-}
-
-/// Judges files one by one and collects those to read.
-struct Planner<'a> {
-    partitions: Partitions,
-    reader: Reader,
-    skipper: Option<&'a Skipper>,
-    tasks: Vec<ScanTask>,
-}
-
-impl Planner<'_> {
-    fn file(&mut self, adds: &Adds, row: usize) -> Result<()> {
-        let partition = self.partitions.of(adds, row, self.skipper)?;
-        if partition.skipped {
-            return Ok(());
-        }
-        let stats = stats_at(adds, row, &self.reader);
-        if let (Some(skipper), Some(stats)) = (self.skipper, &stats)
-            && skipper.skips(&partition.values, stats)
-        {
-            return Ok(());
-        }
-        partition.read = true;
-        let values = Arc::clone(&partition.values);
-
-        let path = adds.path().value(row);
-        let has_vector = adds.deletion_vector().is_valid(row);
-        self.tasks.push(ScanTask {
-            key: uri::locate(path)?.into_owned(),
-            path: path.to_string(),
-            size: u64::try_from(adds.size().value(row)).unwrap_or(0),
-            num_records: stats.and_then(|it| it.num_records),
-            partition: values,
-            deletion_vector: if has_vector { adds.get(row)?.deletion_vector } else { None },
-            base_row_id: adds.base_row_id(row),
-            default_row_commit_version: adds.default_row_commit_version(row),
-        });
-        Ok(())
-    }
-}
-
-/// What is known of one file. JSON first: it is what a commit holds, and exact.
-pub fn stats_at(adds: &Adds, row: usize, reader: &Reader) -> Option<Stats> {
-    if let Some(json) = adds.stats().filter(|it| it.is_valid(row)) {
-        return Some(reader.read(json.value(row)));
-    }
-    let parsed = adds.stats_parsed().filter(|it| it.is_valid(row))?;
-    Some(reader.read_struct(parsed, row))
-}
-
-/// The distinct partition tuples met so far, each typed and judged once.
-struct Partitions {
-    columns: Vec<PartitionColumn>,
-    entries: Vec<Partition>,
-    by_hash: HashTable<(u64, usize)>,
-    /// Files of one partition mostly stand together.
-    last: usize,
-}
-
-struct PartitionColumn {
-    name: String,
-    /// By which the log knows it.
-    physical: String,
-    of: PrimitiveType,
-}
-
-struct Partition {
-    /// As in the log, in column order.
-    raw: Vec<Option<String>>,
-    values: Arc<BTreeMap<String, Option<Value>>>,
-    /// No row of it can match.
-    skipped: bool,
-    /// A file of it is read.
-    read: bool,
-}
-
-impl Partitions {
-    fn new(head: &Head) -> Partitions {
-        let typed = |name: &String| {
-            let field = head.schema.field(name)?;
-            let DataType::Primitive(of) = field.data_type else { return None };
-            let physical = field.physical_name(head.mapping).to_string();
-            Some(PartitionColumn { name: name.clone(), physical, of })
-        };
-        let columns = head.metadata.partition_columns.iter().filter_map(typed).collect();
-        Partitions { columns, entries: Vec::new(), by_hash: HashTable::new(), last: 0 }
-    }
-
-    fn of(&mut self, adds: &Adds, row: usize, skipper: Option<&Skipper>) -> Result<&mut Partition> {
-        let at = match self.entries.get(self.last) {
-            Some(last) if self.matches(last, adds, row) => self.last,
-            _ => self.look_up(adds, row, skipper)?,
-        };
-        self.last = at;
-        self.entries.get_mut(at).ok_or_else(|| Error::internal("no such partition"))
-    }
-
-    /// How many partitions there are, and how many are read. Tuples that are spelled differently
-    /// and mean the same, such as `1` and `01`, are one.
-    fn count(&self) -> (u64, u64) {
-        let mut entries: Vec<&Partition> = self.entries.iter().collect();
-        entries.sort_by(|a, b| order(&a.values, &b.values));
-        let (mut all, mut read) = (0, 0);
-        for same in entries.chunk_by(|a, b| order(&a.values, &b.values).is_eq()) {
-            all += 1;
-            read += u64::from(same.iter().any(|it| it.read));
-        }
-        (all, read)
-    }
-
-    fn matches(&self, entry: &Partition, adds: &Adds, row: usize) -> bool {
-        self.columns.iter().zip(&entry.raw).all(|(column, raw)| {
-            adds.partition_value(row, &column.physical).is_some_and(|it| it == raw.as_deref())
-        })
-    }
-
-    fn look_up(&mut self, adds: &Adds, row: usize, skipper: Option<&Skipper>) -> Result<usize> {
-        let mut combined = 0u64;
-        for column in &self.columns {
-            let value = adds.partition_value(row, &column.physical).flatten();
-            combined = combined.rotate_left(5) ^ value.map_or(1, hash);
-        }
-        let same = |(hash, at): &(u64, usize)| {
-            let entry = self.entries.get(*at);
-            *hash == combined && entry.is_some_and(|it| self.matches(it, adds, row))
-        };
-        if let Some((_, at)) = self.by_hash.find(combined, same) {
-            return Ok(*at);
-        }
-        let at = self.entries.len();
-        self.entries.push(self.parse(adds, row, skipper)?);
-        self.by_hash.insert_unique(combined, (combined, at), |(hash, _)| *hash);
-        Ok(at)
-    }
-
-    fn parse(&self, adds: &Adds, row: usize, skipper: Option<&Skipper>) -> Result<Partition> {
-        let (mut raw, mut values) = (Vec::new(), BTreeMap::new());
-        for PartitionColumn { name, physical, of } in &self.columns {
-            let Some(text) = adds.partition_value(row, physical) else {
-                let what = format!("a file has no value of partition column `{name}`");
-                let error = Error::new(Code::InvalidPartitionValue, what);
-                return Err(placed(error, adds, row));
-            };
-            let value = match text {
-                Some(text) => Value::from_partition(text, *of)
-                    .map_err(|it| placed(it.at(format!("partition column `{name}`")), adds, row))?,
-                None => None,
-            };
-            raw.push(text.map(str::to_string));
-            values.insert(name.clone(), value);
-        }
-        let skipped = skipper.is_some_and(|it| it.skips_partition(&values));
-        Ok(Partition { raw, values: Arc::new(values), skipped, read: false })
-    }
-}
-
-/// Says which file, if its path is one below the table's root: a URL may hold credentials.
-fn placed(error: Error, adds: &Adds, row: usize) -> Error {
-    match uri::decode(adds.path().value(row)) {
-        Ok(key) => error.at(key),
-        Err(_) => error,
-    }
-}
-
-/// Order of two tuples of the same columns, null first.
-fn order(a: &BTreeMap<String, Option<Value>>, b: &BTreeMap<String, Option<Value>>) -> Ordering {
-    let one = |(a, b): (&Option<Value>, &Option<Value>)| match (a, b) {
-        (Some(a), Some(b)) => a.compare(b).unwrap_or(Ordering::Equal),
-        (a, b) => a.is_some().cmp(&b.is_some()),
-    };
-    a.values().zip(b.values()).map(one).find(|it| it.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::error::{Code, Error, Result};
 use crate::eval;
 use crate::expr::{CompareOp, Expr, Pattern};
 use crate::schema::{DataType, PrimitiveType, Schema};
-use crate::stats::Stats;
+use crate::stats::{Stats, Term};
 use crate::value::Value;
 
 #[cfg(test)]
@@ -66,11 +66,20 @@ pub struct Skipper {
     stats_columns: Vec<Vec<String>>,
 }
 
-/// What one file says of itself.
+/// What one file says of itself, or what many have in common.
 struct Facts<'a> {
     skipper: &'a Skipper,
     partition: &'a BTreeMap<String, Option<Value>>,
     stats: Option<&'a Stats>,
+    common: Option<&'a Common>,
+}
+
+/// Bounds over the files of a group: of partition columns by name, of others by path. What is
+/// absent is unknown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Common {
+    pub(crate) partition: BTreeMap<String, Range<'static>>,
+    pub(crate) columns: BTreeMap<Vec<String>, Range<'static>>,
 }
 
 /// A condition in the form in which it is judged.
@@ -119,11 +128,11 @@ struct Outcomes {
 
 /// Outer bounds of the values that are not null.
 #[derive(Clone, Debug)]
-struct Range<'a> {
-    lower: Option<Cow<'a, Value>>,
-    upper: Option<Cow<'a, Value>>,
-    some_null: bool,
-    all_null: bool,
+pub(crate) struct Range<'a> {
+    pub(crate) lower: Option<Cow<'a, Value>>,
+    pub(crate) upper: Option<Cow<'a, Value>>,
+    pub(crate) some_null: bool,
+    pub(crate) all_null: bool,
 }
 
 impl Skipper {
@@ -152,14 +161,40 @@ impl Skipper {
 
     /// Do the partition values alone prove that no row can match?
     pub fn skips_partition(&self, partition: &BTreeMap<String, Option<Value>>) -> bool {
-        let facts = Facts { skipper: self, partition, stats: None };
+        let facts = Facts { skipper: self, partition, stats: None, common: None };
         !self.check.outcomes(&facts).yes
     }
 
     /// Do partition values and statistics prove that no row can match? Unknown proves nothing.
     pub fn skips(&self, partition: &BTreeMap<String, Option<Value>>, stats: &Stats) -> bool {
-        let facts = Facts { skipper: self, partition, stats: Some(stats) };
+        let facts = Facts { skipper: self, partition, stats: Some(stats), common: None };
         stats.num_records == Some(0) || !self.check.outcomes(&facts).yes
+    }
+
+    /// Does what many files have in common prove that no row of any can match?
+    pub(crate) fn skips_all(&self, common: &Common) -> bool {
+        let partition = BTreeMap::new();
+        let facts =
+            Facts { skipper: self, partition: &partition, stats: None, common: Some(common) };
+        !self.check.outcomes(&facts).yes
+    }
+
+    /// Partition columns whose values the filter can use.
+    pub(crate) fn partition_columns(&self) -> BTreeSet<String> {
+        let mut columns = BTreeSet::new();
+        self.check.sides(&mut |side| match side {
+            Side::Partition(name) => drop(columns.insert(name.clone())),
+            Side::Computed(expr) => columns.extend(expr.columns()),
+            Side::Column(_) | Side::Constant(_) => {}
+        });
+        columns
+    }
+
+    /// Comparisons of a column with a constant that every row must meet.
+    pub(crate) fn terms(&self) -> Vec<Term> {
+        let mut terms = Vec::new();
+        self.check.terms(&mut terms);
+        terms
     }
 
     /// Does every row of a file with these partition values match, whatever its data?
@@ -285,22 +320,40 @@ impl Skipper {
 
 impl Check {
     fn stats_columns(&self, into: &mut BTreeSet<Vec<String>>) {
-        let mut take = |side: &Side| {
+        self.sides(&mut |side| {
             if let Side::Column(path) = side {
                 into.insert(path.clone());
             }
-        };
+        });
+    }
+
+    /// Every operand.
+    fn sides(&self, take: &mut impl FnMut(&Side)) {
         match self {
-            Check::All(parts) | Check::Any(parts) => {
-                parts.iter().for_each(|it| it.stats_columns(into));
-            }
-            Check::Not(it) | Check::IsUnknown(it) => it.stats_columns(into),
+            Check::All(parts) | Check::Any(parts) => parts.iter().for_each(|it| it.sides(take)),
+            Check::Not(it) | Check::IsUnknown(it) => it.sides(take),
             Check::Compare(_, a, b) => [a, b].into_iter().for_each(take),
             Check::In { side, .. }
             | Check::Like(side, _)
             | Check::IsNull(side)
             | Check::Truth(side) => take(side),
             Check::Anything { .. } => {}
+        }
+    }
+
+    fn terms(&self, into: &mut Vec<Term>) {
+        let mut term = |column: &Vec<String>, op, value: &Value| {
+            into.push(Term { column: column.clone(), op, value: value.clone() });
+        };
+        match self {
+            Check::All(parts) => parts.iter().for_each(|it| it.terms(into)),
+            Check::Compare(op, Side::Column(column), Side::Constant(Some(value))) => {
+                term(column, *op, value);
+            }
+            Check::Compare(op, Side::Constant(Some(value)), Side::Column(column)) => {
+                term(column, flipped(*op), value);
+            }
+            _ => {}
         }
     }
 
@@ -352,8 +405,28 @@ impl Outcomes {
     }
 }
 
+/// With its operands exchanged.
+fn flipped(op: CompareOp) -> CompareOp {
+    match op {
+        CompareOp::Lt => CompareOp::Gt,
+        CompareOp::LtEq => CompareOp::GtEq,
+        CompareOp::Gt => CompareOp::Lt,
+        CompareOp::GtEq => CompareOp::LtEq,
+        CompareOp::Eq | CompareOp::NotEq => op,
+    }
+}
+
 impl<'a> Facts<'a> {
     fn range(&'a self, side: &'a Side) -> Range<'a> {
+        if let Some(common) = self.common {
+            let known = match side {
+                Side::Constant(value) => return Range::exactly(value.as_ref().map(Cow::Borrowed)),
+                Side::Partition(name) => common.partition.get(name),
+                Side::Column(path) => common.columns.get(path),
+                Side::Computed(_) => None,
+            };
+            return known.cloned().unwrap_or(Range::UNKNOWN);
+        }
         match side {
             Side::Constant(value) => Range::exactly(value.as_ref().map(Cow::Borrowed)),
             Side::Partition(name) => match self.partition.get(name) {

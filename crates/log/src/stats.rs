@@ -14,23 +14,25 @@ mod audit;
 mod collect;
 mod columns;
 mod json;
+mod structs;
+mod template;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use arrow_array::{
-    Array, BooleanArray, Int64Array, RecordBatch, StructArray, cast::AsArray, types::Int64Type,
-};
+use arrow_array::{RecordBatch, StructArray};
 
 use crate::error::Result;
 use crate::property::Properties;
-use crate::schema::{ColumnMapping, PrimitiveType, Schema};
+use crate::schema::{ColumnMapping, Schema};
 use crate::value::Value;
 
 pub use audit::Audit;
 pub(crate) use columns::{Leaf, indexed};
 pub use json::Reader;
 pub(crate) use json::{Side, parse_value};
+pub(crate) use structs::{SECTIONS, Structs, Term, is_silent};
+pub(crate) use template::Templates;
 
 /// Statistics of one file. Keys are paths of names of the schema that they are read with; files
 /// have physical names in their place.
@@ -84,44 +86,6 @@ impl Stats {
         Reader::new(schema, wanted).read_struct(parsed, row)
     }
 
-    fn of_struct(parsed: &StructArray, row: usize, leaves: &[Leaf]) -> Stats {
-        if parsed.is_null(row) {
-            return Stats::default();
-        }
-        let part = |name: &str| parsed.column_by_name(name);
-        let number = |name: &str| part(name).and_then(|it| long_at(it.as_ref(), row));
-        let tight = part("tightBounds").and_then(|it| it.as_any().downcast_ref::<BooleanArray>());
-        let tight_bounds = tight.is_none_or(|it| it.is_null(row) || it.value(row));
-        let num_records = number("numRecords").and_then(|it| u64::try_from(it).ok());
-
-        let mut columns = BTreeMap::new();
-        for leaf in leaves {
-            let at = |section: &str| {
-                let section = part(section)?.as_any().downcast_ref::<StructArray>()?;
-                descend(section, &leaf.names, row)
-            };
-            let bound = |section: &str, of: PrimitiveType| {
-                let (array, row) = at(section)?;
-                let value = match (Value::from_array(array, row).ok().flatten()?, of) {
-                    // Timestamps of 96 bits do not say whether they have a zone.
-                    (Value::TimestampNtz(it), PrimitiveType::Timestamp) => Value::Timestamp(it),
-                    (value, _) => value,
-                };
-                if value.primitive_type() == of { Some(value) } else { value.cast(of) }
-            };
-            let nulls = at("nullCount").and_then(|(array, row)| long_at(array, row));
-            let column = ColumnStats {
-                min: leaf.of.and_then(|it| bound("minValues", it)),
-                max: leaf.of.and_then(|it| bound("maxValues", it)),
-                null_count: nulls.and_then(|it| u64::try_from(it).ok()),
-            };
-            if column != ColumnStats::default() {
-                columns.insert(leaf.path.clone(), column);
-            }
-        }
-        Stats { num_records, columns, tight_bounds }.sound()
-    }
-
     /// The JSON of `add.stats`: `numRecords`, `minValues`, `maxValues`, `nullCount`, and
     /// `tightBounds` if they are loose. The same statistics give the same text.
     pub fn to_json(&self) -> String {
@@ -150,13 +114,12 @@ impl Stats {
     }
 
     /// Drops counts that contradict each other.
-    fn sound(mut self) -> Stats {
+    fn make_sound(&mut self) {
         if let Some(rows) = self.num_records {
             for column in self.columns.values_mut() {
                 column.null_count = column.null_count.filter(|it| *it <= rows);
             }
         }
-        self
     }
 }
 
@@ -241,6 +204,35 @@ fn text_upper_bound(max: &str) -> Option<String> {
     if prefix.len() == max.len() && max.chars().nth(CUT_CHARACTERS - 1).is_none() {
         return Some(max.to_string());
     }
+    successor(prefix)
+}
+
+/// What a stored maximum proves alone: see [`Stats::bounds`].
+pub(crate) fn raised(max: &Value) -> Option<Value> {
+    upper_bound(max)
+}
+
+/// An upper bound of all texts of files whose stored maximum is at most `max`.
+///
+/// The bound that one maximum proves is not monotone in it: `"a\u{fffd}"` may have been cut after
+/// the first letter and proves only `"b"`, though it is less than `"a\u{1f600}"`. Among texts up to
+/// `max` no such one is left if `max` has no character above the replacement character, and is
+/// itself cut before the first of those.
+pub(crate) fn common_text_upper(max: &str) -> Option<String> {
+    if max.chars().any(|it| char::REPLACEMENT_CHARACTER < it) {
+        return None;
+    }
+    match max.split_once(char::REPLACEMENT_CHARACTER) {
+        Some((prefix, _)) => successor(prefix),
+        None => match max.char_indices().nth(CUT_CHARACTERS) {
+            Some((cut, _)) => successor(max.get(..cut)?),
+            None => text_upper_bound(max),
+        },
+    }
+}
+
+/// The least text above all that start with `prefix`.
+fn successor(prefix: &str) -> Option<String> {
     let mut bound = prefix.to_string();
     while let Some(last) = bound.pop() {
         let next = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32);
@@ -255,29 +247,6 @@ fn text_upper_bound(max: &str) -> Option<String> {
 /// More than the three roundings of a trip through a 64-bit float and its shortest decimal text.
 fn float_slack(unscaled: i128) -> i128 {
     if unscaled.unsigned_abs() <= FLOAT_EXACT_MAX { 0 } else { (unscaled >> 50).abs() + 1 }
-}
-
-fn long_at(array: &dyn Array, row: usize) -> Option<i64> {
-    let array: &Int64Array = array.as_primitive_opt::<Int64Type>()?;
-    array.is_valid(row).then(|| array.value(row))
-}
-
-/// The leaf at a path of names below one section, unless something on the way is null.
-fn descend<'a>(
-    section: &'a StructArray,
-    names: &[String],
-    row: usize,
-) -> Option<(&'a dyn Array, usize)> {
-    let (last, parents) = names.split_last()?;
-    let mut here = section;
-    for name in parents {
-        if here.is_null(row) {
-            return None;
-        }
-        here = here.column_by_name(name)?.as_any().downcast_ref()?;
-    }
-    let leaf = here.column_by_name(last)?;
-    (here.is_valid(row) && leaf.is_valid(row)).then_some((leaf.as_ref(), row))
 }
 
 /// Collects statistics while a file is written: one per file, fed every batch.

@@ -29,7 +29,7 @@ use crate::pool::map_ordered;
 use crate::store::Store;
 
 /// Checkpoint parts fetched at once.
-const FETCHES: usize = 16;
+pub(super) const FETCHES: usize = 16;
 /// How much of the end of a large checkpoint is fetched to find its footer there.
 const FOOTER_GUESS_BYTES: u64 = 64 << 10;
 /// Commits fetched before the first of them is decoded.

@@ -10,7 +10,7 @@ use lakebed_log::state::{Head, TableState};
 use lakebed_log::support::Access;
 use lakebed_log::version::Version;
 
-use super::fetch::{Trouble, checkpoint_files, checkpoint_parts, read_commits, widen};
+use super::fetch::{Commit, Trouble, checkpoint_files, checkpoint_parts, read_commits, widen};
 use super::{Loaded, MOVES_MAX, Opening, blame, moving};
 use crate::env::Env;
 use crate::op::Op;
@@ -139,16 +139,11 @@ async fn replay(
     width: Width,
 ) -> Result<TableState, Trouble> {
     let segment = &of.segment;
-    let after = segment.checkpoint_version;
-    let kept = of.kept.commits.iter().filter(|it| after.is_none_or(|v| v < it.first));
-    let kept: Vec<_> = kept.map(Arc::clone).collect();
-    let unread = segment.cover(None, kept.first().map(|it| it.first));
     let (parts, commits) = futures::join!(
         checkpoint_files(env, op, store, segment, width, &of.kept.checkpoint),
-        read_commits(env, op, store, &unread, width),
+        commits_above(env, op, store, of, width),
     );
-    let (parts, mut commits) = (parts?, commits?);
-    commits.extend(widen(env, store, kept, width).await.map_err(Trouble::Final)?);
+    let (parts, commits) = (parts?, commits?);
 
     let (version, head) = (of.head.version, Arc::clone(&of.head));
     let (all, access) = (commits.clone(), of.head.read.access());
@@ -184,4 +179,21 @@ pub(crate) async fn checkpoint_state(
         Ok(TableState { head: head.finish_head()?, files: replay.finish_files()? })
     };
     env.compute(fold).await.map_err(|it| blame(it, store, &segment, &[]))
+}
+
+/// The commits above the checkpoint at a width, ascending. Uses kept bytes.
+pub(super) async fn commits_above(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    width: Width,
+) -> Result<Vec<Arc<Commit>>, Trouble> {
+    let after = of.segment.checkpoint_version;
+    let kept = of.kept.commits.iter().filter(|it| after.is_none_or(|v| v < it.first));
+    let kept: Vec<_> = kept.map(Arc::clone).collect();
+    let unread = of.segment.cover(None, kept.first().map(|it| it.first));
+    let mut commits = read_commits(env, op, store, &unread, width).await?;
+    commits.extend(widen(env, store, kept, width).await.map_err(Trouble::Final)?);
+    Ok(commits)
 }

@@ -15,13 +15,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, Int64Array, StringArray, StructArray};
+use arrow_array::{Array, ArrayRef, Int64Array, StringArray, StructArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow_select::filter::filter;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelectionPolicy,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
@@ -148,13 +149,11 @@ impl Group {
 
     /// Where it says where the pages of its columns lie, if that is worth knowing for so few rows.
     pub(crate) fn page_index(&self, selection: &RowSelection) -> Option<Range<u64>> {
-        let wanted = selection.row_count();
-        let group = self.metadata.row_groups().first()?;
-        if self.metadata.offset_index().is_some() || self.rows / ROWS_PER_WANTED_MIN < wanted {
-            let few = contiguous(selection);
-            if self.metadata.offset_index().is_some() || !few {
-                return None;
-            }
+        let (wanted, group) = (selection.row_count(), self.metadata.row_groups().first()?);
+        let few = wanted <= self.rows / ROWS_PER_WANTED_MIN
+            || (wanted <= self.rows / 2 && is_contiguous(selection));
+        if self.metadata.offset_index().is_some() || !few {
+            return None;
         }
         let mut whole: Option<Range<u64>> = None;
         for chunk in group.columns() {
@@ -247,6 +246,10 @@ impl Group {
             let mut builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
             if let Some(selection) = selection {
                 builder = builder.with_row_selection(selection.clone());
+                if self.metadata.offset_index().is_some() {
+                    // Pages that were not fetched can only be stepped over.
+                    builder = builder.with_row_selection_policy(RowSelectionPolicy::Selectors);
+                }
             }
             for batch in builder.build().map_err(bad)? {
                 let batch = batch.map_err(|it| corrupt("the columns do not decode").because(it))?;
@@ -305,6 +308,14 @@ impl TaskRows {
     }
 }
 
+/// A column of text as plain text, also where a writer stored it without saying that it is.
+pub(crate) fn plain_texts(column: &ArrayRef, name: &'static str) -> Result<StringArray> {
+    let field = Field::new(name, column.data_type().clone(), true);
+    let alone = StructArray::try_new(vec![field].into(), vec![column.clone()], None);
+    let alone = alone.map_err(|it| corrupt("a column does not stand alone").because(it))?;
+    Section::new("add", alone).texts(name)
+}
+
 /// The partition values of adds.
 pub(crate) fn partition_strings(add: &StructArray) -> Result<Strings> {
     Strings::new(Section::new("add", add.clone()).required_maps("partitionValues")?)
@@ -327,13 +338,15 @@ pub(crate) fn valid(add: &StructArray) -> BooleanBuffer {
 
 fn chunk_at<'a>(group: &'a RowGroupMetaData, path: &[&str]) -> Option<&'a ColumnChunkMetaData> {
     group.columns().iter().find(|it| match it.column_path().parts().split_first() {
-        Some((first, rest)) => first == "add" && rest.iter().map(String::as_str).eq(path.iter().copied()),
+        Some((first, rest)) => {
+            first == "add" && rest.iter().map(String::as_str).eq(path.iter().copied())
+        }
         None => false,
     })
 }
 
 /// Do the wanted rows stand together?
-fn contiguous(selection: &RowSelection) -> bool {
+fn is_contiguous(selection: &RowSelection) -> bool {
     selection.iter().filter(|it| !it.skip).count() <= 2
 }
 

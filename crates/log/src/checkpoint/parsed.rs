@@ -1,5 +1,6 @@
 //! Text to typed columns: `partitionValues_parsed` and `stats_parsed`.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -135,8 +136,8 @@ pub(super) fn stats(reader: &Reader, texts: &StringArray) -> Result<StructArray>
         let raw = text.and_then(|it| reader.read_raw(it));
         valid.append(raw.is_some());
         let raw = raw.unwrap_or_default();
-        rows.append_option(raw.num_records.and_then(|it| i64::try_from(it).ok()));
-        tight.append_option(raw.tight_bounds);
+        rows.append_option(raw.num_records().and_then(|it| i64::try_from(it).ok()));
+        tight.append_option(raw.tight_bounds());
         let mut values = raw.leaves.iter();
         for leaf in &mut leaves {
             let it = values.next().copied().unwrap_or_default();
@@ -193,8 +194,15 @@ impl LeafColumns {
 
     fn append(&mut self, min: Option<&str>, max: Option<&str>, nulls: Option<u64>) {
         if let (Some((low, high)), Some(of)) = (&mut self.bounds, self.of) {
-            low.append(min.and_then(|it| parse_value(it, of, Side::Min)));
-            high.append(max.and_then(|it| parse_value(it, of, Side::Max)));
+            let min = min.and_then(|it| parse_value(it, of, Side::Min));
+            let max = max.and_then(|it| parse_value(it, of, Side::Max));
+            // Bounds the wrong way round prove nothing. Left in, they would make those of the row
+            // group tighter than what is known of its files.
+            let inverted = min.as_ref().zip(max.as_ref()).is_some_and(|(min, max)| {
+                !matches!(min.compare(max), Some(Ordering::Less | Ordering::Equal))
+            });
+            low.append(min.filter(|_| !inverted));
+            high.append(max.filter(|_| !inverted));
         }
         self.nulls.append_option(nulls.and_then(|it| i64::try_from(it).ok()));
     }

@@ -1,12 +1,12 @@
 //! Which files a plan holds.
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StructArray};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StructArray};
 use arrow_schema::{DataType as ArrowType, Field};
 use proptest::prelude::*;
 
 use super::*;
 use crate::action::{Action, Add, Metadata, Protocol};
-use crate::batch::{LogBatch, Width};
+use crate::batch::{Adds, LogBatch, Width};
 use crate::error::ErrorKind;
 use crate::expr::lit;
 use crate::replay::Replay;

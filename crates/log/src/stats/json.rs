@@ -6,7 +6,6 @@
 //! through a float.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use arrow_array::StructArray;
@@ -17,6 +16,7 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::columns::{self, Leaf};
+use super::structs::Structs;
 use super::{ColumnStats, Stats};
 use crate::limits::STATS_BYTES_MAX;
 use crate::schema::{ColumnMapping, PrimitiveType, Schema};
@@ -57,7 +57,10 @@ impl Reader {
     /// The same statistics from one row of a checkpoint's `stats_parsed`. Its types may be those of
     /// an older schema; a value that is not of the column's type now is unknown.
     pub fn read_struct(&self, parsed: &StructArray, row: usize) -> Stats {
-        Stats::of_struct(parsed, row, &self.leaves)
+        let mut stats = self.blank();
+        Structs::new(parsed, self).read(self, row, &mut stats);
+        stats.columns.retain(|_, it| *it != ColumnStats::default());
+        stats
     }
 
     pub(crate) fn of(leaves: Vec<Leaf>) -> Reader {
@@ -75,23 +78,37 @@ impl Reader {
     /// Statistics that do not parse, or that say something twice, are unknown as a whole; a value
     /// that makes no sense for its column is unknown alone.
     pub fn read(&self, text: &str) -> Stats {
-        let Some(raw) = self.read_raw(text) else { return Stats::default() };
-        let mut columns = BTreeMap::new();
-        for (leaf, it) in self.leaves.iter().zip(&raw.leaves) {
+        let mut stats = self.blank();
+        self.fill(text, &mut stats);
+        stats.columns.retain(|_, it| *it != ColumnStats::default());
+        stats
+    }
+
+    /// Statistics that know nothing, with a place for each wanted leaf.
+    pub(crate) fn blank(&self) -> Stats {
+        let columns = self.leaves.iter().map(|it| (it.path.clone(), ColumnStats::default()));
+        Stats { num_records: None, columns: columns.collect(), tight_bounds: true }
+    }
+
+    /// As [`Reader::read`], into statistics made by [`Reader::blank`].
+    pub(crate) fn fill(&self, text: &str, stats: &mut Stats) {
+        let raw = self.read_raw(text).unwrap_or_default();
+        stats.num_records = raw.num_records();
+        stats.tight_bounds = raw.tight_bounds().unwrap_or(true);
+        let nothing = RawLeaf::default();
+        for (at, leaf) in self.leaves.iter().enumerate() {
+            let it = raw.leaves.get(at).unwrap_or(&nothing);
+            let Some(column) = stats.columns.get_mut(&leaf.path) else { continue };
             let value = |text: Option<&str>, side| {
                 text.zip(leaf.of).and_then(|(text, of)| parse_value(text, of, side))
             };
-            let column = ColumnStats {
+            *column = ColumnStats {
                 min: value(it.min, Side::Min),
                 max: value(it.max, Side::Max),
                 null_count: it.null_count(),
             };
-            if column != ColumnStats::default() {
-                columns.insert(leaf.path.clone(), column);
-            }
         }
-        let tight_bounds = raw.tight_bounds.unwrap_or(true);
-        Stats { num_records: raw.num_records, columns, tight_bounds }.sound()
+        stats.make_sound();
     }
 
     /// The slices of the wanted leaves, in their order; `None` if the text as a whole makes no
@@ -113,19 +130,31 @@ impl Reader {
 /// Statistics of one file as slices of their text.
 #[derive(Debug, Default)]
 pub(crate) struct RawStats<'t> {
-    pub(crate) num_records: Option<u64>,
-    pub(crate) tight_bounds: Option<bool>,
+    pub(super) rows_text: Option<&'t str>,
+    pub(super) tight_text: Option<&'t str>,
     pub(crate) leaves: Vec<RawLeaf<'t>>,
+    /// Does a scalar stand where values by column are expected?
+    pub(super) is_odd: bool,
     /// Top-level keys met, one bit each.
     seen: u8,
 }
 
-/// The JSON values of one leaf, as text; `null` counts as absent.
+impl RawStats<'_> {
+    pub(crate) fn num_records(&self) -> Option<u64> {
+        self.rows_text?.parse().ok()
+    }
+
+    pub(crate) fn tight_bounds(&self) -> Option<bool> {
+        self.tight_text?.parse().ok()
+    }
+}
+
+/// The JSON values of one leaf, as text; `null` is a value of no type.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RawLeaf<'t> {
     pub(crate) min: Option<&'t str>,
     pub(crate) max: Option<&'t str>,
-    nulls: Option<&'t str>,
+    pub(super) nulls: Option<&'t str>,
     /// Sections in which it was met, one bit each.
     seen: u8,
 }
@@ -218,13 +247,14 @@ impl<'t> Visitor<'t> for Top<'_, 't> {
             raw.seen |= bit;
             match section {
                 Some(section) => {
-                    map.next_value_seed(Level { tree, section, leaves: &mut raw.leaves })?
+                    let (leaves, is_odd) = (&mut raw.leaves, &mut raw.is_odd);
+                    map.next_value_seed(Level { tree, section, leaves, is_odd })?
                 }
                 None => {
                     let text = map.next_value::<&RawValue>()?.get();
                     match bit {
-                        1 => raw.num_records = text.parse().ok(),
-                        _ => raw.tight_bounds = text.parse().ok(),
+                        1 => raw.rows_text = Some(text),
+                        _ => raw.tight_text = Some(text),
                     }
                 }
             }
@@ -238,6 +268,15 @@ struct Level<'a, 't> {
     tree: &'a Tree,
     section: Section,
     leaves: &'a mut [RawLeaf<'t>],
+    is_odd: &'a mut bool,
+}
+
+impl Level<'_, '_> {
+    /// A scalar says nothing here.
+    fn odd<E>(self) -> Result<(), E> {
+        *self.is_odd = true;
+        Ok(())
+    }
 }
 
 impl<'t> DeserializeSeed<'t> for Level<'_, 't> {
@@ -256,12 +295,13 @@ impl<'t> Visitor<'t> for Level<'_, 't> {
     }
 
     fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
-        let Level { tree, section, leaves } = self;
+        let Level { tree, section, leaves, is_odd } = self;
         while let Some(child) = map.next_key_seed(Find { tree })? {
             match child {
                 None => drop(map.next_value::<IgnoredAny>()?),
                 Some(Child::Struct(tree)) => {
-                    map.next_value_seed(Level { tree, section, leaves: &mut *leaves })?;
+                    let (leaves, is_odd) = (&mut *leaves, &mut *is_odd);
+                    map.next_value_seed(Level { tree, section, leaves, is_odd })?;
                 }
                 Some(Child::Leaf(index)) => {
                     let text = map.next_value::<&RawValue>()?.get();
@@ -276,7 +316,7 @@ impl<'t> Visitor<'t> for Level<'_, 't> {
                         Section::Max => &mut leaf.max,
                         Section::Nulls => &mut leaf.nulls,
                     };
-                    *slot = Some(text).filter(|it| *it != "null");
+                    *slot = Some(text);
                 }
             }
         }
@@ -289,27 +329,27 @@ impl<'t> Visitor<'t> for Level<'_, 't> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+        self.odd()
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+        self.odd()
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+        self.odd()
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+        self.odd()
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+        self.odd()
     }
 
     fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+        self.odd()
     }
 }
 
