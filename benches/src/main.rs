@@ -18,9 +18,11 @@ use arrow_array::{Array, RecordBatch};
 use futures::TryStreamExt;
 use futures::executor::block_on;
 use lakebed::write::Layout;
-use lakebed::{Append, Scan, Snapshot, Table, Width};
+use lakebed::{Append, Op, Scan, Snapshot, Table, Width};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value, json};
+
+mod many;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 type Figures = Map<String, Value>;
@@ -45,6 +47,11 @@ async fn run(operation: &str, table: &str, options: &BTreeMap<String, String>) -
     match operation {
         "open" => open(table).await,
         "files" => files(table).await,
+        "many" => {
+            let files = options.get("files").map_or(Ok(100_000), |it| it.parse())?;
+            let partitioned = options.get("by").is_none_or(|it| it == "day");
+            many::make(table, files, partitioned).await
+        }
         "plan" => plan(table, options).await,
         "refresh" => refresh(table).await,
         "write" => write(table, options).await,
@@ -95,14 +102,24 @@ async fn touch(snapshot: &Snapshot) -> Outcome<(u64, u64, u64)> {
 async fn plan(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
     let filter = options.get("where").ok_or("--where is missing")?;
     let start = Instant::now();
-    let snapshot = Table::open(location).await?.snapshot().await?;
+    let op = Op::default();
+    let snapshot = Table::open(location).await?.with_op(op.clone()).snapshot().await?;
+    let opened = op.usage();
     let scan = Scan::new().filter(filter.parse()?);
-    let tasks = snapshot.plan(&scan).await?.tasks().len();
+    let tasks = snapshot.plan_with(&op, &scan).await?.tasks().len();
     let total_s = start.elapsed().as_secs_f64();
+    let usage = op.usage();
     let again = Instant::now();
     snapshot.plan(&scan).await?;
     let warm_plan_s = again.elapsed().as_secs_f64();
-    figures(json!({"total_s": total_s, "warm_plan_s": warm_plan_s, "n_files": tasks}))
+    figures(json!({
+        "total_s": total_s,
+        "warm_plan_s": warm_plan_s,
+        "n_files": tasks,
+        "open_bytes": opened.bytes_read,
+        "plan_bytes": usage.bytes_read - opened.bytes_read,
+        "requests": usage.requests(),
+    }))
 }
 
 /// Loads and lists, waits for a line on standard input, then refreshes and lists again.

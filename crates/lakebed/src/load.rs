@@ -113,6 +113,8 @@ struct Kept {
     checkpoint: Vec<KeptPart>,
     /// Ascending, without gap, ending at the version. A compacted file is one of them.
     commits: Vec<Arc<Commit>>,
+    /// Of all of them.
+    commit_bytes: usize,
     identity: Identity,
     seen: Seen,
     /// One per cold open: states of different lineages are states of different tables.
@@ -320,7 +322,9 @@ impl Opening<'_> {
             Some(it) => Identity::Listed(it.clone()),
             None => Identity::None,
         };
-        let mut kept = Kept { checkpoint, commits, identity, seen, lineage: Arc::new(()) };
+        let commit_bytes = commits.iter().map(|it| it.bytes.len()).sum();
+        let lineage = Arc::new(());
+        let mut kept = Kept { checkpoint, commits, commit_bytes, identity, seen, lineage };
         // What the catalog gave cannot be fetched again.
         if catalog.is_none() {
             kept.shed();

@@ -3,7 +3,8 @@
 //! A checkpoint is what makes opening a table cheap, and later what makes planning cheap: it is
 //! Parquet, so a reader that wants one partition of many can leave row groups unread. That only
 //! works if files that belong together stand together. So adds are ordered by partition and then by
-//! the first column with bounds, from the first checkpoint on:
+//! the clustering columns, or else the first column with bounds, from the first checkpoint on; and
+//! pages are small, so that of a row group no more than some pages need be fetched:
 //!
 //! ```text
 //!   row group 0   protocol, metaData, txn.., domainMetadata..   add  day=01, least first ..
@@ -53,15 +54,20 @@ pub struct Checkpoint {
 /// the footer stays small.
 const ROW_GROUP_ROWS: usize = 100_000;
 
+/// Rows of one page: of a path column some hundred kilobytes, which is what a selective reader
+/// fetches at least.
+const PAGE_ROWS: usize = 2_048;
+
 /// Who wrote the file, in the form that Parquet readers parse.
 const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
 
 /// Renders a classic checkpoint of a wide state: protocol, metadata, transactions, domains, live
 /// files in order, tombstones.
 ///
-/// Live files are ordered by partition values, then by the minimum of the first column with bounds,
-/// then by path. Statistics stand as JSON and as struct as the properties say, and
-/// `partitionValues_parsed` beside the struct. `now` decides which tombstones and transactions have
+/// Live files are ordered by partition values, then by the minimum of the clustering columns or else
+/// of the first column with bounds, then by path. Statistics stand as JSON and as struct as the
+/// properties say, and `partitionValues_parsed` beside the struct; of the struct, bounds the wrong
+/// way round are left out. `now` decides which tombstones and transactions have
 /// expired. The same state and time give the same bytes.
 ///
 /// # Cost
@@ -168,6 +174,8 @@ fn writer(schema: SchemaRef, group_rows: usize) -> Result<ArrowWriter<Vec<u8>>> 
         .set_compression(Compression::SNAPPY)
         .set_max_row_group_row_count(Some(group_rows))
         .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS / 2)
         .set_column_statistics_enabled(column(&["add", "stats"]), EnabledStatistics::None)
         .set_column_dictionary_enabled(column(&["add", "path"]), false)
         .set_column_dictionary_enabled(column(&["add", "stats"]), false)

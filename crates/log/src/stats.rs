@@ -212,6 +212,22 @@ pub(crate) fn raised(max: &Value) -> Option<Value> {
     upper_bound(max)
 }
 
+/// What a stored minimum proves alone.
+pub(crate) fn sunk(min: &Value) -> Option<Value> {
+    lower_bound(min)
+}
+
+/// Is it no day or time, or one that every calendar writes alike?
+pub(crate) fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::Date(it) => GREGORIAN_DAYS < *it,
+        Value::Timestamp(it) | Value::TimestampNtz(it) => {
+            i64::from(GREGORIAN_DAYS) + 1 < it.div_euclid(DAY_MICROS)
+        }
+        _ => true,
+    }
+}
+
 /// An upper bound of all texts of files whose stored maximum is at most `max`.
 ///
 /// The bound that one maximum proves is not monotone in it: `"a\u{fffd}"` may have been cut after

@@ -125,7 +125,9 @@ impl Loaded {
             compacted: Vec::new(),
             last_commit: Some(file.clone()),
         };
+        let commit_bytes = commit.bytes.len();
         let kept = Kept {
+            commit_bytes,
             checkpoint: Vec::new(),
             commits: vec![commit],
             identity: Identity::met(file),
@@ -162,8 +164,7 @@ impl Loaded {
         segment.commits.push(file.clone());
         segment.last_commit = Some(file.clone());
         let kept = Arc::make_mut(&mut self.kept);
-        kept.commits.push(commit);
-        kept.shed();
+        kept.push(commit);
         if met {
             kept.identity = Identity::met(file);
         }
@@ -204,6 +205,7 @@ impl Loaded {
         let kept = Arc::make_mut(&mut loaded.kept);
         kept.checkpoint = vec![KeptPart::default()];
         kept.commits.clear();
+        kept.commit_bytes = 0;
         loaded
     }
 
@@ -282,15 +284,28 @@ fn met(commit: &Commit, by: Timestamp) -> LogFile {
 }
 
 impl Kept {
+    /// Takes one more commit, and lets go of the oldest ones beyond the bound. Costs no more than
+    /// what goes, however many stay.
+    pub(super) fn push(&mut self, commit: Arc<Commit>) {
+        self.commit_bytes += commit.bytes.len();
+        self.commits.push(commit);
+        self.shed();
+    }
+
     /// Lets go of the oldest commits beyond the bound.
     pub(super) fn shed(&mut self) {
-        let mut bytes = 0;
-        let fits = |it: &&Arc<Commit>| {
-            bytes += it.bytes.len();
-            bytes <= KEPT_BYTES_MAX
+        let mut over = self.commit_bytes.saturating_sub(KEPT_BYTES_MAX);
+        if over == 0 {
+            return;
+        }
+        let goes = |it: &&Arc<Commit>| {
+            let goes = 0 < over;
+            over = over.saturating_sub(it.bytes.len());
+            goes
         };
-        let keep = self.commits.iter().rev().take_while(fits).count();
-        self.commits.drain(..self.commits.len() - keep);
+        let gone = self.commits.iter().take_while(goes).count();
+        let gone = self.commits.drain(..gone).map(|it| it.bytes.len()).sum();
+        self.commit_bytes = self.commit_bytes.saturating_sub(gone);
     }
 }
 

@@ -12,9 +12,9 @@ use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
 use lakebed_log::replay::Replay;
 use lakebed_log::scan::{self, Scan, ScanPlan, Sift, SiftGroup};
 
-use super::Loaded;
-use super::fetch::{KeptPart, Trouble, footer, trouble};
+use super::fetch::{FETCHES, KeptPart, Piece, Trouble, footer, trouble};
 use super::files::commits_above;
+use super::{Loaded, sidecar};
 use crate::env::Env;
 use crate::op::Op;
 use crate::pool::map_ordered;

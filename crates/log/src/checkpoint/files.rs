@@ -1,6 +1,7 @@
 //! File actions: picked from the chunks of a state, ordered, and written in slices.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use roaring::RoaringBitmap;
 
 use super::parsed::{self, Values};
 use super::{arrow_failed, field, structure};
+use crate::action::DomainMetadata;
 use crate::batch;
 use crate::error::{Error, Result};
 use crate::schema::{DataType as TableType, Schema};
@@ -24,6 +26,9 @@ use crate::state::TableState;
 use crate::stats::{Leaf, Reader, Stats, indexed};
 use crate::time::Timestamp;
 use crate::value::Value;
+
+/// The domain that says by which columns files are clustered.
+const CLUSTERING: &str = "delta.clustering";
 
 /// Columns of `add` that are taken as they are, in order.
 const ADD_COLUMNS: [&str; 9] = [
@@ -69,7 +74,7 @@ impl Adds {
         let leaves = indexed(&head.schema, head.mapping, columns, &head.properties);
         // A checkpoint has physical names throughout.
         let schema = head.schema.physical(head.mapping);
-        let order_leaf = leaves.iter().find(|it| it.has_bounds()).cloned();
+        let order = order(&leaves, &head.domains);
         let mut rows = Rows::default();
         let mut stats = Vec::new();
         let mut partitions = Partitions::new(state)?;
@@ -79,7 +84,7 @@ impl Adds {
             rows.push(chunk.rows.batch(), &ADD_COLUMNS, &chunk.live)?;
         }
         let partitions = partitions.finish();
-        let minimums = minimums(order_leaf, &stats)?;
+        let minimums = minimums(&order, &stats)?;
         let keys: Vec<&ArrayRef> = partitions.iter().map(|(_, it)| it).chain(&minimums).collect();
         rows.sort(&keys, &[])?;
         if rows.len() as u64 != state.files.len() {
@@ -294,16 +299,43 @@ fn json_stats(rows: &batch::Adds, live: &RoaringBitmap, schema: &Schema) -> Resu
     Ok(texts.finish())
 }
 
-/// The order within a partition: one array over all rows, or none if no column has bounds.
-fn minimums(leaf: Option<Leaf>, stats: &[StringArray]) -> Result<Option<ArrayRef>> {
-    let Some(leaf) = leaf else { return Ok(None) };
-    let Some(of) = leaf.of else { return Ok(None) };
-    let Some(mut values) = Values::new(of)? else { return Ok(None) };
-    let reader = Reader::of(vec![leaf.clone()]);
-    for texts in stats {
-        parsed::minimums(&reader, &leaf, texts, &mut values);
+/// By what files are ordered within a partition: the clustering columns, or the first column with
+/// bounds.
+fn order(leaves: &[Leaf], domains: &BTreeMap<String, DomainMetadata>) -> Vec<Leaf> {
+    let named = |path: &Vec<String>| leaves.iter().find(|it| it.names == *path && it.has_bounds());
+    let clustered = domains.get(CLUSTERING).and_then(|it| clustering(&it.configuration));
+    let clustered: Vec<Leaf> =
+        clustered.iter().flatten().filter_map(|it| named(it).cloned()).collect();
+    match clustered.is_empty() {
+        true => leaves.iter().find(|it| it.has_bounds()).cloned().into_iter().collect(),
+        false => clustered,
     }
-    Ok(Some(values.finish()))
+}
+
+/// Paths of physical names; `None` for a configuration that makes no sense: it is a hint.
+fn clustering(configuration: &str) -> Option<Vec<Vec<String>>> {
+    let parsed: serde_json::Value = serde_json::from_str(configuration).ok()?;
+    let columns = parsed.get("clusteringColumns")?.as_array()?;
+    let names = |it: &serde_json::Value| {
+        let names = it.as_array()?.iter();
+        names.map(|it| it.as_str().map(str::to_string)).collect::<Option<Vec<_>>>()
+    };
+    columns.iter().map(names).collect()
+}
+
+/// The order within a partition: for each leaf one array over all rows.
+fn minimums(leaves: &[Leaf], stats: &[StringArray]) -> Result<Vec<ArrayRef>> {
+    let mut all = Vec::with_capacity(leaves.len());
+    for leaf in leaves {
+        let Some(of) = leaf.of else { continue };
+        let Some(mut values) = Values::new(of)? else { continue };
+        let reader = Reader::of(vec![leaf.clone()]);
+        for texts in stats {
+            parsed::minimums(&reader, leaf, texts, &mut values);
+        }
+        all.push(values.finish());
+    }
+    Ok(all)
 }
 
 /// Typed partition values being made.

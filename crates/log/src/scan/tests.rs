@@ -10,6 +10,7 @@ use crate::batch::{Adds, LogBatch, Width};
 use crate::error::ErrorKind;
 use crate::expr::lit;
 use crate::replay::Replay;
+use crate::schema::DataType;
 
 const DDL: &str = "p int, q string, x long, s struct<y: long>, \"Odd.Name\" string";
 

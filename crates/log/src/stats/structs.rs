@@ -8,7 +8,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 use super::columns::Leaf;
 use super::json::Reader;
-use super::{ColumnStats, MILLISECOND_SLACK, Stats};
+use super::{ColumnStats, DAY_MICROS, GREGORIAN_DAYS, MILLISECOND_SLACK, Stats};
 use crate::expr::CompareOp;
 use crate::schema::PrimitiveType;
 use crate::value::Value;
@@ -97,13 +97,15 @@ impl Structs {
             let Some([Some(min), Some(max), _]) = leaf.and_then(|it| self.leaves.get(it)) else {
                 continue;
             };
+            let any = i64::MIN;
+            let (day, time) = (GREGORIAN_FROM, GREGORIAN_FROM * DAY_MICROS);
             let marks = match &term.value {
-                Value::Long(it) => marked::<Int64Type>(min, max, term.op, *it, 0),
-                Value::Integer(it) => marked::<Int32Type>(min, max, term.op, *it, 0),
-                Value::Date(it) => marked::<Date32Type>(min, max, term.op, *it, 0),
+                Value::Long(it) => marked::<Int64Type>(min, max, term.op, *it, 0, any),
+                Value::Integer(it) => marked::<Int32Type>(min, max, term.op, *it, 0, any),
+                Value::Date(it) => marked::<Date32Type>(min, max, term.op, *it, 0, day),
                 Value::Timestamp(it) | Value::TimestampNtz(it) => {
                     let slack = MILLISECOND_SLACK;
-                    marked::<TimestampMicrosecondType>(min, max, term.op, *it, slack)
+                    marked::<TimestampMicrosecondType>(min, max, term.op, *it, slack, time)
                 }
                 _ => None,
             };
@@ -118,13 +120,17 @@ impl Structs {
     }
 }
 
-/// `slack` is what a maximum may have lost.
+/// Days that are surely of the Gregorian calendar, so that bounds mean what they say.
+const GREGORIAN_FROM: i64 = GREGORIAN_DAYS as i64 + 2;
+
+/// `slack` is what a maximum may have lost; bounds below `least` need a closer look.
 fn marked<T>(
     min: &Column,
     max: &Column,
     op: CompareOp,
     value: T::Native,
     slack: i64,
+    least: i64,
 ) -> Option<BooleanBuffer>
 where
     T: ArrowPrimitiveType,
@@ -144,7 +150,7 @@ where
         BooleanBuffer::from_iter(mins.values().iter().zip(maxs.values()).map(|(low, high)| {
             let (low, high): (i64, i64) = ((*low).into(), (*high).into());
             // Bounds the wrong way round prove nothing.
-            low <= high && excluded(low, high.saturating_add(slack))
+            least <= low && low <= high && excluded(low, high.saturating_add(slack))
         }));
     let known = NullBuffer::union(min.valid.as_ref(), max.valid.as_ref());
     Some(match known {

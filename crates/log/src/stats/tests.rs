@@ -474,3 +474,71 @@ fn statistics_of_narrower_types() {
     let expected = ("1969-12-31T23:59:59.999999Z", "1970-01-01T00:00:00.001000Z");
     check("timestamp", low, high, marked, expected);
 }
+
+/// Texts that differ from one another in any place: what a template says of the next one is what
+/// the parser says of it.
+#[test]
+fn templates_read_what_the_parser_reads() {
+    let schema = Schema::parse_ddl("a long, b string, s struct<c: double>, d boolean").unwrap();
+    let base = r#"{"numRecords":3,"minValues":{"a":1,"b":"x","s":{"c":-0.5},"d":false},
+        "maxValues":{"a":12,"b":"y\"z","s":{"c":1e3},"d":true},
+        "nullCount":{"a":0,"b":1,"s":{"c":2},"d":0},"tightBounds":true,"other":{"k":null}}"#;
+    let scalars = [
+        "1",
+        "-1",
+        "0",
+        "00",
+        "-",
+        "1.",
+        "1.5e",
+        "1.5e+7",
+        "1e400",
+        "12345678901234567890",
+        "null",
+        "true",
+        "false",
+        "tru",
+        "\"\"",
+        "\"q\"",
+        "\"\\u00e9\"",
+        "\"\\ud800\"",
+        "\"\\x\"",
+        "\"\n\"",
+        "{}",
+        "[1]",
+        "{\"a\":1}",
+        "\"a\",\"a\":\"b\"",
+        "1,\"a\":2",
+        " 7 ",
+        "",
+    ];
+    let paths = [vec!["a"], vec!["b"], vec!["s", "c"], vec!["d"]];
+    let wanted: Vec<Vec<String>> =
+        paths.iter().map(|it| it.iter().map(ToString::to_string).collect()).collect();
+    let reader = Reader::new(&schema, Some(&wanted));
+    let mut texts: Vec<String> = vec![base.to_string()];
+    // Every value replaced by every scalar, and a bracket here and there.
+    let starts: Vec<usize> = base.match_indices(':').map(|it| it.0 + 1).collect();
+    for start in &starts {
+        let rest = &base[*start..];
+        let end = rest.find([',', '}']).unwrap_or(0);
+        for scalar in scalars {
+            texts.push(format!("{}{scalar}{}", &base[..*start], &rest[end..]));
+        }
+    }
+    for cut in 0..base.len() {
+        texts.push(base[..cut].to_string());
+        texts.push(format!("{} {}", &base[..cut], &base[cut..]));
+    }
+    let mut templates = Templates::default();
+    for text in &texts {
+        let mut read = reader.blank();
+        for _ in 0..2 {
+            templates.read(&reader, base, &mut reader.blank());
+            templates.read(&reader, text, &mut read);
+            read.columns.retain(|_, it| *it != ColumnStats::default());
+            assert_eq!(read, reader.read(text), "{text}");
+            read = reader.blank();
+        }
+    }
+}

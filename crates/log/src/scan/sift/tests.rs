@@ -87,7 +87,8 @@ fn sift_all(bytes: &Bytes, tail: &[LogBatch], scan: &Scan) -> Option<(ScanPlan, 
     let checkpoint = LogBatch::from_parquet(bytes.clone(), Width::Wide).unwrap();
     let state = fold(tail.iter().cloned().chain([checkpoint]));
     let head = Arc::new(state.head);
-    let mut replay = Replay::new(head.version, Width::Wide);
+    let width = if needs_stats(&head, scan).unwrap() { Width::Wide } else { Width::Narrow };
+    let mut replay = Replay::new(head.version, width);
     tail.iter().for_each(|it| replay.feed(it.clone()).unwrap());
     let tail = replay.finish_files().unwrap();
     let sift = Sift::new(&head, head.read, scan, tail).unwrap()?;
@@ -178,6 +179,10 @@ fn stats() -> impl Strategy<Value = Option<String>> {
     prop_oneof![
         12 => sound.prop_map(Some),
         1 => Just(None),
+        1 => (0u16..3000).prop_map(|it| Some(format!(
+            r#"{{"numRecords":3,"minValues":{{"n":{{"z":"{it:04}-10-01"}},"t":"{it:04}-10-01T00:00:00.000Z"}},
+            "maxValues":{{"n":{{"z":"{it:04}-10-20"}},"t":"{it:04}-10-20T00:00:00.000Z"}}}}"#
+        ))),
         1 => long.prop_map(|it| Some(format!(
             r#"{{"numRecords":3,"minValues":{{"x":{}}},"maxValues":{{"x":{it}}}}}"#, it + 3
         ))),
@@ -209,6 +214,8 @@ fn filter() -> impl Strategy<Value = String> {
         Just("x is not null".to_string()),
         (-9i32..9).prop_map(|it| format!("n.y <= {it}")),
         (1u8..9).prop_map(|it| format!("n.z < '2024-01-0{it}'")),
+        (1580u16..1585).prop_map(|it| format!("n.z > '{it}-10-12'")),
+        (1580u16..1585).prop_map(|it| format!("t < '{it}-10-12T00:00:00Z'")),
     ];
     let both = (term.clone(), term.clone(), 0u8..4).prop_map(|(a, b, how)| match how {
         0 => format!("{a} and {b}"),
