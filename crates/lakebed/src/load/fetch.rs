@@ -291,7 +291,8 @@ async fn fetch_whole(op: &Op, store: &Store, file: &Piece) -> Result<Fetched> {
         Ok(bytes) => Err(changed(store, &file.key, file.size, bytes.len())),
         Err(it) if it.code() == Code::LimitExceeded => {
             let what = format!("{} bytes were listed and there are more", file.size);
-            Err(Error::new(Code::ObjectChanged, what).because(it))
+            let place = format!("{}/{}", store.location(), file.key);
+            Err(Error::new(Code::ObjectChanged, what).at(place).because(it))
         }
         Err(it) => Err(it),
     }
