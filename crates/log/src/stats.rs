@@ -57,7 +57,7 @@ pub struct ColumnStats {
     pub null_count: Option<u64>,
 }
 
-/// What a stored maximum in milliseconds may have lost, in microseconds.
+/// What a stored bound in milliseconds may have lost, in microseconds.
 const MILLISECOND_SLACK: i64 = 999;
 
 /// A maximum of so many characters may have been cut: the length that writers cut to.
@@ -95,7 +95,8 @@ impl Stats {
     /// What the stored bounds of a column prove: every value that is not null is at least the first
     /// and at most the second, by [`Value::compare`]. `None` proves nothing.
     ///
-    /// A maximum of a timestamp was cut to milliseconds and is raised again. A maximum of a float
+    /// A maximum of a timestamp was cut to milliseconds and is raised again, a minimum up to 1970
+    /// may have been cut upwards and is lowered. A maximum of a float
     /// proves nothing, because NaN is the greatest value and many writers pass over it. Bounds the
     /// wrong way round prove nothing. Decimals of more digits than a float holds are widened by
     /// what a writer that goes through floats may have lost, days before the Gregorian calendar by
@@ -129,8 +130,8 @@ fn lower_bound(min: &Value) -> Option<Value> {
         Value::Double(it) if it.is_nan() => None,
         Value::Double(it) => Some(Value::Double(below_float(*it))),
         Value::Date(it) => julian_days(*it, -2).map(Value::Date),
-        Value::Timestamp(it) => julian_micros(*it, -3).map(Value::Timestamp),
-        Value::TimestampNtz(it) => julian_micros(*it, -3).map(Value::TimestampNtz),
+        Value::Timestamp(it) => julian_micros(below_cut(*it), -3).map(Value::Timestamp),
+        Value::TimestampNtz(it) => julian_micros(below_cut(*it), -3).map(Value::TimestampNtz),
         Value::Decimal { unscaled, precision, scale } => Some(Value::Decimal {
             unscaled: unscaled.saturating_sub(float_slack(*unscaled)),
             precision: *precision,
@@ -138,6 +139,12 @@ fn lower_bound(min: &Value) -> Option<Value> {
         }),
         other => Some(other.clone()),
     }
+}
+
+/// Whoever cuts to milliseconds by a division cuts towards 1970, which raises what is before it.
+fn below_cut(micros: i64) -> i64 {
+    let cut = micros <= 0 && micros % 1_000 == 0;
+    if cut { micros.saturating_sub(MILLISECOND_SLACK) } else { micros }
 }
 
 /// Of a column that was float the minimum may stand there in a float's digits, and those name a
