@@ -144,7 +144,7 @@ impl Inner {
             deleted: deleted.as_ref().map(|it| Arc::clone(it.rows())),
             only: file.only.clone(),
             positions: self.shape.positions,
-            batch_rows: self.shape.spec.batch_rows,
+            batch_rows: self.shape.batch_rows(&file)?,
             turn: file.turn.clone(),
         };
         // From here on the codec lets the next one come.

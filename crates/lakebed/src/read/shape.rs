@@ -17,6 +17,9 @@ use lakebed_log::value::Value;
 
 use super::file::FileRead;
 
+/// Bytes that the constants of a batch take at most, or one row of them.
+const CONSTANT_BYTES: usize = 4 << 20;
+
 /// What to read of every file.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
@@ -140,6 +143,22 @@ impl Shape {
             columns,
             spec,
         })
+    }
+
+    /// Rows of a batch, fewer where the file's constants are long: each row has its own copy.
+    pub(super) fn batch_rows(&self, file: &FileRead) -> Result<usize> {
+        let bytes = |(field, origin): &(StructField, Origin)| match origin {
+            Origin::Constant(_) => Ok(match file.constant(&field.name)? {
+                Some(Value::String(it)) => it.len(),
+                Some(Value::Binary(it)) => it.len(),
+                _ => 0,
+            }),
+            Origin::Path => Ok(file.task.path.len()),
+            _ => Ok(0),
+        };
+        let bytes = self.needed.iter().map(bytes).sum::<Result<usize>>()?;
+        let rows = CONSTANT_BYTES.checked_div(bytes).unwrap_or(usize::MAX);
+        Ok(self.spec.batch_rows.min(rows).max(1))
     }
 
     /// What the codec read, in the shape of the result: completed, filtered, projected.

@@ -231,6 +231,19 @@ fn order_is_that_of_the_plan() {
     assert_eq!(little.rows(&scan).len(), 4000);
 }
 
+/// A long partition value stands in every row, so there are fewer rows in a batch.
+#[test]
+fn long_partition_values_make_short_batches() {
+    let long = "p".repeat(10_000);
+    let rows = batch((0..1000).map(Some), &vec![Some(long.as_str()); 1000]);
+    let bed = Bed::new("n long, p string", &["p"], vec![rows]);
+    let (batches, _) = bed.read(&Scan::new()).unwrap();
+    assert!(batches.iter().all(|it| it.num_rows() <= 420));
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1000);
+    let (batches, _) = bed.read(&Scan::new().columns(["n"])).unwrap();
+    assert_eq!(batches.len(), 1);
+}
+
 /// A file that is gone is the table's damage, named with the table and the path; dropping a read
 /// gives its memory back.
 ///
