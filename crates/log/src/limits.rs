@@ -10,6 +10,8 @@ pub const LINE_BYTES_MAX: usize = 64 << 20;
 pub const COMMIT_BYTES_MAX: u64 = 1 << 30;
 /// Deepest nesting of a JSON document.
 pub const JSON_DEPTH_MAX: usize = 128;
+/// Longest text of one variant as JSON, in bytes.
+pub const VARIANT_TEXT_MAX: usize = 128 << 20;
 /// Deepest nesting of a schema: structs, arrays and maps within each other.
 pub const SCHEMA_DEPTH_MAX: usize = 100;
 /// Most leaf columns of a schema.

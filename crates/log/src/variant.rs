@@ -12,12 +12,13 @@
 //! bytes, and a value is walked only so deep. What a writer needs is here too, because files may
 //! keep parts of a variant as columns of their own, and those must become one value again.
 
-use std::fmt::Write;
+mod json;
+
 use std::ops::Range;
 
 use crate::error::{Code, Error, Result};
-use crate::limits::JSON_DEPTH_MAX;
-use crate::time::{format_date, format_micros};
+
+pub use json::to_json;
 
 /// The dictionary of field names.
 ///
@@ -81,6 +82,16 @@ impl<'a> Names<'a> {
         let text = rest.get(end..)?;
         (offsets.get(count)? <= text.len()).then_some(())?;
         Some(Names { offsets, count, sorted: header & 0x10 != 0, text })
+    }
+
+    /// How many names.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// None at all?
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// The name at a place.
@@ -213,6 +224,14 @@ impl<'a> Variant<'a> {
         let len = Variant::parse(value).map(|it| it.1);
         let bytes = len.and_then(|it| value.get(..it));
         bytes.ok_or_else(|| corrupt("its value does not parse"))
+    }
+
+    /// Bytes that its parts take.
+    fn parts_len(&self) -> usize {
+        match self {
+            Variant::Scalar(_) => 0,
+            Variant::Object(parts) | Variant::Array(parts) => parts.values.len(),
+        }
     }
 
     /// The value and how many bytes it takes.
@@ -437,146 +456,6 @@ fn put_number(it: usize, width: u8, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// A variant as JSON text.
-///
-/// Dates and times are texts, timestamps with `+00:00` where they are in UTC; binary is base64;
-/// floats that are no numbers are texts. Decimals keep their digits.
-///
-/// # Errors
-///
-/// `corrupt-data` for bytes that are no variant, `limit-exceeded` for one nested deeper than
-/// [`JSON_DEPTH_MAX`].
-///
-/// ```
-/// use lakebed_log::variant::to_json;
-///
-/// let names = [1, 1, 0, 1, b'a'];
-/// assert_eq!(to_json(&names, &[0b10, 1, 0, 0, 2, 0b1100, 7])?, r#"{"a":7}"#);
-/// # Ok::<(), lakebed_log::error::Error>(())
-/// ```
-pub fn to_json(metadata: &[u8], value: &[u8]) -> Result<String> {
-    let mut out = String::new();
-    print(&Names::read(metadata)?, value, JSON_DEPTH_MAX, &mut out)?;
-    Ok(out)
-}
-
-fn print(names: &Names<'_>, value: &[u8], depth_left: usize, out: &mut String) -> Result<()> {
-    let below = || {
-        depth_left.checked_sub(1).ok_or_else(|| {
-            let what = format!("a variant is nested deeper than {JSON_DEPTH_MAX}");
-            Error::new(Code::LimitExceeded, what)
-        })
-    };
-    match Variant::read(value)? {
-        Variant::Scalar(it) => print_scalar(it, out),
-        Variant::Array(parts) => {
-            let below = below()?;
-            out.push('[');
-            for at in 0..parts.len() {
-                out.push_str(if at == 0 { "" } else { "," });
-                print(names, parts.value(at)?, below, out)?;
-            }
-            out.push(']');
-        }
-        Variant::Object(parts) => {
-            let below = below()?;
-            out.push('{');
-            for at in 0..parts.len() {
-                out.push_str(if at == 0 { "" } else { "," });
-                let name = parts.id(at).and_then(|it| names.name(it));
-                let name = name.ok_or_else(|| corrupt("a field has no name"))?;
-                quote(name, out);
-                out.push(':');
-                print(names, parts.value(at)?, below, out)?;
-            }
-            out.push('}');
-        }
-    }
-    Ok(())
-}
-
-fn print_scalar(it: Scalar<'_>, out: &mut String) {
-    let nanos = |it: i64| {
-        let (micros, rest) = (it.div_euclid(1_000), it.rem_euclid(1_000));
-        short(format!("{}{rest:03}", format_micros(micros, ' ', Some(6))))
-    };
-    let micros = |it: i64| short(format_micros(it, ' ', Some(6)));
-    // Writing to a string does not fail.
-    let _ = match it {
-        Scalar::Null => write!(out, "null"),
-        Scalar::Boolean(it) => write!(out, "{it}"),
-        Scalar::Int8(it) => write!(out, "{it}"),
-        Scalar::Int16(it) => write!(out, "{it}"),
-        Scalar::Int32(it) => write!(out, "{it}"),
-        Scalar::Int64(it) => write!(out, "{it}"),
-        Scalar::Double(it) if it.is_finite() => write!(out, "{it:?}"),
-        Scalar::Float(it) if it.is_finite() => write!(out, "{it:?}"),
-        Scalar::Double(it) => write!(out, "\"{}\"", not_finite(it)),
-        Scalar::Float(it) => write!(out, "\"{}\"", not_finite(f64::from(it))),
-        Scalar::Decimal4(it, scale) => write!(out, "{}", decimal(it.into(), scale)),
-        Scalar::Decimal8(it, scale) => write!(out, "{}", decimal(it.into(), scale)),
-        Scalar::Decimal16(it, scale) => write!(out, "{}", decimal(it, scale)),
-        Scalar::Date(it) => write!(out, "\"{}\"", format_date(it)),
-        Scalar::Timestamp(it) => write!(out, "\"{}+00:00\"", micros(it)),
-        Scalar::TimestampNtz(it) => write!(out, "\"{}\"", micros(it)),
-        Scalar::TimestampNanos(it) => write!(out, "\"{}+00:00\"", nanos(it)),
-        Scalar::TimestampNtzNanos(it) => write!(out, "\"{}\"", nanos(it)),
-        Scalar::Time(it) => {
-            let text = micros(it);
-            write!(out, "\"{}\"", text.split_once(' ').map_or("", |it| it.1))
-        }
-        Scalar::String(it) => {
-            quote(it, out);
-            Ok(())
-        }
-        Scalar::Binary(it) => write!(out, "\"{}\"", base64(it)),
-        Scalar::Uuid(it) => write!(out, "\"{}\"", uuid::Uuid::from_bytes(it)),
-    };
-}
-
-/// Without zeros at the end of the fraction.
-fn short(text: String) -> String {
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
-fn not_finite(it: f64) -> &'static str {
-    match it {
-        f64::INFINITY => "Infinity",
-        f64::NEG_INFINITY => "-Infinity",
-        _ => "NaN",
-    }
-}
-
-/// In plain digits, without zeros at the end of the fraction.
-fn decimal(unscaled: i128, scale: u8) -> String {
-    let sign = if unscaled < 0 { "-" } else { "" };
-    let scale = usize::from(scale);
-    let digits = format!("{:0>1$}", unscaled.unsigned_abs(), scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    match fraction.trim_end_matches('0') {
-        "" => format!("{sign}{whole}"),
-        fraction => format!("{sign}{whole}.{fraction}"),
-    }
-}
-
-fn quote(text: &str, out: &mut String) {
-    out.push_str(&serde_json::Value::from(text).to_string());
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0usize, |it, byte| it << 8 | usize::from(*byte));
-        let group = group << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let digit = DIGITS.get(group >> (18 - 6 * at) & 63).copied().unwrap_or_default();
-            out.push(if at <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    out
-}
-
 fn corrupt(what: &str) -> Error {
     Error::new(Code::CorruptData, format!("not a variant: {what}"))
 }
@@ -707,6 +586,27 @@ mod tests {
         ] {
             assert_eq!(to_json(NAMES, bytes).unwrap_err().code(), Code::CorruptData, "{bytes:?}");
         }
+        // Twenty levels of lists whose parts are all the same bytes.
+        let mut deep = vec![0b1100, 7];
+        for _ in 0..20 {
+            let mut next = vec![0b111, 9];
+            next.extend([[0, 0]; 9].as_flattened());
+            next.extend(u16::try_from(deep.len()).unwrap().to_le_bytes());
+            next.append(&mut deep);
+            deep = next;
+        }
+        let error = to_json(NAMES, &deep).unwrap_err();
+        assert!(error.message().contains("upon each other"), "{error}");
+        // A long name, and many objects that say it.
+        let name = "n".repeat(60_000);
+        let mut names = vec![0b0100_0001, 1, 0, 0, 0];
+        names.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
+        names.extend(name.as_bytes());
+        let object = [0b10, 1, 0, 0, 1, 0];
+        let parts: Vec<_> = (0..3_000).map(|it| it * 6..it * 6 + 6).collect();
+        let mut long = Vec::new();
+        write_array(&object.repeat(3_000), &parts, &mut long).unwrap();
+        assert_eq!(to_json(&names, &long).unwrap_err().code(), Code::LimitExceeded);
         let mut state = 1u64;
         for _ in 0..20_000 {
             let mut bytes = Vec::new();

@@ -23,7 +23,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types as arrow;
 use arrow_array::{Array, ArrayRef, BinaryViewArray, StructArray};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{DataType, Fields, TimeUnit};
+use hashbrown::{HashMap, HashSet};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::variant::{Names, Scalar, Variant, write_array, write_object};
 
@@ -45,6 +47,7 @@ pub(super) fn whole(group: &StructArray, fields: &Fields, path: &str) -> Result<
     let mut names = BinaryBuilder::with_capacity(group.len(), 0);
     let mut values = BinaryBuilder::with_capacity(group.len(), 0);
     let mut value = Vec::new();
+    let mut dictionary = Dictionary::default();
     for row in 0..group.len() {
         value.clear();
         if group.is_null(row) {
@@ -53,7 +56,8 @@ pub(super) fn whole(group: &StructArray, fields: &Fields, path: &str) -> Result<
             continue;
         }
         let name = bytes_at(&metadata, row).ok_or_else(|| bad(corrupt("`metadata` is null")))?;
-        if !node.put(name, row, &mut value).map_err(bad)? {
+        dictionary.turn_to(name);
+        if !node.put(&mut dictionary, row, &mut value).map_err(bad)? {
             value.extend_from_slice(NULL);
         }
         for (builder, bytes) in [(&mut names, name), (&mut values, &value)] {
@@ -70,6 +74,47 @@ pub(super) fn whole(group: &StructArray, fields: &Fields, path: &str) -> Result<
     Ok(Arc::new(array.map_err(|it| Error::internal("no shape of a variant").because(it))?))
 }
 
+/// The names of a row. Mostly those of the row before, so what was found out is kept: rows that
+/// share a long dictionary must not cost a walk through it each.
+#[derive(Default)]
+struct Dictionary<'a> {
+    metadata: &'a [u8],
+    read: Option<(Names<'a>, HashMap<&'a str, usize>)>,
+}
+
+impl<'a> Dictionary<'a> {
+    fn turn_to(&mut self, metadata: &'a [u8]) {
+        if self.metadata != metadata {
+            *self = Dictionary { metadata, read: None };
+        }
+    }
+
+    fn read(&mut self) -> Result<&(Names<'a>, HashMap<&'a str, usize>)> {
+        let read = match self.read.take() {
+            Some(read) => read,
+            None => {
+                let names = Names::read(self.metadata)?;
+                let mut places = HashMap::with_capacity(names.len());
+                for id in 0..names.len() {
+                    if let Some(name) = names.name(id) {
+                        places.entry(name).or_insert(id);
+                    }
+                }
+                (names, places)
+            }
+        };
+        Ok(self.read.insert(read))
+    }
+
+    fn name(&mut self, id: usize) -> Result<Option<&'a str>> {
+        Ok(self.read()?.0.name(id))
+    }
+
+    fn find(&mut self, name: &str) -> Result<Option<usize>> {
+        Ok(self.read()?.1.get(name).copied())
+    }
+}
+
 /// A pair of columns.
 struct Node {
     /// Where the group around the pair is not there, neither is what it says.
@@ -81,7 +126,7 @@ struct Node {
 enum Typed {
     Scalar(ArrayRef),
     List { nulls: Option<NullBuffer>, offsets: OffsetBuffer<i32>, element: Box<Node> },
-    Object { nulls: Option<NullBuffer>, fields: Vec<(String, Node)> },
+    Object { nulls: Option<NullBuffer>, fields: Vec<(String, Node)>, names: HashSet<String> },
 }
 
 impl Node {
@@ -100,7 +145,7 @@ impl Node {
     }
 
     /// Appends what the pair says; `false` if that is nothing.
-    fn put(&self, metadata: &[u8], row: usize, out: &mut Vec<u8>) -> Result<bool> {
+    fn put(&self, dictionary: &mut Dictionary<'_>, row: usize, out: &mut Vec<u8>) -> Result<bool> {
         if self.nulls.as_ref().is_some_and(|it| it.is_null(row)) {
             return Ok(false);
         }
@@ -109,14 +154,16 @@ impl Node {
         match (typed, value) {
             (None, None) => return Ok(false),
             (None, Some(value)) => out.extend_from_slice(Variant::bytes(value)?),
-            (Some(Typed::Object { fields, .. }), rest) => object(fields, rest, metadata, row, out)?,
+            (Some(Typed::Object { fields, names, .. }), rest) => {
+                object(fields, names, rest, dictionary, row, out)?;
+            }
             (Some(_), Some(_)) => return Err(corrupt("a value is there twice")),
             (Some(Typed::Scalar(array)), None) => scalar(array, row)?.write(out)?,
             (Some(Typed::List { offsets, element, .. }), None) => {
                 let (mut values, mut parts) = (Vec::new(), Vec::new());
                 for at in reach(offsets, row) {
                     let from = values.len();
-                    if !element.put(metadata, at, &mut values)? {
+                    if !element.put(dictionary, at, &mut values)? {
                         values.extend_from_slice(NULL);
                     }
                     parts.push(from..values.len());
@@ -135,12 +182,17 @@ impl Typed {
             DataType::Struct(fields) => {
                 let nodes = fields.iter().zip(array.as_struct().columns());
                 let nodes = nodes.map(|(field, it)| Ok((field.name().clone(), Node::of(it)?)));
-                Typed::Object { nulls, fields: nodes.collect::<Result<_>>()? }
+                let names = fields.iter().map(|it| it.name().clone()).collect();
+                Typed::Object { nulls, fields: nodes.collect::<Result<_>>()?, names }
             }
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
                 let element = Box::new(Node::of(list.values())?);
                 Typed::List { nulls, offsets: list.offsets().clone(), element }
+            }
+            // Text that is not annotated as UTF-8 was not checked by the decoder.
+            DataType::Utf8 => {
+                Typed::Scalar(cast(&cast(array, &DataType::Binary)?, &DataType::Utf8)?)
             }
             _ => Typed::Scalar(Arc::clone(array)),
         })
@@ -159,18 +211,18 @@ impl Typed {
 /// Appends the object of the fields that have columns, and of those in the rest, by their names.
 fn object(
     columns: &[(String, Node)],
+    column_names: &HashSet<String>,
     rest: Option<&[u8]>,
-    metadata: &[u8],
+    dictionary: &mut Dictionary<'_>,
     row: usize,
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    let names = Names::read(metadata)?;
     let mut values = Vec::new();
     let mut fields: Vec<(&str, usize, Range<usize>)> = Vec::new();
     for (name, node) in columns {
         let from = values.len();
-        if node.put(metadata, row, &mut values)? {
-            let id = names.find(name);
+        if node.put(dictionary, row, &mut values)? {
+            let id = dictionary.find(name)?;
             let id = id.ok_or_else(|| corrupt("a field is not in its dictionary"))?;
             fields.push((name, id, from..values.len()));
         }
@@ -179,14 +231,18 @@ fn object(
         let Variant::Object(parts) = Variant::read(rest)? else {
             return Err(corrupt("an object has a rest that is none"));
         };
+        let most = values.len().saturating_add(rest.len());
         for at in 0..parts.len() {
-            let named = parts.id(at).and_then(|id| Some((names.name(id)?, id)));
-            let (name, id) = named.ok_or_else(|| corrupt("a field has no name"))?;
-            if columns.iter().any(|it| it.0 == name) {
+            let id = parts.id(at).ok_or_else(|| corrupt("a field has no name"))?;
+            let name = dictionary.name(id)?.ok_or_else(|| corrupt("a field has no name"))?;
+            if column_names.contains(name) {
                 return Err(corrupt("a field is there twice"));
             }
             let from = values.len();
             values.extend_from_slice(Variant::bytes(parts.value(at)?)?);
+            if most < values.len() {
+                return Err(corrupt("its parts lie upon each other"));
+            }
             fields.push((name, id, from..values.len()));
         }
     }
@@ -206,9 +262,13 @@ fn binary(array: &ArrayRef) -> Result<BinaryViewArray> {
         DataType::Binary | DataType::BinaryView => {}
         other => return Err(corrupt(format!("a part that must be binary is {other}"))),
     }
-    let cast = arrow_cast::cast(array, &DataType::BinaryView);
-    let cast = cast.map_err(|it| corrupt(format!("a part does not decode: {it}")))?;
-    Ok(cast.as_binary_view().clone())
+    Ok(cast(array, &DataType::BinaryView)?.as_binary_view().clone())
+}
+
+fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, to, &options)
+        .map_err(|it| corrupt(format!("a part does not decode: {it}")))
 }
 
 fn bytes_at(array: &BinaryViewArray, row: usize) -> Option<&[u8]> {

@@ -12,7 +12,7 @@ use arrow_schema::{
 };
 
 use super::is_variant;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::variant::to_json;
 
 /// The shape of a batch once its variants are text.
@@ -39,7 +39,7 @@ pub fn schema_as_text(schema: &SchemaRef) -> SchemaRef {
 ///
 /// # Errors
 ///
-/// Those of [`to_json`].
+/// Those of [`to_json`]; `limit-exceeded` for more text than an array holds.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -112,7 +112,15 @@ fn variants(array: &ArrayRef) -> Result<ArrayRef> {
     for row in 0..array.len() {
         match array.is_null(row) {
             true => text.append_null(),
-            false => text.append_value(to_json(metadata.value(row), value.value(row))?),
+            false => {
+                let json = to_json(metadata.value(row), value.value(row))?;
+                let total = text.values_slice().len().checked_add(json.len());
+                if total.and_then(|it| i32::try_from(it).ok()).is_none() {
+                    let what = format!("variants of a batch are over {} bytes as text", i32::MAX);
+                    return Err(Error::new(Code::LimitExceeded, what));
+                }
+                text.append_value(json);
+            }
         }
     }
     Ok(Arc::new(text.finish()))

@@ -190,6 +190,13 @@ fn objects_in_parts() {
     check(one(object(&[(0, long(2))])), &[Some("corrupt-data")]);
     check(one(long(2)), &[Some("corrupt-data")]);
     check(one(vec![0xff; 3]), &[Some("corrupt-data")]);
+    // Many fields that share their bytes would make much of little.
+    let mut shared = vec![0b10, 40];
+    shared.extend([1; 40]);
+    shared.extend([0; 40]);
+    shared.push(9);
+    shared.extend(long(2));
+    check(one(shared), &[Some("corrupt-data")]);
     // Fields come in the order of their names, wherever they were.
     let b: ArrayRef = Arc::new(Int64Array::from(vec![2]));
     let b = group(vec![("typed_value", b)], None);
