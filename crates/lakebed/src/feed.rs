@@ -7,11 +7,12 @@
 //!
 //! ```text
 //!   versions --check--> commit --changes--> files, vectors --read ahead--> rows + _change_type,
-//!                                                                _commit_version, _commit_timestamp
+//!                                                              _commit_version, _commit_timestamp
 //! ```
 //!
-//! What is held is a few commits and the batches under way. A [`Cursor`] says after each batch where
-//! the reading stands, so that it goes on in another process without losing or repeating a row.
+//! What is held is a few commits and the batches under way. A [`Cursor`] says after each batch
+//! where the reading stands, so that it goes on in another process without losing or repeating a
+//! row.
 
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeFrom, RangeInclusive};

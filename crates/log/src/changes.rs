@@ -97,8 +97,8 @@ pub struct ChangeTask {
 }
 
 /// What to read for the row changes of one commit: deletes before inserts, in an order that depends
-/// on the commit alone. Tasks are made one at a time, so that a commit of a million files costs no more than its
-/// columns.
+/// on the commit alone. Tasks are made one at a time, so that a commit of a million files costs no
+/// more than its columns.
 #[derive(Clone, Debug)]
 pub struct CommitChanges {
     commit: LogBatch,
@@ -128,27 +128,20 @@ enum Item {
     Inserted(usize),
 }
 
-/// Actions of one path, where vectors make several of them possible.
-#[derive(Default)]
-struct Same {
-    removes: Vec<usize>,
-    add: Option<usize>,
-}
-
-/// How the file actions of a commit stand to each other.
+/// How the file actions of a commit stand to each other, by their rows.
 struct Sorted {
-    /// Removes of a file that leaves; several of one path if they name different vectors.
-    gone: Vec<Vec<usize>>,
-    /// Removes and the add of a file that stays, with another vector.
-    stays: Vec<(Vec<usize>, usize)>,
+    /// Removes of files that leave.
+    gone: Vec<usize>,
+    /// Remove and add of a file that stays, with another vector.
+    stays: Vec<(usize, usize)>,
+    /// Adds of files that join.
     new: Vec<usize>,
 }
 
 impl CommitChanges {
     /// Must the live files of the version before be known to tell the changes of this commit?
     ///
-    /// They must if a remove leaves out size or partition values, which it may, or if several
-    /// removes of one path leave open which of them was live.
+    /// They must if a remove leaves out size or partition values, which it may.
     ///
     /// # Errors
     ///
@@ -157,13 +150,9 @@ impl CommitChanges {
         let (true, Some(removes)) = (commit.cdc.is_empty(), &commit.removes) else {
             return Ok(false);
         };
-        let sorted = Sorted::new(commit.adds.as_ref(), removes);
-        if sorted.stays.iter().map(|it| &it.0).chain(&sorted.gone).any(|it| 1 < it.len()) {
-            return Ok(true);
-        }
         let columns = partition_keys(head);
-        for row in sorted.gone.iter().flatten() {
-            if removes.data_change().value(*row) && !is_whole(&removes.get(*row)?, &columns) {
+        for row in Sorted::new(commit.adds.as_ref(), removes).gone {
+            if removes.data_change().value(row) && !is_whole(&removes.get(row)?, &columns) {
                 return Ok(true);
             }
         }
@@ -193,14 +182,13 @@ impl CommitChanges {
             return Ok(changes);
         };
         let Sorted { gone, stays, new } = Sorted::new(adds, removes);
-        let was_change = |rows: &[usize]| rows.iter().any(|it| removes.data_change().value(*it));
-        for rows in gone.iter().filter(|it| was_change(it)) {
-            let item = changes.deleted(removes, rows, &columns)?;
+        let was_change = |row: usize| removes.data_change().value(row);
+        for remove in gone.into_iter().filter(|it| was_change(*it)) {
+            let item = changes.deleted(removes, remove, &columns)?;
             changes.items.push(item);
         }
         let mut inserts = Vec::new();
-        for (rows, add) in stays.iter().filter(|it| was_change(&it.0) || is_change(it.1)) {
-            let (add, remove) = (*add, changes.live(removes, rows)?);
+        for (remove, add) in stays.into_iter().filter(|it| was_change(it.0) || is_change(it.1)) {
             let marks = adds.is_some_and(|it| it.deletion_vector().is_valid(add));
             changes.items.extend(marks.then_some(Item::Marked { remove, add }));
             let marked = removes.deletion_vector().is_valid(remove);
@@ -280,8 +268,7 @@ impl CommitChanges {
         removes.ok_or_else(|| Error::internal("there are no removes"))?.get(row)
     }
 
-    fn deleted(&self, removes: &Removes, rows: &[usize], columns: &[&str]) -> Result<Item> {
-        let remove = self.live(removes, rows)?;
+    fn deleted(&self, removes: &Removes, remove: usize, columns: &[&str]) -> Result<Item> {
         let it = removes.get(remove)?;
         if is_whole(&it, columns) {
             return Ok(Item::Deleted { remove, of: None });
@@ -296,56 +283,33 @@ impl CommitChanges {
             }
         }
     }
-
-    /// The one of several removes of a path whose file was live.
-    fn live(&self, removes: &Removes, rows: &[usize]) -> Result<usize> {
-        if let [row] = rows {
-            return Ok(*row);
-        }
-        let before = before(self.before.as_ref())?;
-        let path = |row: usize| removes.path().value(row);
-        let is_live =
-            |row: &&usize| before.find(path(**row), removes.dv_id(**row).as_deref()).is_some();
-        rows.iter().find(is_live).copied().ok_or_else(|| {
-            let what = "the commit removes a file with several vectors, none of which was live";
-            let error = Error::new(Code::InvalidAction, what);
-            placed(error, rows.first().map_or("", |it| path(*it)))
-        })
-    }
 }
 
 impl Sorted {
+    /// No path is added twice in a commit, and none is removed twice.
     fn new(adds: Option<&Adds>, removes: &Removes) -> Sorted {
         let any = |it: &arrow_array::StructArray| it.null_count() < it.len();
         let vectors =
             any(removes.deletion_vector()) || adds.is_some_and(|it| any(it.deletion_vector()));
         if !vectors {
-            // Without vectors no path stands twice in a commit: its keys are distinct.
-            let gone = (0..removes.len()).map(|it| vec![it]).collect();
-            let new = (0..adds.map_or(0, Adds::len)).collect();
+            // Without vectors nothing tells an add from a remove of its path, so there are none.
+            let (gone, new) =
+                ((0..removes.len()).collect(), (0..adds.map_or(0, Adds::len)).collect());
             return Sorted { gone, stays: Vec::new(), new };
         }
-        let mut by_path: HashMap<_, Same> = HashMap::new();
-        for row in 0..removes.len() {
-            by_path.entry(uri::canonical(removes.path().value(row))).or_default().removes.push(row);
-        }
-        let mut new = Vec::new();
+        let mut by_path: HashMap<_, usize> = HashMap::new();
         for (row, path) in adds.into_iter().flat_map(|it| it.path().iter().enumerate()) {
-            match by_path.get_mut(&*uri::canonical(path.unwrap_or_default())) {
-                Some(same) => same.add = Some(row),
-                None => new.push(row),
-            }
+            by_path.insert(uri::canonical(path.unwrap_or_default()), row);
         }
         let (mut gone, mut stays) = (Vec::new(), Vec::new());
-        for row in 0..removes.len() {
-            let same = by_path.get_mut(&*uri::canonical(removes.path().value(row)));
-            let Some(same) = same.filter(|it| it.removes.first() == Some(&row)) else { continue };
-            let rows = std::mem::take(&mut same.removes);
-            match same.add {
-                Some(add) => stays.push((rows, add)),
-                None => gone.push(rows),
+        for (row, path) in removes.path().iter().enumerate() {
+            match by_path.remove(&*uri::canonical(path.unwrap_or_default())) {
+                Some(add) => stays.push((row, add)),
+                None => gone.push(row),
             }
         }
+        let mut new: Vec<usize> = by_path.into_values().collect();
+        new.sort_unstable();
         Sorted { gone, stays, new }
     }
 }

@@ -678,7 +678,10 @@ proptest! {
     /// spec: CDF-15, CDF-16
     #[test]
     fn rows_of_one_version_from_another(
-        history in prop::collection::vec(prop::collection::vec((0u8..4, 0u8..8, any::<bool>()), 3), 1..6),
+        history in prop::collection::vec(
+            prop::collection::vec((0u8..4, 0u8..8, any::<bool>()), 3),
+            1..6,
+        ),
     ) {
         let mut bed = Bed::new();
         let mut live: BTreeMap<&str, u8> = BTreeMap::new();
@@ -689,9 +692,10 @@ proptest! {
             let mut words = Vec::new();
             for (path, (what, bits, terse)) in ["a", "b", "c"].into_iter().zip(commit) {
                 let key = |bits: u8| {
-                    let rows: Vec<_> =
-                        (0..3).filter(|it| bits >> it & 1 == 1).map(|it| it.to_string()).collect();
-                    if rows.is_empty() { path.to_string() } else { format!("{path}:{}", rows.join(",")) }
+                    let rows = (0..3).filter(|it| bits >> it & 1 == 1).map(|it| it.to_string());
+                    let rows = rows.collect::<Vec<_>>().join(",");
+                    let colon = if rows.is_empty() { "" } else { ":" };
+                    format!("{path}{colon}{rows}")
                 };
                 let terse = if *terse { "?" } else { "" };
                 match (live.get(path).copied(), what) {

@@ -90,12 +90,13 @@ impl Table {
     }
 
     /// Row changes of a range of versions, commit after commit: the rows with `_change_type`
-    /// (`insert`, `delete`, `update_preimage`, `update_postimage`; or what else a change file says),
-    /// `_commit_version` and `_commit_timestamp`.
+    /// (`insert`, `delete`, `update_preimage`, `update_postimage`; or what else a change file
+    /// says), `_commit_version` and `_commit_timestamp`.
     ///
     /// Rows are told in the schema of the last version of the range. A range is one of versions or
-    /// of times, or [`Changes`] for more; version 3 itself is part of `Version::from(3)..`. Needs the
-    /// commits of the range, and the files that they name: cleanup and vacuum end what can be told.
+    /// of times, or [`Changes`] for more; version 3 itself is part of `Version::from(3)..`. Needs
+    /// the commits of the range, and the files that they name: cleanup and vacuum end what can be
+    /// told.
     /// Two or three LISTs, a GET a commit, and the files of the changes.
     ///
     /// Dropping the stream stops the reading and leaves nothing behind.
@@ -174,8 +175,8 @@ impl Table {
     /// `_change_type`. In either order of time; whether or not the change feed was kept.
     ///
     /// The difference is one of files and of their deletion vectors: a file that both versions have
-    /// costs nothing. So a row that was moved to another file in between, by compaction or because a
-    /// row beside it was changed, is a delete and an insert of the same row; that those cancel is
+    /// costs nothing. So a row that was moved to another file in between, by compaction or because
+    /// a row beside it was changed, is a delete and an insert of the same row; that those cancel is
     /// not found out, as it would take memory without bound. Rows are told in the schema of the
     /// later version, deletes first.
     ///
