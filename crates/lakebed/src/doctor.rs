@@ -21,7 +21,7 @@ use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::segment::LogSegment;
 use lakebed_log::version::Version;
 
-use crate::load;
+use crate::load::{self, Skipped};
 use crate::snapshot::Snapshot;
 use crate::txn::Context;
 
@@ -163,6 +163,17 @@ impl Report {
         }
     }
 
+    /// What opening the table stepped around and nothing else has found.
+    fn skipped(&mut self, skipped: &[Skipped]) {
+        for it in skipped {
+            if self.findings.len() < FINDINGS_MAX
+                && !self.findings.iter().any(|f| f.place == it.path)
+            {
+                self.push("skipped", Severity::Warning, &it.path, it.error.to_string());
+            }
+        }
+    }
+
     /// An error as a finding; what is no fault of the table is given back.
     fn take(&mut self, severity: Severity, place: &str, error: &Error) -> Result<()> {
         match error.kind() {
@@ -193,6 +204,10 @@ fn advice(code: &str) -> &'static str {
         "checksum-mismatch" | "corrupt-checksum" => {
             "if nothing else is wrong, delete the checksum file; else it may be right, and the log \
              lost something: compare with a backup"
+        }
+        "skipped" => {
+            "it does not agree with what is beside it, the hint perhaps: write a checkpoint, and \
+             delete the named file once it is no longer needed"
         }
         "version-gap" => "restore the missing commits from a backup; do not number others anew",
         "corrupt-log" | "invalid-action" => {
@@ -244,9 +259,9 @@ pub(crate) async fn doctor(context: &Context, options: &Doctor) -> Result<Report
         let snapshot = Snapshot::new(env, store, Some(op.clone()), loaded, None);
         let width = if options.deep { Width::Wide } else { Width::Narrow };
         let state = snapshot.state(op, width).await?;
-        Ok(state)
+        Ok((state, snapshot.skipped()))
     };
-    let state = match context.bounded("opening the table", opened).await {
+    let (state, skipped) = match context.bounded("opening the table", opened).await {
         Ok(it) => it,
         Err(it) => {
             // Where the log is broken, that was said before, if not as plainly.
@@ -255,6 +270,7 @@ pub(crate) async fn doctor(context: &Context, options: &Doctor) -> Result<Report
         }
     };
     report.version = Some(state.head.version);
+    report.skipped(&skipped);
     data::check(context, &state, &mut report).await?;
     if options.deep {
         data::check_rows(context, &state, &mut report).await?;

@@ -24,7 +24,7 @@ use crate::store::{Put, Store};
 /// back to an older version). Gives the file, as a listing would.
 ///
 /// One that is there already is left as it is, because two writers of one version write the same;
-/// it is compared all the same.
+/// it is compared all the same, unless it is of the second layout.
 ///
 /// # Errors
 ///
@@ -48,6 +48,11 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
     let expected = digest_of_state(state);
     let compare = move || {
         let batch = LogBatch::from_parquet(stored, Width::Narrow)?;
+        // Another writer's, of the second layout: its files may lie elsewhere, and its hint is its
+        // writer's.
+        if !ours && batch.checkpoint_metadata.is_some() {
+            return Ok(None);
+        }
         let found = digest_of_batch(&batch);
         if found != expected || (ours && batch.actions != written.actions) {
             let what = format!(
@@ -56,16 +61,18 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
             );
             return Err(Error::new(Code::CorruptCheckpoint, what));
         }
-        Ok((batch.actions, written.hint))
+        Ok(Some((batch.actions, written.hint)))
     };
     let compared = env.compute(compare).await;
-    let (actions, hint) = compared.map_err(|it| it.at(format!("{}/{key}", store.location())))?;
+    let compared = compared.map_err(|it| it.at(format!("{}/{key}", store.location())))?;
+    let file = LogFile { path, size, modified: now, etag: None };
+    let Some((actions, hint)) = compared else { return Ok(file) };
 
     let hint = Hint { size: i64::try_from(actions).ok(), size_in_bytes: Some(size), ..hint };
     write_hint(op, store, &hint).await?;
     let files = expected.0;
     tracing::info!(table = store.location(), %version, files, size, "checkpoint written");
-    Ok(LogFile { path, size, modified: now, etag: None })
+    Ok(file)
 }
 
 /// Points readers at a checkpoint unless they are pointed at a newer one already.

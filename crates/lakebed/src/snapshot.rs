@@ -18,6 +18,7 @@ use lakebed_log::scan::{self, Scan, ScanPlan};
 use lakebed_log::schema::Schema;
 use lakebed_log::segment::LogFile;
 use lakebed_log::state::{Head, TableState};
+use lakebed_log::support;
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
@@ -595,7 +596,8 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// As [`Snapshot::files`], and what writing gives.
+    /// As [`Snapshot::files`], and what writing gives. `unsupported-protocol` if the table asks
+    /// writers for what this build does not know, or its catalog has the say.
     ///
     /// ```
     /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
@@ -608,6 +610,7 @@ impl Snapshot {
     /// # Ok::<(), lakebed::Error>(()) }).unwrap();
     /// ```
     pub async fn checkpoint(&self) -> Result<()> {
+        support::checkpointable(&self.head().protocol, self.head().read)?;
         let op = self.op();
         let state = self.state(&op, Width::Wide).await?;
         save::checkpoint(&self.0.env, &op, &self.0.store, &state).await.map(|_| ())

@@ -155,6 +155,48 @@ pub fn column_mapping(protocol: &Protocol, metadata: &Metadata) -> ColumnMapping
     }
 }
 
+/// May this build write a checkpoint of the table? It repeats what is there, so most of what only
+/// data can break does not matter to it; but what nobody here has heard of may.
+///
+/// # Errors
+///
+/// `unsupported-protocol`: writers are asked for a version or a feature that this build does not
+/// know by name; or the table's catalog has the say, since a version may not be published yet.
+pub fn checkpointable(protocol: &Protocol, permit: ReadPermit) -> Result<()> {
+    if protocol.min_writer_version > WRITER_VERSION_MAX {
+        return Err(version("write", protocol.min_writer_version, WRITER_VERSION_MAX));
+    }
+    let features = protocol.features();
+    let is_protected = |it: &&TableFeature| {
+        **it == TableFeature::CheckpointProtection
+            || it.is_catalog_managed()
+            || matches!(it, TableFeature::Unknown(_))
+    };
+    match features.iter().find(is_protected) {
+        Some(feature) => Err(missing(feature, false)),
+        None if permit.access() == Access::Catalog => Err(by_catalog()),
+        None => Ok(()),
+    }
+}
+
+/// A table that was opened through a catalog is not written: what lies in the log's folder need not
+/// be what the catalog has ratified.
+///
+/// # Errors
+///
+/// `unsupported-protocol`.
+pub fn refuse_catalog(permit: ReadPermit) -> Result<()> {
+    match permit.access() {
+        Access::Path => Ok(()),
+        Access::Catalog => Err(by_catalog()),
+    }
+}
+
+fn by_catalog() -> Error {
+    let what = "the table is opened through its catalog, and this build does not write such tables";
+    Error::new(Code::UnsupportedProtocol, what)
+}
+
 /// May this build write the table? At a legacy level only what the table really uses counts, and
 /// the same for the features that are old enough to have one: what is there to obey in a table
 /// without constraints?

@@ -329,12 +329,16 @@ fn same_metadata(a: &Head, b: &Head) -> bool {
     a.schema == b.schema && a.metadata == other
 }
 
-/// Count of the live files, and a sum over their keys and sizes, which does not depend on order.
+/// Count of the live files, and a sum over what reading them goes by, which does not depend on
+/// order.
 pub(super) fn digest(files: &FileList) -> (u64, u64) {
     let keys = files.iter().filter_map(|at| {
         let (adds, row) = files.row(at)?;
         let path = uri::canonical(adds.path().value(row));
-        Some(sum(&(path, adds.dv_id(row), adds.size().value(row))))
+        let tracked = (adds.base_row_id(row), adds.default_row_commit_version(row));
+        let add = adds.get(row).ok()?;
+        let deleted = add.deletion_vector.map(|it| (it.unique_id(), it.cardinality));
+        Some(sum(&(path, deleted, add.size, add.partition_values, tracked)))
     });
     keys.fold((0, 0), |(count, sum), it| (count + 1, it.wrapping_add(sum)))
 }

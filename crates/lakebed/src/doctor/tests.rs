@@ -90,6 +90,12 @@ fn what_is_broken_is_found() {
         |it| fs::write(log(it, "_last_checkpoint"), "{\"version\":9,\"size\":1}").unwrap(),
         &["warning hint"],
     );
+    check(
+        "a hint that counts otherwise",
+        false,
+        |it| fs::write(log(it, "_last_checkpoint"), "{\"version\":3,\"size\":99}").unwrap(),
+        &["warning skipped"],
+    );
     check("no hint", false, |it| fs::remove_file(log(it, "_last_checkpoint")).unwrap(), &[]);
     check(
         "gap below the checkpoint",
@@ -138,6 +144,16 @@ fn what_is_broken_is_found() {
 /// spec: DOC-4, DOC-7
 #[test]
 fn checksums_and_files_are_held_against_the_log() {
+    check(
+        "a partition value that lies",
+        false,
+        |it| {
+            foreign(&commit(it, 3));
+            edit(&commit(it, 3), "\"day\":\"b\"", "\"day\":\"x\"");
+            fs::remove_file(log(it, &format!("{:020}.crc", 3))).unwrap();
+        },
+        &["error checkpoint-differs"],
+    );
     let sum = |it: &Path| log(it, &format!("{:020}.crc", 4));
     check(
         "a checksum that lies",

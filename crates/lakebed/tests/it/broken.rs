@@ -109,7 +109,7 @@ fn broken_checkpoints_with_all_commits() {
 
 /// With nothing else to prove the version, a checkpoint that is broken or cut short is an error.
 ///
-/// spec: RECON-8
+/// spec: RECON-8, HINT-9
 #[test]
 fn broken_checkpoints_without_them() {
     let table = Broken::new();
@@ -119,8 +119,10 @@ fn broken_checkpoints_without_them() {
     assert_eq!(gone.err().unwrap().code(), Code::VersionNotFound);
     table.hint("{\"version\":10,\"size\":999}");
     table.fails(Code::CorruptCheckpoint);
-    table.hint("{}");
-    table.opens();
+    for hint in ["{}", "{\"version\":10,\"size\":0}", "{\"version\":10,\"size\":1}"] {
+        table.hint(hint);
+        table.opens();
+    }
     table.checkpoint(|it| it[..it.len() - 10].to_vec());
     table.fails(Code::CorruptCheckpoint);
 }

@@ -529,6 +529,50 @@ fn two_layouts_at_one_version() {
     log.opens("a hint that counts otherwise");
 }
 
+/// A checkpoint of the second layout under the classic name stays as it is.
+#[test]
+fn a_checkpoint_that_is_there_is_left() {
+    let (log, top) = with_sidecars(true);
+    let classic = log.classic(4);
+    let batches = {
+        let file = File::open(&classic).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        reader.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    // The top level of the second layout in Parquet: one more column, one more row.
+    let marks = arrow_array::Int64Array::from(vec![4]);
+    let mark = arrow_array::StructArray::from(vec![(
+        std::sync::Arc::new(arrow_schema::Field::new(
+            "version",
+            arrow_schema::DataType::Int64,
+            true,
+        )),
+        std::sync::Arc::new(marks) as arrow_array::ArrayRef,
+    )]);
+    let all = arrow_select::concat::concat_batches(&batches[0].schema(), &batches).unwrap();
+    let mut fields = all.schema().fields().to_vec();
+    let kind = mark.data_type().clone();
+    fields.push(arrow_schema::Field::new("checkpointMetadata", kind.clone(), true).into());
+    let schema = std::sync::Arc::new(arrow_schema::Schema::new(fields));
+    let mut file = ArrowWriter::try_new(File::create(&classic).unwrap(), schema.clone(), None);
+    let writer = file.as_mut().unwrap();
+    let nulls = |rows| arrow_array::new_null_array(&kind, rows);
+    let rows = all.columns().iter().cloned().chain([nulls(all.num_rows())]).collect();
+    writer.write(&RecordBatch::try_new(schema.clone(), rows).unwrap()).unwrap();
+    let none = all.columns().iter().map(|it| arrow_array::new_null_array(it.data_type(), 1));
+    let rows = none.chain([std::sync::Arc::new(mark) as arrow_array::ArrayRef]).collect();
+    writer.write(&RecordBatch::try_new(schema, rows).unwrap()).unwrap();
+    file.unwrap().close().unwrap();
+    fs::remove_file(top).unwrap();
+    let before = fs::read(&classic).unwrap();
+    fs::write(log.file("_last_checkpoint"), "{\"version\":4}").unwrap();
+    let at = block_on(table(log.root()).snapshot_at(Version::from(4))).unwrap();
+    log.check(&at, "the second layout by the classic name");
+    block_on(at.checkpoint()).unwrap();
+    assert_eq!(fs::read(&classic).unwrap(), before);
+    assert!(log.opens("still").skipped().is_empty());
+}
+
 /// Writers spread rows over parts by hash, and some part may get none.
 ///
 /// spec: CKPT-21

@@ -8,7 +8,7 @@ use lakebed::{Append, Overwrite, Scan, Table};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::with_default;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use crate::help::{ids, memory};
 
@@ -58,6 +58,9 @@ fn one_line_a_verb() {
         table.overwrite(ids([3]), Overwrite::all()).await?;
         now.checkpoint().await
     };
+    // While there is but one subscriber, a line that another thread comes to first is asked of that
+    // thread's, which has none, and then never heard of again.
+    let _second = Dispatch::new(Lines::default());
     with_default(lines.clone(), || block_on(run)).unwrap();
     let expected = [
         "append version=0 changed=true files=\"1\" rows=\"2\"",

@@ -21,5 +21,6 @@ mod layouts;
 mod lines;
 mod outcomes;
 mod replaced;
+mod rewritten;
 mod requests;
 mod verbs;
