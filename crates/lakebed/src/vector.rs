@@ -41,8 +41,9 @@ const WINDOW_TASKS: usize = 4096;
 const SPAN_BYTES: u64 = 4 << 20;
 /// A vector past this size pays for itself.
 const SMALL_BYTES: u64 = 1 << 20;
-/// A decoded vector and its bytes have at most this many times the size of the bytes.
-const DECODED: u64 = 4;
+/// A decoded vector and its bytes have at most about this many times the size of the bytes: a piece
+/// with a single position has 10 of them, and takes 72.
+const DECODED: u64 = 9;
 
 /// The rows that a deletion vector of the table at `store` deletes. One GET, two if it begins far
 /// from the start of its file, none if it is in the log.
