@@ -140,7 +140,7 @@ fn large_ones_pay() {
     let mut bed = Bed::new();
     let large: RowSet = (0..1_000_000).map(|it| it * 64).collect();
     bed.file(1, &[large.clone(), large], 0);
-    bed.env = bed.env.with_budget(64 << 20);
+    bed.env = bed.env.with_budget(128 << 20);
     let op = Op::default();
     let vectors = bed.expecting(&op);
     let [first, second] = Turn::line().take(2).collect::<Vec<_>>().try_into().unwrap();
