@@ -233,10 +233,7 @@ impl Opening<'_> {
         loop {
             let (at, files) = match &listed {
                 Some((at, files)) => (*at, files.clone()),
-                None => {
-                    let at = Moment::now(env);
-                    (at, list_by(op, store, from, *catalog).await?)
-                }
+                None => (Moment::now(env), list_by(op, store, from, *catalog).await?),
             };
             if 0 < detours && from.is_none() && listed.is_none() {
                 listed = Some((at, files.clone()));
@@ -264,33 +261,27 @@ impl Opening<'_> {
             };
             let seen = Seen { at, newest: newest == Some(segment.version) };
             let checkpoint: Vec<_> = segment.checkpoint.iter().map(|it| it.path.clone()).collect();
-            match self.load(segment, seen).await {
+            let (paths, it) = match self.load(segment, seen).await {
                 Ok(loaded) => return Ok(loaded),
                 // What else there is proves nothing either: the file is what has to be mended.
                 Err(Trouble::Final(it)) if it.kind() == ErrorKind::Corrupt => {
                     return Err(first(first_error, it));
                 }
                 Err(Trouble::Final(it)) => return Err(it),
-                Err(Trouble::Checkpoint(it)) => {
-                    let it = skips.push_all(store, &checkpoint, it);
-                    skip.extend(checkpoint);
-                    detours += 1;
-                    first_error.get_or_insert(it);
-                }
-                Err(Trouble::Compacted(paths, it)) => {
-                    let it = skips.push_all(store, &paths, it);
-                    skip.extend(paths);
-                    detours += 1;
-                    first_error.get_or_insert(it);
-                }
                 Err(Trouble::Moved(it)) => {
                     moves += 1;
-                    listed = None;
                     if moves >= MOVES_MAX {
                         return Err(moving(store, it));
                     }
+                    (listed, from) = (None, None);
+                    continue;
                 }
-            }
+                Err(Trouble::Checkpoint(it)) => (checkpoint, it),
+                Err(Trouble::Compacted(paths, it)) => (paths, it),
+            };
+            first_error.get_or_insert(skips.push_all(store, &paths, it));
+            skip.extend(paths);
+            detours += 1;
             from = None;
         }
     }
