@@ -163,6 +163,11 @@ impl Report {
         }
     }
 
+    fn has_error(&self, code: Code) -> bool {
+        let is_it = |it: &Finding| it.severity == Severity::Error && it.code == code.as_str();
+        self.findings.iter().any(is_it)
+    }
+
     /// What opening the table stepped around and nothing else has found.
     fn skipped(&mut self, skipped: &[Skipped]) {
         for it in skipped {
@@ -264,7 +269,10 @@ pub(crate) async fn doctor(context: &Context, options: &Doctor) -> Result<Report
     let (state, skipped) = match context.bounded("opening the table", opened).await {
         Ok(it) => it,
         Err(it) => {
-            // Where the log is broken, that was said before, if not as plainly.
+            // Where the log is broken, that was said before.
+            if report.has_error(it.code()) {
+                return Ok(report);
+            }
             report.take(Severity::Error, lakebed_log::log_path::LOG_DIR, &it)?;
             return Ok(report);
         }

@@ -21,6 +21,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lakebed_log::action::CommitInfo;
 use lakebed_log::batch::{LogBatch, Width};
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::HINT_BYTES_MAX;
@@ -223,7 +224,7 @@ impl Opening<'_> {
         mut skip: Vec<LogPath>,
         mut detours: usize,
     ) -> Result<Loaded> {
-        let Opening { env, op, store, catalog, skips, .. } = self;
+        let Opening { store, skips, .. } = self;
         // Of the first thing that was skipped: what has to be mended, if nothing else helps.
         let mut first_error: Option<Arc<Error>> = None;
         let first = |first: Option<Arc<Error>>, it: Error| first.map_or(it, |it| it.copied());
@@ -231,17 +232,7 @@ impl Opening<'_> {
         // The whole log, as long as nothing says that it has changed.
         let mut listed: Option<(Moment, Vec<LogFile>)> = None;
         loop {
-            let (at, files) = match &listed {
-                Some((at, files)) => (*at, files.clone()),
-                None => (Moment::now(env), list_by(op, store, from, *catalog).await?),
-            };
-            if 0 < detours && from.is_none() && listed.is_none() {
-                listed = Some((at, files.clone()));
-            }
-            if DETOURS_MAX <= detours {
-                let aids = files.iter().map(|it| &it.path).filter(|it| !it.is_commit());
-                skip = aids.cloned().collect();
-            }
+            let (at, files) = self.files(from, &mut listed, &mut skip, detours).await?;
             let newest = files.iter().map(|it| it.path.version()).max();
             let segment = match LogSegment::new(files, target, &skip) {
                 Ok(it) => it,
@@ -284,6 +275,32 @@ impl Opening<'_> {
             detours += 1;
             from = None;
         }
+    }
+
+    /// The log, from a version on. After a first detour the whole log is kept in `listed`; after
+    /// many, all of it that is no commit is skipped.
+    async fn files(
+        &self,
+        from: Option<Version>,
+        listed: &mut Option<(Moment, Vec<LogFile>)>,
+        skip: &mut Vec<LogPath>,
+        detours: usize,
+    ) -> Result<(Moment, Vec<LogFile>)> {
+        let (at, files) = match listed {
+            Some((at, files)) => (*at, files.clone()),
+            None => {
+                let at = Moment::now(self.env);
+                (at, list_by(self.op, self.store, from, self.catalog).await?)
+            }
+        };
+        if 0 < detours && from.is_none() && listed.is_none() {
+            *listed = Some((at, files.clone()));
+        }
+        if DETOURS_MAX <= detours {
+            let aids = files.iter().map(|it| &it.path).filter(|it| !it.is_commit());
+            *skip = aids.cloned().collect();
+        }
+        Ok((at, files))
     }
 
     /// Fetches and decodes what the small state needs.
@@ -360,7 +377,8 @@ impl Opening<'_> {
             }
             None => read_commit(env, op, store, file, Width::Head).await?,
         };
-        head.commit_info = commit.batch.commit_info.clone();
+        let first = commit.batch.commit_info.as_ref().filter(|_| commit.batch.commit_info_first);
+        head.commit_info = first.cloned().or_else(|| Some(CommitInfo::default()));
         Ok(())
     }
 }

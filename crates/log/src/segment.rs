@@ -373,7 +373,7 @@ impl Listing {
         let last = |it: Option<&Version>| it.copied();
         last(self.commits.keys().next_back())
             .max(last(bases.keys().next_back()))
-            .or_else(|| self.parts.keys().next_back().map(|(version, _)| *version))
+            .max(self.parts.keys().next_back().map(|(version, _)| *version))
             .ok_or_else(|| Error::new(Code::NotATable, "the log holds no commit and no checkpoint"))
     }
 

@@ -109,7 +109,10 @@ fn check_gaps(files: &[LogFile], checkpoints: &Checkpoints, report: &mut Report)
         if let (Some(first), Some(last)) = (missing, last_missing) {
             let bridge = checkpoints.range(last..).next().map(|it| *it.0);
             let is_start = before.is_none();
-            let what = format!("the commits of versions {first} to {last} are missing");
+            let what = match first == last {
+                true => format!("the commit of version {first} is missing"),
+                false => format!("the commits of versions {first} to {last} are missing"),
+            };
             match bridge {
                 Some(_) if is_start => {}
                 Some(bridge) => {

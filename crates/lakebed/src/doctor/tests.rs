@@ -74,7 +74,7 @@ fn check(what: &str, deep: bool, change: impl Fn(&Path), expected: &[&str]) {
     assert!(report.findings().iter().all(|it| !it.advice.is_empty()));
 }
 
-/// spec: DOC-1, DOC-2, DOC-3
+/// spec: DOC-1, DOC-2, DOC-3, DOC-8
 #[test]
 fn what_is_broken_is_found() {
     check("sound", true, |_| {}, &[]);

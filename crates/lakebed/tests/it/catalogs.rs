@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
 use futures::executor::block_on;
-use lakebed::{Append, Catalog, Code, Version};
+use lakebed::{Append, Catalog, Code, Overwrite, Version};
 
 use crate::help::{grown, ids, rows, table};
 
@@ -66,6 +66,9 @@ fn a_managed_table_is_read_through_its_catalog() {
     let refused = block_on(managed.append(ids([3]), Append::new())).err().unwrap();
     assert_eq!(refused.code(), Code::UnsupportedProtocol);
 
+    let refused = block_on(now.checkpoint()).err().unwrap();
+    assert_eq!(refused.code(), Code::UnsupportedProtocol);
+
     let only_published = plain.with_catalog(Catalog::new(at(1)));
     assert_eq!(rows(&block_on(only_published.snapshot()).unwrap()), [0, 1]);
     let first = plain.with_catalog(Catalog::new(at(0)));
@@ -96,4 +99,23 @@ fn bytes_of_the_catalog_are_commits() {
     // Published by now, and cleaned up where it was staged.
     fs::write(commit(folder.path(), 2), bytes).unwrap();
     assert_eq!(rows(&block_on(gone.snapshot()).unwrap()), [0, 1, 2]);
+}
+
+/// Nor is one that no catalog manages, as long as somebody says that it knows better: the next
+/// version would be laid over a gap.
+///
+/// spec: CAT-8
+#[test]
+fn nothing_is_written_through_a_catalog() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = grown(folder.path().to_str().unwrap(), 3);
+    let bytes = fs::read(commit(folder.path(), 2)).unwrap();
+    fs::remove_file(commit(folder.path(), 2)).unwrap();
+    let through = plain.with_catalog(Catalog::new(at(2)).inline(at(2), bytes));
+    assert_eq!(rows(&block_on(through.snapshot()).unwrap()), [0, 1, 2]);
+    let refused = block_on(through.append(ids([3]), Append::new())).err().unwrap();
+    assert_eq!(refused.code(), Code::UnsupportedProtocol);
+    let refused = block_on(through.overwrite(ids([3]), Overwrite::all())).err().unwrap();
+    assert_eq!(refused.code(), Code::UnsupportedProtocol);
+    assert!(!commit(folder.path(), 3).exists());
 }

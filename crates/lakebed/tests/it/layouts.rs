@@ -495,7 +495,13 @@ fn sidecars_that_are_broken() {
     });
     broken("no mark", corrupt, swap("checkpointMetadata", "other"));
     broken("another version", corrupt, swap("\"version\":4}", "\"version\":5}"));
-    broken("a whole checkpoint", corrupt, |log, top| {
+}
+
+/// spec: CKPT-17
+#[test]
+fn a_sidecar_with_more_than_files() {
+    let sidecar = |log: &Log| log.file("_sidecars/4-0-0.parquet");
+    broken("a whole checkpoint", Code::CorruptCheckpoint, |log, top| {
         let classic = log.classic(4);
         fs::rename(&classic, sidecar(log)).unwrap();
         let _ = fs::remove_file(log.file("_last_checkpoint"));
