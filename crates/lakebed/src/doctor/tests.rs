@@ -239,8 +239,8 @@ fn deep_checks_read_every_row() {
     };
     check("statistics that fit", true, lie("\"add\"", "\"add\""), &[]);
     let nulls = lie("\\\"nullCount\\\":{\\\"id\\\":1", "\\\"nullCount\\\":{\\\"id\\\":0");
-    check("nulls that are there", true, &nulls, &["error stats-mismatch"]);
-    check("unless it is deep", false, &nulls, &[]);
+    check("nulls that are there", true, nulls, &["error stats-mismatch"]);
+    check("unless it is deep", false, nulls, &[]);
     let max = lie("\\\"maxValues\\\":{\\\"id\\\":41", "\\\"maxValues\\\":{\\\"id\\\":40");
     check("a maximum too low", true, max, &["error stats-mismatch"]);
     let rows = lie("\\\"numRecords\\\":3", "\\\"numRecords\\\":4");
