@@ -38,9 +38,11 @@ use crate::env::{BoxFuture, Env};
 use crate::op::{Op, Request};
 use crate::store::{Backend, Object, Put, Store, Upload, join_ranges, short, too_large};
 
+mod lend;
 mod platform;
 mod upload;
 
+use lend::Lender;
 use platform::{etag, has_two_names, is_loop, open_plain, sync_folder};
 
 /// Small files that one job reads: enough to make the hop between threads cheap, few enough to keep
@@ -60,6 +62,7 @@ struct Local {
 struct Root {
     path: PathBuf,
     folders: Mutex<Folders>,
+    lender: Arc<Lender>,
 }
 
 #[derive(Default)]
@@ -73,7 +76,8 @@ struct Folders {
 impl Store {
     /// On the local disk, in the folder `root`, an absolute path. It need not exist.
     pub fn local(env: &Env, root: &Path, location: &str) -> Store {
-        let root = Root { path: root.to_path_buf(), folders: Mutex::default() };
+        let root =
+            Root { path: root.to_path_buf(), folders: Mutex::default(), lender: Arc::default() };
         let backend = Local { env: env.clone(), root: Arc::new(root) };
         Store::new(Arc::new(backend), location)
     }
@@ -219,14 +223,13 @@ impl Root {
             if size < range.end {
                 return Err(short(size.saturating_sub(range.start).min(wanted), wanted));
             }
-            let mut bytes = Vec::new();
             let length = usize::try_from(wanted).map_err(|_| out_of_memory(wanted))?;
-            bytes.try_reserve_exact(length).map_err(|_| out_of_memory(wanted))?;
+            let mut bytes = self.lender.borrow(length).ok_or_else(|| out_of_memory(wanted))?;
             let mut file = &file;
             file.seek(SeekFrom::Start(range.start)).map_err(reading)?;
             // Into memory that nobody has cleared before.
             match file.take(wanted).read_to_end(&mut bytes).map_err(reading)? {
-                all if all == length => Ok(Bytes::from(bytes)),
+                all if all == length => Ok(self.lender.lend(bytes)),
                 some => Err(short(some as u64, wanted)),
             }
         };
