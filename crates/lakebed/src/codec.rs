@@ -70,6 +70,8 @@ pub struct Source {
     pub deleted: Option<Arc<RowSet>>,
     /// If given, no rows but these. A position past the file's rows is `corrupt-dv`.
     pub only: Option<Arc<RowSet>>,
+    /// If given, no rows but those of this range of positions, which may end past the file.
+    pub rows: Option<Range<u64>>,
     /// Batches get one more column, the last: the physical position of each row in the file, from
     /// zero (Int64, not null, named `_row_index`).
     pub positions: bool,
@@ -87,7 +89,11 @@ impl Source {
     ///
     /// `limit-exceeded` for positions past 63 bits.
     pub fn wanted(&self, rows: Range<u64>, batch: RecordBatch) -> Result<RecordBatch> {
-        wanted::of(self, &[rows], self.positions, batch)
+        let part = wanted::part(self, rows.clone());
+        let index = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
+        let (skipped, kept) = (part.start - rows.start, part.end - part.start);
+        let batch = batch.slice(index(skipped), index(kept));
+        wanted::of(self, &[part], self.positions, batch)
     }
 
     /// Do the sets of rows name only rows that a file of `rows` rows has? For codecs.

@@ -97,6 +97,7 @@ pub use op::{Observer, Op, Usage};
 pub use overwrite::Overwrite;
 pub use read::Batches;
 pub use snapshot::{Snapshot, When};
+pub use split::Split;
 pub use table::{Resolved, Table};
 pub use txn::{Committed, Unresolved};
 pub use write::{Data, Layout};

@@ -29,6 +29,8 @@ const ATTEMPTS_MAX: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Requests in flight for one call.
 const PARALLEL_MAX: usize = 16;
+/// The same for many small objects, so that the tail of a log is one round.
+const SMALL_PARALLEL_MAX: usize = 64;
 /// Objects up to this size are sent whole, larger ones in pieces of it. Some stores ask for pieces
 /// of equal size and for at least 5 MiB.
 const PIECE_BYTES: usize = 8 << 20;
@@ -196,7 +198,7 @@ impl Backend for Objects {
     ) -> BoxFuture<'a, Vec<Result<Bytes>>> {
         Box::pin(async move {
             let gets: Vec<_> = keys.iter().map(|it| self.get(op, it, max)).collect();
-            stream::iter(gets).buffered(PARALLEL_MAX).collect().await
+            stream::iter(gets).buffered(SMALL_PARALLEL_MAX).collect().await
         })
     }
 

@@ -17,6 +17,7 @@
 mod file;
 mod shape;
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -62,6 +63,18 @@ pub struct Batches {
 /// ([`Codec::read`](crate::codec::Codec::read)), and `invalid-data` if the filter cannot be
 /// evaluated over a row.
 pub fn read(env: &Env, op: &Op, store: &Store, plan: Arc<ScanPlan>) -> Batches {
+    read_parts(env, op, store, plan, Vec::new())
+}
+
+/// The same for parts of files: `parts` has for each task the physical rows to read, where these
+/// are not all.
+pub(crate) fn read_parts(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    plan: Arc<ScanPlan>,
+    parts: Vec<Option<Range<u64>>>,
+) -> Batches {
     let schema = Arc::clone(plan.schema());
     let reader = Shape::new(Spec::of(&plan)).and_then(|it| Reader::new(env, op, store, it));
     let reader = match reader {
@@ -77,7 +90,8 @@ pub fn read(env: &Env, op: &Op, store: &Store, plan: Arc<ScanPlan>) -> Batches {
     let tasks = Arc::clone(&plan);
     let lanes = (0..plan.tasks().len()).zip(Turn::line()).filter_map(move |(at, turn)| {
         let task = tasks.tasks().get(at)?.clone();
-        Some(reader.file(FileRead { at: Some(at), turn, ..FileRead::new(task) }))
+        let rows = parts.get(at).cloned().flatten();
+        Some(reader.file(FileRead { at: Some(at), rows, turn, ..FileRead::new(task) }))
     });
     let rows = Ahead::new(lanes, width, DEPTH, move || budget.used() < budget.total() / 2);
     let place = store.location().to_string();

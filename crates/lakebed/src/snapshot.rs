@@ -6,7 +6,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::RecordBatch;
 use futures::StreamExt;
 use lakebed_log::batch::Width;
 use lakebed_log::error::{Code, Error, Result};
@@ -24,8 +23,8 @@ use crate::op::Op;
 use crate::read::{self, Batches};
 use crate::save;
 use crate::store::Store;
-use crate::take;
 
+mod portions;
 mod told;
 
 /// One version of a table. Immutable, cheap to clone. Files are loaded on first use, then kept.
@@ -397,51 +396,6 @@ impl Snapshot {
             }
         });
         Ok(Batches::new(schema, deadline.stream("reading", stream.boxed())))
-    }
-
-    /// Rows by position, in the order of `positions`, which may name a row more than once.
-    ///
-    /// Position 0 is the first live row of the first file of the version, and deleted rows have
-    /// none: a table of n rows has the positions `0..n`. They hold for this version alone. The scan
-    /// says which columns; of each file the pages that have the rows are read, if it has a page
-    /// index, as files written with [`Layout::random_access`](crate::write::Layout::random_access)
-    /// have for many small ones.
-    ///
-    /// # Errors
-    ///
-    /// `invalid-argument` for a position that there is not, and for a scan with a filter or a
-    /// limit; `limit-exceeded` for more text than one batch can hold; and as [`Snapshot::read`].
-    ///
-    /// ```
-    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![7, 8, 9]));
-    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
-    /// # use lakebed::*;
-    /// # futures::executor::block_on(async {
-    /// let table = Table::open("memory://doc/s-take").await?;
-    /// # let done = table.append(rows, Append::new()).await?;
-    /// let rows = table.snapshot().await?.take(&[2, 0, 2], &Scan::new()).await?;
-    /// assert_eq!(rows.num_rows(), 3);
-    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
-    /// ```
-    pub async fn take(&self, positions: &[u64], scan: &Scan) -> Result<RecordBatch> {
-        if scan.predicate().is_some() || scan.row_limit().is_some() {
-            return Err(Error::invalid("rows are taken by position, not by filter or limit"));
-        }
-        let Inner { env, store, .. } = &*self.0;
-        let op = self.op();
-        let deadline = Deadline::new(env, op.deadline(), op.deadline(), store.location());
-        let work = async {
-            // How many rows a file has is in the statistics.
-            self.state(&op, Width::Wide).await?;
-            let plan = Arc::new(self.plan_with(&op, scan).await?);
-            match take::take(env, &op, store, &plan, positions).await {
-                Err(it) if it.code() == Code::MissingFile => {
-                    Err(self.missing(&op, &plan, it).await)
-                }
-                rows => rows,
-            }
-        };
-        env.until(&deadline, "taking rows", work).await
     }
 
     /// A file of the plan is gone: was it removed from the table since, and vacuumed?

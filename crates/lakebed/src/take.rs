@@ -112,10 +112,8 @@ struct Counts<'a> {
 impl Counts<'_> {
     /// By the log, or by the file's footer.
     async fn of(&mut self, task: &ScanTask) -> Result<u64> {
-        if let Some(rows) = task.num_records {
-            let deleted = task.deletion_vector.as_ref().map_or(0, |it| it.cardinality);
-            let deleted = u64::try_from(deleted).unwrap_or(0);
-            return Ok(rows.saturating_sub(deleted));
+        if let Some(rows) = task.live_records() {
+            return Ok(rows);
         }
         let reader = match &self.reader {
             Some(reader) => reader.clone(),

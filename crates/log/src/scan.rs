@@ -11,6 +11,7 @@
 //!
 //! A plan may hold files without a matching row, never the reverse: what is unknown is read.
 
+mod given;
 mod judge;
 mod metadata;
 mod partitions;

@@ -103,7 +103,7 @@ impl Draft {
         let groups = self.groups.iter().filter_map(|it| metadata.row_groups().get(it.at));
         let bytes = groups.map(|it| held_bytes(it, self.choice.leaves()));
         let few = bytes.fold(0, u64::saturating_add) < INDEX_BYTES_MIN;
-        if few || (bounded.is_empty() && source.only.is_none()) {
+        if few || (bounded.is_empty() && source.only.is_none() && source.rows.is_none()) {
             return;
         }
         let parquet = self.hinted.parquet_schema();

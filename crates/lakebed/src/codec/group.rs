@@ -125,7 +125,9 @@ impl Reading {
         let Reading { file, group, state, mut queues, mut ready } = self;
         let state = match state {
             State::Done => State::Done,
-            State::Fetch if file.choice.decoded.is_empty() => State::Count(group.positions()),
+            State::Fetch if file.choice.decoded.is_empty() => {
+                State::Count(wanted::part(&file.job.source, group.positions()))
+            }
             State::Fetch => match begin(&file, &group).await? {
                 None => State::Done,
                 Some(begun) => {
@@ -243,6 +245,9 @@ impl File {
     /// The rows that the vector and the page index leave over.
     fn choose_rows(&self, group: &Group) -> Chosen {
         let picks = group.picks.clone().unwrap_or_else(|| Picks::all(group.rows));
+        let part = wanted::part(&self.job.source, group.positions());
+        let row = |it: u64| usize::try_from(it - group.first).unwrap_or(usize::MAX);
+        let picks = picks.and(&Picks::new([row(part.start)..row(part.end)]));
         match wanted::picks(&self.job.source, group.positions()) {
             Some(few) => Chosen { picks: picks.and(&few), exact: true },
             None => Chosen { picks, exact: false },

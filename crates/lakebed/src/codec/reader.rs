@@ -292,7 +292,7 @@ impl Job {
     /// The page index lies before the footer, and grows with the file.
     fn tail_bytes(&self) -> u64 {
         let source = &self.source;
-        match source.filter.is_some() || source.only.is_some() {
+        match source.filter.is_some() || source.only.is_some() || source.rows.is_some() {
             true => (source.size / 256).clamp(TAIL_BYTES, WHOLE_BYTES),
             false => TAIL_BYTES,
         }

@@ -38,6 +38,7 @@ pub(super) struct Case {
     pub(super) filter: Option<Expr>,
     pub(super) deleted: Option<Arc<RowSet>>,
     pub(super) only: Option<Arc<RowSet>>,
+    pub(super) rows: Option<std::ops::Range<u64>>,
     pub(super) positions: bool,
     pub(super) batch_rows: usize,
 }
@@ -64,6 +65,7 @@ impl Case {
             filter: None,
             deleted: None,
             only: None,
+            rows: None,
             positions: false,
             batch_rows: 1000,
         }
@@ -79,6 +81,7 @@ impl Case {
             mapping: lakebed_log::schema::ColumnMapping::None,
             deleted: self.deleted.clone(),
             only: self.only.clone(),
+            rows: self.rows.clone(),
             positions: self.positions,
             batch_rows: self.batch_rows,
             turn: Turn::default(),

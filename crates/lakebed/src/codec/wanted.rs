@@ -33,19 +33,27 @@ pub(super) fn shape(table: &SchemaRef) -> SchemaRef {
 pub(super) fn check(source: &Source, rows: u64) -> Result<()> {
     for set in [&source.deleted, &source.only].into_iter().flatten() {
         if let Some(last) = set.max().filter(|it| rows <= *it) {
-            let what = format!("a deletion vector names row {last}, the file has {rows} rows");
+            let what = format!("a vector names row {last}, the file has {rows} rows");
             return Err(Error::new(Code::CorruptDv, what));
         }
     }
     Ok(())
 }
 
+/// The part of the range that is asked for.
+pub(super) fn part(source: &Source, rows: Range<u64>) -> Range<u64> {
+    let Some(asked) = &source.rows else { return rows };
+    let start = asked.start.clamp(rows.start, rows.end);
+    start..asked.end.clamp(start, rows.end)
+}
+
 /// Is any row of the range wanted?
 pub(super) fn wants(source: &Source, rows: Range<u64>) -> bool {
+    let rows = part(source, rows);
     let len = rows.end.saturating_sub(rows.start);
     let deleted = source.deleted.as_ref().map_or(0, |it| it.count(rows.clone()));
     let only = source.only.as_ref().is_none_or(|it| 0 < it.count(rows.clone()));
-    only && deleted < len
+    !rows.is_empty() && only && deleted < len
 }
 
 /// The wanted rows of a row group, counted from its first, if they are so few, or lie together so

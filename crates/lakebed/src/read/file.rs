@@ -1,6 +1,7 @@
 //! One file to batches in the shape of the result: the one way in which rows are read.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -50,6 +51,8 @@ pub(crate) struct FileRead {
     /// If given, no rows but these: physical positions. Those that the vector names are left out
     /// still.
     pub(crate) only: Option<Arc<RowSet>>,
+    /// If given, no rows but those of this range of physical positions; it may end past the file.
+    pub(crate) rows: Option<Range<u64>>,
     /// Values of the shape's constants that are not partition columns; they win over partition
     /// values.
     pub(crate) constants: BTreeMap<String, Option<Value>>,
@@ -61,8 +64,8 @@ pub(crate) struct FileRead {
 impl FileRead {
     /// The live rows of a file that stands in no line.
     pub(crate) fn new(task: ScanTask) -> FileRead {
-        let (only, constants) = (None, BTreeMap::new());
-        FileRead { task, at: None, only, constants, turn: Turn::default() }
+        let (only, rows, constants) = (None, None, BTreeMap::new());
+        FileRead { task, at: None, only, rows, constants, turn: Turn::default() }
     }
 
     pub(super) fn constant(&self, name: &str) -> Result<Option<&Value>> {
@@ -143,6 +146,7 @@ impl Inner {
             mapping: self.shape.spec.mapping,
             deleted: deleted.as_ref().map(|it| Arc::clone(it.rows())),
             only: file.only.clone(),
+            rows: file.rows.clone(),
             positions: self.shape.positions,
             batch_rows: self.shape.batch_rows(&file)?,
             turn: file.turn.clone(),

@@ -86,6 +86,7 @@ impl Bed {
             mapping: lakebed_log::schema::ColumnMapping::None,
             deleted: None,
             only: None,
+            rows: None,
             positions: false,
             batch_rows: 8192,
             turn: Turn::default(),

@@ -1,0 +1,184 @@
+//! Rounds of requests: how many wait for another. On a store far away each is a pause.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::executor::block_on;
+use futures::future::ready;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, stream};
+use lakebed::{Append, Create, Env, Scan, Schema, Table, col, lit};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use crate::help::parts;
+
+/// Counts requests and how deep they depend on one another: a request is one deeper than the
+/// deepest that was answered before it was made.
+#[derive(Debug)]
+struct Counted {
+    inner: InMemory,
+    env: Env,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    slow: bool,
+    answered: u64,
+    requests: Vec<String>,
+}
+
+impl Counted {
+    async fn ask<T>(&self, what: String, answer: impl Future<Output = T>) -> T {
+        let (slow, depth) = {
+            let mut seen = self.seen.lock().unwrap();
+            if seen.slow {
+                seen.requests.push(what);
+            }
+            (seen.slow, seen.answered + 1)
+        };
+        let answer = answer.await;
+        if slow {
+            // Time for all others of the round to be made.
+            self.env.sleep(Duration::from_millis(150)).await;
+        }
+        let mut seen = self.seen.lock().unwrap();
+        seen.answered = seen.answered.max(depth);
+        answer
+    }
+
+    fn begin(&self) {
+        *self.seen.lock().unwrap() = Seen { slow: true, ..Seen::default() };
+    }
+
+    /// Rounds, and requests with how often each was made.
+    fn end(&self) -> (u64, BTreeMap<String, usize>) {
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
+        let mut counts = BTreeMap::new();
+        for request in seen.requests {
+            *counts.entry(request).or_default() += 1;
+        }
+        (seen.answered, counts)
+    }
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("counted")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Counted {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        self.inner.put_opts(path, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        let what = format!("get {path} {:?}", options.range);
+        self.ask(what, self.inner.get_opts(path, options)).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let what = format!("list {prefix:?} {offset}");
+        let first = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.requests.push(what);
+            (seen.slow, seen.answered + 1)
+        };
+        let (env, seen) = (self.env.clone(), Arc::clone(&self.seen));
+        let waited = async move {
+            if first.0 {
+                env.sleep(Duration::from_millis(150)).await;
+            }
+            let mut seen = seen.lock().unwrap();
+            seen.answered = seen.answered.max(first.1);
+        };
+        let all = self.inner.list_with_offset(prefix, offset);
+        stream::once(waited).map(move |()| None).chain(all.map(Some)).filter_map(ready).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let what = format!("list {prefix:?}");
+        self.ask(what, self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// A thousand files, a checkpoint, fifty commits behind it; opened cold, planned, one file read:
+/// nothing is asked for twice, and few requests wait for others.
+#[test]
+fn a_cold_read() {
+    let env = Env::tokio();
+    let store =
+        Arc::new(Counted { inner: InMemory::new(), env: env.clone(), seen: Arc::default() });
+    let env = env.with_store("counted://", Arc::clone(&store) as Arc<dyn ObjectStore>);
+    let open = || Table::open_with(&env, "counted://t").unwrap();
+    let table = open();
+    let schema = Schema::parse_ddl("p string, id long").unwrap();
+    let create =
+        Create::new(schema).partition_by(["p"]).property("delta.checkpointInterval", "1000");
+    block_on(table.create_here(create)).unwrap();
+    let names: Vec<String> = (0..1000).map(|it| format!("{it:04}")).collect();
+    let rows: Vec<(&str, i64)> =
+        names.iter().enumerate().map(|(at, name)| (name.as_str(), at as i64)).collect();
+    block_on(table.append(parts(&rows), Append::new())).unwrap();
+    block_on(block_on(table.snapshot()).unwrap().checkpoint()).unwrap();
+    for id in 0..50 {
+        block_on(table.append(parts(&[("late", id)]), Append::new())).unwrap();
+    }
+
+    store.begin();
+    let scan = Scan::new().filter(col("p").eq(lit("0500")));
+    let rows = async {
+        let snapshot = open().snapshot().await?;
+        assert_eq!(snapshot.version().get(), 51);
+        snapshot.read(&scan).await?.collect().await
+    };
+    let rows = block_on(rows.boxed()).unwrap();
+    assert_eq!(rows.iter().map(|it| it.num_rows()).sum::<usize>(), 1);
+    let (rounds, requests) = store.end();
+    let twice: Vec<_> = requests.iter().filter(|it| 1 < *it.1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    assert!(requests.len() <= 58, "{}", requests.len());
+    assert!(rounds <= 4, "{rounds}");
+}
