@@ -76,6 +76,15 @@ def op_scan(p):
     return run("scan", p["table"], columns=columns, where=where(p.get("pred")), sum=p.get("sum"))
 
 
+def op_take(p):
+    return run("take", p["table"], columns=",".join(p["cols"]), n=p["n"], rows=p["rows"])
+
+
+def op_epoch(p):
+    """All in memory, as the in-memory peers do it: batches are not bounded by what a read from disk costs."""
+    return run("epoch", p["table"], columns=",".join(p["cols"]), batch=p["batch"])
+
+
 def op_refresh(p):
     """New commits appear, written by the driver's generator, between two looks of one process."""
     import gen_log

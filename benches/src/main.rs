@@ -57,6 +57,8 @@ async fn run(operation: &str, table: &str, options: &BTreeMap<String, String>) -
         "write" => write(table, options).await,
         "appends" => appends(table, options).await,
         "scan" => scan(table, options).await,
+        "take" => take(table, options).await,
+        "epoch" => epoch(table, options).await,
         "count" => count(table).await,
         other => Err(format!("no operation `{other}`").into()),
     }
@@ -219,6 +221,81 @@ async fn scan(location: &str, options: &BTreeMap<String, String>) -> Outcome<Fig
     }
     let sum = options.get("sum").map(|_| sum);
     figures(json!({"total_s": start.elapsed().as_secs_f64(), "rows": rows, "sum": sum}))
+}
+
+/// A column list as a scan.
+fn columns(options: &BTreeMap<String, String>) -> Scan {
+    match options.get("columns") {
+        Some(columns) => Scan::new().columns(columns.split(',')),
+        None => Scan::new(),
+    }
+}
+
+/// Numbers that look random and are the same in every run.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end.max(1)
+    }
+}
+
+/// Rows at `n` different positions among `rows`, in order of position.
+async fn take(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
+    let number = |key: &str| {
+        options
+            .get(key)
+            .ok_or(format!("--{key} is missing"))?
+            .parse::<u64>()
+            .map_err(|it| it.to_string())
+    };
+    let (n, rows) = (number("n")?, number("rows")?);
+    let mut draws = Draws(0x9E37_79B9_7F4A_7C15);
+    let mut positions = std::collections::BTreeSet::new();
+    while (positions.len() as u64) < n.min(rows) {
+        positions.insert(draws.below(rows));
+    }
+    let positions: Vec<u64> = positions.into_iter().collect();
+    let start = Instant::now();
+    let snapshot = Table::open(location).await?.snapshot().await?;
+    let taken = snapshot.take(&positions, &columns(options)).await?;
+    figures(json!({"total_s": start.elapsed().as_secs_f64(), "rows": taken.num_rows()}))
+}
+
+/// All rows in a random order, in batches: decoded once, gathered in memory.
+async fn epoch(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
+    let size: usize = options.get("batch").map_or(Ok(1024), |it| it.parse())?;
+    let most: usize = options.get("max-batches").map_or(Ok(usize::MAX), |it| it.parse())?;
+    let start = Instant::now();
+    let snapshot = Table::open(location).await?.snapshot().await?;
+    let batches = snapshot.read(&columns(options)).await?.collect().await?;
+    let mut order: Vec<(usize, usize)> = Vec::new();
+    for (at, batch) in batches.iter().enumerate() {
+        order.extend((0..batch.num_rows()).map(|row| (at, row)));
+    }
+    let mut draws = Draws(0x9E37_79B9_7F4A_7C15);
+    for at in (1..order.len()).rev() {
+        order.swap(at, usize::try_from(draws.below(at as u64 + 1))?);
+    }
+    let (mut rows, mut count, mut first) = (0, 0, None);
+    let parts: Vec<&RecordBatch> = batches.iter().collect();
+    for indices in order.chunks(size.max(1)).take(most) {
+        let batch = arrow_select::interleave::interleave_record_batch(&parts, indices)?;
+        rows += batch.num_rows();
+        count += 1;
+        first.get_or_insert(start.elapsed().as_secs_f64());
+    }
+    let total_s = start.elapsed().as_secs_f64();
+    figures(json!({
+        "total_s": total_s,
+        "first_batch_s": first,
+        "rows": rows,
+        "batches": count,
+        "rows_per_s": f64::from(u32::try_from(rows)?) / total_s,
+    }))
 }
 
 async fn count(location: &str) -> Outcome<Figures> {

@@ -95,6 +95,12 @@ pub(crate) enum Command {
     Read(ReadArgs),
     /// Print the first rows
     Head(HeadArgs),
+    /// Print rows by their positions among the live rows
+    Take(TakeArgs),
+    /// Cut a scan into parts that other processes can read, one a line
+    Splits(SplitsArgs),
+    /// Print the rows of parts that `splits` printed
+    ReadSplit(ReadSplitArgs),
     /// Say what a table is: version, protocol, schema, size, properties
     Info(At),
     /// Print the columns and their types
@@ -163,11 +169,23 @@ pub(crate) struct WriteArgs {
     /// Add columns that the files have and the table lacks
     #[arg(long)]
     pub(crate) evolve_schema: bool,
+    /// What the files are laid out for
+    #[arg(long, value_enum, default_value = "scans")]
+    pub(crate) layout: LayoutName,
     /// Kept in the history
     #[arg(long, value_name = "TEXT")]
     pub(crate) user_metadata: Option<String>,
     #[command(flatten)]
     pub(crate) input: InputArgs,
+}
+
+/// What data files are laid out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutName {
+    /// Large pages: reading many rows
+    Scans,
+    /// Small pages: reading single rows
+    RandomAccess,
 }
 
 /// How input files are read.
@@ -242,9 +260,9 @@ pub(crate) struct ReadArgs {
     pub(crate) rows: RowsArgs,
 }
 
-/// Which rows to print, and where.
+/// Which rows.
 #[derive(Args, Debug)]
-pub(crate) struct RowsArgs {
+pub(crate) struct WhichArgs {
     /// Columns, separated by commas; all if not given
     #[arg(long, value_delimiter = ',')]
     pub(crate) columns: Vec<String>,
@@ -254,6 +272,13 @@ pub(crate) struct RowsArgs {
     /// At most so many rows
     #[arg(long, value_name = "ROWS")]
     pub(crate) limit: Option<u64>,
+}
+
+/// Which rows to print, and where.
+#[derive(Args, Debug)]
+pub(crate) struct RowsArgs {
+    #[command(flatten)]
+    pub(crate) which: WhichArgs,
     /// Into a file instead of standard output; its name tells the format: .csv, .json, .ndjson,
     /// .jsonl, .parquet, .arrow
     #[arg(short, long, value_name = "FILE")]
@@ -309,6 +334,38 @@ pub(crate) struct HeadArgs {
     /// How many rows
     #[arg(short = 'n', long = "rows", default_value = "10")]
     pub(crate) rows: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TakeArgs {
+    #[command(flatten)]
+    pub(crate) from: At,
+    /// Positions, separated by commas: 0 is the first row; in any order, also more than once
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub(crate) positions: Vec<u64>,
+    /// Columns, separated by commas; all if not given
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SplitsArgs {
+    #[command(flatten)]
+    pub(crate) from: At,
+    #[command(flatten)]
+    pub(crate) rows: WhichArgs,
+    /// About so many bytes of files in each part
+    #[arg(long, value_name = "BYTES", default_value = "134217728")]
+    pub(crate) target_bytes: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReadSplitArgs {
+    /// A file of parts, one a line; `-` is standard input
+    pub(crate) file: PathBuf,
+    /// Into a file instead of standard output; its name tells the format
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -14,8 +14,8 @@ use lakebed::{
 use serde_json::{Value, json};
 
 use crate::args::{
-    At, CreateArgs, FilesArgs, Format, Global, HeadArgs, HistoryArgs, Mode, ReadArgs, ResolveArgs,
-    RowsArgs, WriteArgs,
+    At, CreateArgs, FilesArgs, Format, Global, HeadArgs, HistoryArgs, LayoutName, Mode, ReadArgs,
+    ResolveArgs, WhichArgs, WriteArgs,
 };
 use crate::exit::plain;
 use crate::input;
@@ -46,7 +46,7 @@ impl<'a> Session<'a> {
         self.global.allow_root.iter().try_fold(table, |table, root| table.allow_root(root))
     }
 
-    async fn snapshot(&self, at: &At) -> Result<Snapshot> {
+    pub(crate) async fn snapshot(&self, at: &At) -> Result<Snapshot> {
         let table = self.table(&at.table)?;
         match (at.version, at.at) {
             (Some(version), _) => table.snapshot_at(version).await,
@@ -173,11 +173,15 @@ pub(crate) fn trimmed(names: &[String]) -> impl Iterator<Item = &str> {
 
 fn options(args: &WriteArgs) -> Append {
     let arrow = ArrowOptions { uint64_as_decimal: args.input.uint64_as_decimal };
+    let layout = match args.layout {
+        LayoutName::Scans => Layout::default(),
+        LayoutName::RandomAccess => Layout::random_access(),
+    };
     let mut options = Append::new()
         .evolve_schema(args.evolve_schema)
         .partition_by(trimmed(&args.partition_by))
         .only_create(matches!(args.mode, Mode::Error | Mode::Ignore))
-        .layout(Layout { arrow, ..Layout::default() });
+        .layout(Layout { arrow, ..layout });
     for (key, value) in &args.property {
         options = options.property(key, value);
     }
@@ -192,13 +196,13 @@ fn options(args: &WriteArgs) -> Append {
 
 pub(crate) async fn read(session: &Session<'_>, args: &ReadArgs) -> Result<()> {
     let snapshot = session.snapshot(&args.from).await?;
-    let batches = snapshot.read_with(&session.op, &scan(&args.rows)?).await?;
+    let batches = snapshot.read_with(&session.op, &scan(&args.rows.which)?).await?;
     let schema = batches.schema().clone();
     rows::print(session, &args.rows, &schema, batches).await
 }
 
 /// What `--columns`, `--where` and `--limit` ask for.
-pub(crate) fn scan(args: &RowsArgs) -> Result<Scan> {
+pub(crate) fn scan(args: &WhichArgs) -> Result<Scan> {
     let mut scan = Scan::new();
     if !args.columns.is_empty() {
         scan = scan.columns(trimmed(&args.columns));

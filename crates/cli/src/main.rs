@@ -19,6 +19,7 @@ mod doctor;
 mod exit;
 mod input;
 mod output;
+mod portions;
 mod progress;
 mod rows;
 
@@ -94,6 +95,9 @@ async fn command(session: &Session<'_>, command: &Command) -> Result<()> {
         Command::Write(args) => commands::write(session, args).await,
         Command::Read(args) => commands::read(session, args).await,
         Command::Head(args) => commands::head(session, args).await,
+        Command::Take(args) => portions::take(session, args).await,
+        Command::Splits(args) => portions::splits(session, args).await,
+        Command::ReadSplit(args) => portions::read_split(session, args).await,
         Command::Info(at) => commands::info(session, at).await,
         Command::Schema(at) => commands::schema(session, at).await,
         Command::History(args) => commands::history(session, args).await,

@@ -27,9 +27,18 @@ pub(crate) async fn print(
     schema: &SchemaRef,
     batches: impl Stream<Item = Result<RecordBatch>>,
 ) -> Result<()> {
+    write(session, args.output.as_deref(), schema, batches).await
+}
+
+/// Batches into a file, or to standard output.
+pub(crate) async fn write(
+    session: &Session<'_>,
+    file: Option<&Path>,
+    schema: &SchemaRef,
+    batches: impl Stream<Item = Result<RecordBatch>>,
+) -> Result<()> {
     let mut batches = std::pin::pin!(batches);
-    let format = session.global.format_for(args.output.as_deref());
-    let mut output = Output::new(format, schema, args.output.as_deref(), &session.bar)?;
+    let mut output = Output::new(session.global.format_for(file), schema, file, &session.bar)?;
     while let Some(batch) = batches.try_next().await? {
         output.write(&batch)?;
     }
@@ -50,13 +59,13 @@ pub(crate) async fn changes(session: &Session<'_>, args: &ChangesArgs) -> Result
     if let Some(to) = args.to.map(When::Version).or(args.to_timestamp.map(When::Timestamp)) {
         which = which.to(to);
     }
-    if !args.rows.columns.is_empty() {
-        which = which.columns(trimmed(&args.rows.columns));
+    if !args.rows.which.columns.is_empty() {
+        which = which.columns(trimmed(&args.rows.which.columns));
     }
-    if let Some(filter) = &args.rows.filter {
+    if let Some(filter) = &args.rows.which.filter {
         which = which.filter(filter.parse::<Expr>()?);
     }
-    if let Some(limit) = args.rows.limit {
+    if let Some(limit) = args.rows.which.limit {
         which = which.limit(limit);
     }
     let mut feed = session.table(&args.table)?.changes(which.require_feed(!args.derive)).await?;
@@ -71,7 +80,7 @@ pub(crate) async fn changes(session: &Session<'_>, args: &ChangesArgs) -> Result
 pub(crate) async fn diff(session: &Session<'_>, args: &DiffArgs) -> Result<()> {
     let (from, to) = (args.from.clone(), args.to.clone());
     let table = session.table(&args.table)?;
-    let batches = table.diff_with(from, to, &scan(&args.rows)?).await?;
+    let batches = table.diff_with(from, to, &scan(&args.rows.which)?).await?;
     let schema = batches.schema().clone();
     print(session, &args.rows, &schema, batches).await
 }

@@ -227,3 +227,37 @@ fn variants_print_as_json() {
         assert!(said.err.contains("[invalid-expression]"), "{filter}: {said:?}");
     }
 }
+
+/// Splits that another process reads give the rows of the whole scan; rows are taken by position
+/// from files of small pages.
+#[test]
+fn splits_and_positions() {
+    let shell = Shell::new();
+    let rows: String = (0..5000).map(|it| format!("{},{it}\n", it % 3)).collect();
+    shell.write("rows.csv", &format!("p,id\n{rows}"));
+    shell.run(&["write", "t", "rows.csv", "--partition-by", "p", "--layout", "random-access"]);
+    let which = ["--where", "id >= 100 and p <> 1", "--columns", "id"];
+    let whole = shell.run(&[&["read", "t", "--format", "csv"], &which[..]].concat());
+    for target in ["1", "2000", "100000000"] {
+        let splits = shell.run(&[&["splits", "t", "--target-bytes", target], &which[..]].concat());
+        shell.write("splits", &splits);
+        assert_eq!(shell.run(&["read-split", "splits", "--format", "csv"]), whole, "{target}");
+        // Each by a process of its own.
+        let mut apart = Vec::new();
+        for split in splits.lines().filter(|_| target != "1") {
+            shell.write("one", split);
+            let rows = shell.run(&["read-split", "one", "--format", "csv"]);
+            apart.extend(rows.lines().skip(1).map(str::to_string));
+        }
+        if target != "1" {
+            assert_eq!(apart, whole.lines().skip(1).collect::<Vec<_>>(), "{target}");
+        }
+    }
+    let all = shell.run(&["read", "t", "--format", "csv"]);
+    let all: Vec<&str> = all.lines().skip(1).collect();
+    let taken = shell.run(&["take", "t", "--positions", "4999,0,7", "--format", "csv"]);
+    assert_eq!(taken.lines().skip(1).collect::<Vec<_>>(), [all[4999], all[0], all[7]]);
+    assert_eq!(shell.try_run(&["take", "t", "--positions", "5000"]).code, 2);
+    shell.write("splits", "{}\n");
+    assert_eq!(shell.try_run(&["read-split", "splits"]).code, 2);
+}
