@@ -55,7 +55,7 @@ pub(crate) use files::checkpoint_state;
 pub use files::files;
 pub(crate) use sift::plan_once;
 
-use fetch::{KeptPart, read_commit};
+use fetch::{KeptPart, read_commit, read_tail};
 
 /// How often a load starts over because files vanished under it, before it is `log-moving`.
 const MOVES_MAX: usize = 5;
@@ -310,7 +310,7 @@ impl Opening<'_> {
         let given = catalog.map(|it| it.take_given(&mut cover)).unwrap_or_default();
         let (parts, commits) = futures::join!(
             checkpoint_parts(env, op, store, &segment),
-            read_commits(env, op, store, &cover, Width::Narrow),
+            read_tail(env, op, store, &cover),
         );
         let (parts, mut commits) = (parts?, commits?);
         for (version, bytes) in given {
@@ -353,7 +353,7 @@ impl Opening<'_> {
         let fold = move || {
             let mut replay = Replay::new(version, Width::Head).by(access);
             for commit in newest_first {
-                replay.feed(commit.batch.clone())?;
+                replay.feed_small(&commit.batch);
             }
             replay.feed_checkpoint(checkpoint)?;
             replay.finish_head()

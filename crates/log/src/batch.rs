@@ -30,6 +30,7 @@ mod pick;
 mod rules;
 mod section;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::Int32Array;
@@ -177,6 +178,29 @@ impl LogBatch {
     /// `invalid-action` if together they break a rule of one commit; see [`LogBatch::from_json`].
     pub fn from_actions(actions: &[Action]) -> Result<LogBatch> {
         json::from_actions(actions)
+    }
+}
+
+/// The file actions of many small commits in a row, in one set of columns: a commit that adds one
+/// file would otherwise need thirty arrays for it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub(crate) adds: Option<Adds>,
+    pub(crate) removes: Option<Removes>,
+    /// Which rows are whose: adds and removes by commit, oldest first.
+    pub(crate) rows: Vec<(Range<usize>, Range<usize>)>,
+}
+
+impl Run {
+    /// Decodes commits, oldest first, at width [`Narrow`](Width::Narrow): what each says beside
+    /// its file actions, and the file actions of all of them. `None` if they have to be decoded one
+    /// by one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LogBatch::from_json`], of any of them, and not told of which.
+    pub fn from_commits(commits: &[Bytes]) -> Result<Option<(Vec<LogBatch>, Run)>> {
+        json::run(commits)
     }
 }
 

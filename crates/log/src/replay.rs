@@ -8,13 +8,14 @@
 //! rows are looked up among the few keys of the commits above it and never inserted.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
 use crate::action::{CommitInfo, DomainMetadata, Metadata, Protocol, SetTransaction};
-use crate::batch::{Adds, LogBatch, Removes, Width};
+use crate::batch::{Adds, LogBatch, Removes, Run, Width};
 use crate::error::{Code, Error, Result};
 use crate::files::{
     Chunk, Decided, DecidedFile, FileList, HashedKeys, Keys, Source, TombstoneChunk, contradiction,
@@ -140,7 +141,7 @@ impl Replay {
     /// `corrupt-checkpoint` if the file decides one key twice: then its rows would be read twice.
     /// `limit-exceeded` past `u32::MAX` files or rows.
     pub fn feed(&mut self, batch: LogBatch) -> Result<()> {
-        let Part { rest, adds, removes } = Part::new(batch, self.width)?;
+        let Part { rest, adds, removes } = Part::decided(batch, self.width)?;
         self.take_small(rest);
         self.seen.settle();
         if let Some(it) = adds {
@@ -150,6 +151,57 @@ impl Replay {
         if let Some(it) = removes {
             let live = self.seen.take(it.keys)?;
             self.tombstones.push(TombstoneChunk::with_index(Arc::new(it.rows), live, it.index));
+        }
+        Ok(())
+    }
+
+    /// Takes what the next older log file says beside its file actions.
+    pub fn feed_small(&mut self, batch: &LogBatch) {
+        if self.fed == 0 {
+            self.commit_info.clone_from(&batch.commit_info);
+        }
+        self.fed += 1;
+        if self.protocol.is_none() {
+            self.protocol.clone_from(&batch.protocol);
+        }
+        if self.metadata.is_none() {
+            self.metadata.clone_from(&batch.metadata);
+        }
+        for txn in &batch.txns {
+            self.txns.entry(txn.app_id.clone()).or_insert_with(|| txn.clone());
+        }
+        for domain in &batch.domains {
+            self.domains.entry(domain.domain.clone()).or_insert_with(|| domain.clone());
+        }
+    }
+
+    /// Takes the file actions of the next older commits at once.
+    ///
+    /// # Errors
+    ///
+    /// `limit-exceeded` past `u32::MAX` files or rows; `internal` for a wide fold.
+    pub fn feed_run(&mut self, run: &Run) -> Result<()> {
+        if self.width != Width::Narrow {
+            return Err(Error::internal("a run of commits has no statistics"));
+        }
+        self.seen.settle();
+        let adds = run.adds.as_ref().map(|it| self.seen.open(Keys::of_adds(it))).transpose()?;
+        let removes =
+            run.removes.as_ref().map(|it| self.seen.open(Keys::of_removes(it))).transpose()?;
+        let (mut added, mut removed) = (RoaringBitmap::new(), RoaringBitmap::new());
+        for (adds_at, removes_at) in run.rows.iter().rev() {
+            if let Some(source) = &adds {
+                self.seen.enter(source, adds_at.clone(), &mut added)?;
+            }
+            if let Some(source) = &removes {
+                self.seen.enter(source, removes_at.clone(), &mut removed)?;
+            }
+        }
+        if let Some(adds) = run.adds.clone().filter(|_| !added.is_empty()) {
+            self.chunks.push(Chunk::new(Arc::new(adds), added));
+        }
+        if let Some(removes) = run.removes.clone().filter(|_| !removed.is_empty()) {
+            self.tombstones.push(TombstoneChunk::new(Arc::new(removes), removed));
         }
         Ok(())
     }
@@ -288,7 +340,16 @@ impl Part {
     /// # Errors
     ///
     /// `corrupt-checkpoint` if it decides one key twice. `limit-exceeded` past `u32::MAX` rows.
-    pub fn new(mut batch: LogBatch, width: Width) -> Result<Part> {
+    pub fn new(batch: LogBatch, width: Width) -> Result<Part> {
+        let mut part = Part::decided(batch, width)?;
+        // Many parts wait for each other, and most look-ups go through the index.
+        let keys = part.adds.as_mut().map(|it| &mut it.keys);
+        let keys = keys.into_iter().chain(part.removes.as_mut().map(|it| &mut it.keys));
+        keys.for_each(|it| it.path_hashes = Vec::new());
+        Ok(part)
+    }
+
+    fn decided(mut batch: LogBatch, width: Width) -> Result<Part> {
         let (adds, removes) = (batch.adds.take(), batch.removes.take());
         if width == Width::Head {
             return Ok(Part { rest: batch, adds: None, removes: None });
@@ -315,7 +376,44 @@ fn refuse_contradictions(files: &[DecidedFile]) -> Result<()> {
     }
 }
 
+/// Keys of a run, being entered commit by commit.
+struct Opened {
+    source: u32,
+    keys: Keys,
+    hashes: Vec<u64>,
+}
+
 impl Seen {
+    /// A list of keys that are entered by and by.
+    fn open(&mut self, keys: Keys) -> Result<Opened> {
+        let source = u32::try_from(self.sources.len())
+            .map_err(|_| Error::new(Code::LimitExceeded, "the log has too many files"))?;
+        let hashes = keys.key_hashes(keys.path_hashes());
+        self.sources.push(keys.clone());
+        Ok(Opened { source, keys, hashes })
+    }
+
+    /// Enters the rows that nothing newer has decided, and marks them.
+    fn enter(
+        &mut self,
+        opened: &Opened,
+        rows: Range<usize>,
+        live: &mut RoaringBitmap,
+    ) -> Result<()> {
+        let Opened { source, keys, hashes } = opened;
+        for at in rows {
+            let (Ok(row), Some(hash)) = (u32::try_from(at), hashes.get(at)) else {
+                return Err(Error::new(Code::LimitExceeded, "the log has too many files"));
+            };
+            if self.find(*hash, keys, row).is_none() {
+                let entry = At { hash: *hash, source: *source, row };
+                self.table.insert_unique(*hash, entry, |at| at.hash);
+                live.insert(row);
+            }
+        }
+        self.check_collisions()
+    }
+
     /// Which rows no newer file has decided. They are pending from now on.
     fn take(&mut self, keys: HashedKeys) -> Result<RoaringBitmap> {
         let HashedKeys { keys, path_hashes } = keys;
@@ -330,9 +428,9 @@ impl Seen {
 
     /// Which rows of the oldest file no newer one has decided. They decide nothing themselves.
     fn undecided<R>(&mut self, file: &Decided<R>) -> Result<RoaringBitmap> {
-        let HashedKeys { keys, path_hashes } = &file.keys;
+        let keys = &file.keys.keys;
         if keys.len() / LOOK_UPS_PER_PROBE <= self.table.len() {
-            return self.probe(keys, &keys.key_hashes(path_hashes.clone()));
+            return self.probe(keys, &keys.key_hashes(keys.path_hashes()));
         }
         let mut live = RoaringBitmap::new();
         live.insert_range(keys.rows());
@@ -357,11 +455,16 @@ impl Seen {
                 }
             }
         }
+        self.check_collisions()?;
+        Ok(live)
+    }
+
+    fn check_collisions(&self) -> Result<()> {
         if COLLISIONS_MAX < self.collisions {
             let what = format!("over {COLLISIONS_MAX} paths of the log have colliding hashes");
             return Err(Error::new(Code::LimitExceeded, what));
         }
-        Ok(live)
+        Ok(())
     }
 
     fn find(&mut self, hash: u64, keys: &Keys, row: u32) -> Option<At> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use lakebed_log::action::Sidecar;
 use lakebed_log::batch::{
-    Footer, LogBatch, SparseFile, Width, decode_parquet, parquet_footer, parquet_ranges,
+    Footer, LogBatch, Run, SparseFile, Width, decode_parquet, parquet_footer, parquet_ranges,
 };
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, COMMIT_BYTES_MAX};
@@ -34,6 +34,8 @@ pub(super) const FETCHES: usize = 16;
 const FOOTER_GUESS_BYTES: u64 = 64 << 10;
 /// Commits fetched before the first of them is decoded.
 const FETCHED_TOGETHER: usize = 512;
+/// Commits of a tail from which on it is long.
+const RUN_MIN: usize = 64;
 /// Commits decoded in one go.
 const DECODED_TOGETHER: usize = 32;
 
@@ -46,6 +48,15 @@ pub(crate) struct Commit {
     /// What of its file actions was decoded.
     pub(crate) width: Width,
     pub(crate) batch: LogBatch,
+    /// Where its file actions are, if they were decoded together with those of its neighbours.
+    pub(crate) run: Option<Arc<CommitRun>>,
+}
+
+/// File actions of neighbouring commits, decoded together.
+pub(crate) struct CommitRun {
+    pub(crate) first: Version,
+    pub(crate) last: Version,
+    pub(crate) files: Run,
 }
 
 /// Why a segment did not load.
@@ -335,6 +346,29 @@ pub(crate) async fn read_commits(
     files: &[LogFile],
     width: Width,
 ) -> Result<Vec<Arc<Commit>>, Trouble> {
+    read(env, op, store, files, width, 0).await
+}
+
+/// The same for a tail that may be long: the file actions of neighbouring commits are decoded
+/// together then, see [`Commit::run`].
+pub(crate) async fn read_tail(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    files: &[LogFile],
+) -> Result<Vec<Arc<Commit>>, Trouble> {
+    read(env, op, store, files, Width::Narrow, files.len()).await
+}
+
+/// `count` commits are of one tail.
+async fn read(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    files: &[LogFile],
+    width: Width,
+    count: usize,
+) -> Result<Vec<Arc<Commit>>, Trouble> {
     let mut commits = Vec::with_capacity(files.len());
     for files in files.chunks(FETCHED_TOGETHER) {
         let keys: Vec<_> = files.iter().map(|it| it.path.to_path()).collect();
@@ -349,7 +383,9 @@ pub(crate) async fn read_commits(
         }
         // A thread per commit would cost more than most commits do.
         let groups: Vec<_> = items.chunks(DECODED_TOGETHER).map(<[_]>::to_vec).collect();
-        let decode = |group: Vec<(LogFile, Bytes)>| decode_group(env, op, store, group, width);
+        let together = RUN_MIN <= count && width == Width::Narrow;
+        let decode =
+            |group: Vec<(LogFile, Bytes)>| decode_group(env, op, store, group, width, together);
         let decoded = all(map_ordered(groups, env.cores(), decode)).await?;
         commits.extend(decoded.into_iter().flatten());
         drop(permit);
@@ -364,9 +400,13 @@ async fn decode_group(
     store: &Store,
     group: Vec<(LogFile, Bytes)>,
     width: Width,
+    together: bool,
 ) -> Result<Result<Vec<Arc<Commit>>, Trouble>> {
     let items = group.clone();
     let decode = move || {
+        if together && let Some(commits) = decode_run(&items)? {
+            return Ok(commits);
+        }
         let decode = |(file, bytes): (LogFile, Bytes)| decode_now(&file.path, bytes, width);
         items.into_iter().map(decode).collect::<Result<Vec<_>>>()
     };
@@ -385,6 +425,26 @@ async fn decode_group(
         }
         Err(it) => Ok(Err(Trouble::Final(it.at(store.location())))),
     }
+}
+
+/// `None` if they have to be decoded one by one.
+fn decode_run(items: &[(LogFile, Bytes)]) -> Result<Option<Vec<Arc<Commit>>>> {
+    let versions = items.iter().map(|(file, _)| match file.path {
+        LogPath::Commit(version) => Some(version),
+        _ => None,
+    });
+    let Some(versions) = versions.collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return Ok(None) };
+    let bytes: Vec<Bytes> = items.iter().map(|it| it.1.clone()).collect();
+    bytes.iter().try_for_each(|it| lakebed_log::commit::verify(it))?;
+    let Some((batches, files)) = Run::from_commits(&bytes)? else { return Ok(None) };
+    let run = Arc::new(CommitRun { first: *first, last: *last, files });
+    let commits = versions.iter().zip(bytes).zip(batches).map(|((version, bytes), batch)| {
+        let run = Some(Arc::clone(&run));
+        let (first, version) = (*version, *version);
+        Arc::new(Commit { first, version, bytes, width: Width::Head, batch, run })
+    });
+    Ok(Some(commits.collect()))
 }
 
 /// The bytes of a listed file, if it still is that file.
@@ -447,7 +507,7 @@ fn decode_now(path: &LogPath, bytes: Bytes, width: Width) -> Result<Arc<Commit>>
             (version, LogBatch::from_json(&bytes, width)?)
         }
     };
-    Ok(Arc::new(Commit { first, version, bytes, width, batch }))
+    Ok(Arc::new(Commit { first, version, bytes, width, batch, run: None }))
 }
 
 /// Reads one listed commit. `None`: it is gone, or is another file by now.

@@ -10,7 +10,9 @@ use lakebed_log::state::{Head, TableState};
 use lakebed_log::support::Access;
 use lakebed_log::version::Version;
 
-use super::fetch::{Commit, Trouble, checkpoint_files, checkpoint_parts, read_commits, widen};
+use super::fetch::{
+    Commit, CommitRun, Trouble, checkpoint_files, checkpoint_parts, read_commits, widen,
+};
 use super::{Loaded, MOVES_MAX, Opening, blame, moving};
 use crate::env::Env;
 use crate::op::Op;
@@ -141,7 +143,7 @@ async fn replay(
     let segment = &of.segment;
     let (parts, commits) = futures::join!(
         checkpoint_files(env, op, store, segment, width, &of.kept.checkpoint),
-        commits_above(env, op, store, of, width),
+        tail(env, op, store, of, width),
     );
     let (parts, commits) = (parts?, commits?);
 
@@ -149,8 +151,17 @@ async fn replay(
     let (all, access) = (commits.clone(), of.head.read.access());
     let fold = move || {
         let mut replay = Replay::new(version, width).by(access);
+        let mut runs_from = None;
         for commit in all.iter().rev() {
-            replay.feed(commit.batch.clone())?;
+            match &commit.run {
+                None => replay.feed(commit.batch.clone())?,
+                // All of its commits are here: it is fed where the newest of them stands.
+                Some(run) if runs_from != Some(run.first) => {
+                    runs_from = Some(run.first);
+                    replay.feed_run(&run.files)?;
+                }
+                Some(_) => {}
+            }
         }
         replay.feed_parts(parts)?;
         Ok(TableState { head: Head::clone(&head), files: replay.finish_files()? })
@@ -179,6 +190,36 @@ pub(crate) async fn checkpoint_state(
         Ok(TableState { head: head.finish_head()?, files: replay.finish_files()? })
     };
     env.compute(fold).await.map_err(|it| blame(it, store, &segment, &[]))
+}
+
+/// The same, but that neighbours may share their file actions: runs are left as they are where a
+/// narrow state is asked for and every commit of the run is above the checkpoint and kept.
+async fn tail(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    width: Width,
+) -> Result<Vec<Arc<Commit>>, Trouble> {
+    let kept = &of.kept.commits;
+    let (first, after) = (kept.first().map(|it| it.first), of.segment.checkpoint_version);
+    let is_whole = |run: &CommitRun| {
+        first.is_some_and(|it| it <= run.first)
+            && after.is_none_or(|it| it < run.first)
+            && kept.last().is_some_and(|it| run.last <= it.version)
+    };
+    let shared = |it: &&Arc<Commit>| it.run.as_deref().is_some_and(is_whole);
+    if width != Width::Narrow || !kept.iter().any(|it| shared(&it)) {
+        return commits_above(env, op, store, of, width).await;
+    }
+    let above = kept.iter().filter(|it| after.is_none_or(|v| v < it.first));
+    let (runs, alone): (Vec<_>, Vec<_>) = above.map(Arc::clone).partition(|it| shared(&it));
+    let unread = of.segment.cover(None, first);
+    let mut commits = read_commits(env, op, store, &unread, width).await?;
+    commits.extend(widen(env, store, alone, width).await.map_err(Trouble::Final)?);
+    commits.extend(runs);
+    commits.sort_by_key(|it| it.version);
+    Ok(commits)
 }
 
 /// The commits above the checkpoint at a width, ascending. Uses kept bytes.

@@ -161,8 +161,14 @@ impl Attempt {
                 Ok(Put::Created(tag)) => {
                     self.check_number(version, began).await?;
                     let Rendered { bytes, batch, .. } = rendered;
-                    let commit =
-                        Commit { first: version, version, bytes, width: Width::Wide, batch };
+                    let commit = Commit {
+                        first: version,
+                        version,
+                        bytes,
+                        width: Width::Wide,
+                        batch,
+                        run: None,
+                    };
                     return Ok(Claim::Ours(Arc::new(commit), tag));
                 }
                 Ok(Put::Exists) => open = true,

@@ -201,6 +201,12 @@ impl Adds {
         Ok(Adds(Arc::new(columns)))
     }
 
+    /// Some of the rows, without a copy.
+    pub(super) fn slice(&self, rows: std::ops::Range<usize>) -> Result<Adds> {
+        check_rows(&rows, self.len())?;
+        Adds::new(self.batch().slice(rows.start, rows.len()))
+    }
+
     /// How many rows.
     pub fn len(&self) -> usize {
         self.0.batch.num_rows()
@@ -332,6 +338,12 @@ impl Removes {
             batch,
         };
         Ok(Removes(Arc::new(columns)))
+    }
+
+    /// Some of the rows, without a copy.
+    pub(super) fn slice(&self, rows: std::ops::Range<usize>) -> Result<Removes> {
+        check_rows(&rows, self.len())?;
+        Removes::new(self.batch().slice(rows.start, rows.len()))
     }
 
     /// How many rows.
@@ -536,6 +548,13 @@ impl<'a> Columns<'a> {
 
 fn typed<T: Clone>(column: Option<&T>) -> Result<T> {
     column.cloned().ok_or_else(|| Error::internal("a column of file actions has another type"))
+}
+
+fn check_rows(rows: &std::ops::Range<usize>, all: usize) -> Result<()> {
+    if rows.end < rows.start || all < rows.end {
+        return Err(Error::internal(format!("rows {rows:?} of {all} file actions")));
+    }
+    Ok(())
 }
 
 fn check_row(row: usize, rows: usize) -> Result<()> {

@@ -1,9 +1,11 @@
 //! The text of a commit to a [`LogBatch`], in one pass.
 
+use bytes::Bytes;
+
 use crate::action::{Action, AddRow, Parser, RemoveRow, Row, Wanted, invalid, line};
 use crate::batch::build::{AddsBuilder, RemovesBuilder};
 use crate::batch::rules::{self, Lines};
-use crate::batch::{LogBatch, Width};
+use crate::batch::{LogBatch, Run, Width};
 use crate::error::{Code, Error, Result};
 use crate::limits::{COMMIT_BYTES_MAX, LINE_BYTES_MAX};
 
@@ -30,34 +32,42 @@ pub(super) fn checkpoint(bytes: &[u8], width: Width) -> Result<LogBatch> {
 pub(super) fn decode(bytes: &[u8], width: Width, form: Form) -> Result<LogBatch> {
     let text = utf8(bytes)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let wanted = Wanted { files: width > Width::Head, stats: width == Width::Wide };
     let mut decoder = Decoder::new(width);
-    let mut parser = Parser::new(text);
-    let mut number = 0;
-    let mut documents = 0_u64;
-    while !parser.is_done() {
-        number += 1;
-        let start = parser.at();
-        if parser.end_line() {
-            continue;
-        }
-        let placed = |error: Error| error.at(format!("line {number}"));
-        let row = line(&mut parser, wanted).map_err(placed)?;
-        if !parser.end_line() {
-            return Err(placed(corrupt("something follows the object of the line")));
-        }
-        let length = parser.at() - start;
-        if length > LINE_BYTES_MAX {
-            let what = format!("the line has {length} bytes, the limit is {LINE_BYTES_MAX}");
-            return Err(placed(Error::new(Code::LimitExceeded, what)));
-        }
-        decoder.take(row, number).map_err(placed)?;
-        documents += 1;
-    }
-    if documents == 0 {
-        return Err(corrupt("the file holds no line, not even an empty object"));
-    }
+    decoder.fill(text, width)?;
     decoder.finish(form)
+}
+
+/// See [`Run::from_commits`].
+pub(super) fn run(commits: &[Bytes]) -> Result<Option<(Vec<LogBatch>, Run)>> {
+    let width = Width::Narrow;
+    let mut shared = Decoder::new(width);
+    let mut batches = Vec::with_capacity(commits.len());
+    let mut lines = Vec::with_capacity(commits.len());
+    for bytes in commits {
+        let text = utf8(bytes)?;
+        shared.fill(text.strip_prefix('\u{feff}').unwrap_or(text), width)?;
+        if shared.is_rooted() {
+            return Ok(None);
+        }
+        let (batch, its_lines) = shared.next_commit();
+        rules::check_names(&batch, &its_lines)?;
+        batches.push(batch);
+        lines.push(its_lines);
+    }
+    let (adds, removes) = (shared.adds.finish(false)?, shared.removes.finish()?);
+    let (mut added, mut removed) = (0, 0);
+    let mut rows = Vec::with_capacity(lines.len());
+    for lines in &lines {
+        let ours = (added..added + lines.adds.len(), removed..removed + lines.removes.len());
+        (added, removed) = (ours.0.end, ours.1.end);
+        if 1 < ours.0.len() + ours.1.len() {
+            let adds = adds.as_ref().map(|it| it.slice(ours.0.clone())).transpose()?;
+            let removes = removes.as_ref().map(|it| it.slice(ours.1.clone())).transpose()?;
+            rules::check_files(&LogBatch { adds, removes, ..LogBatch::default() }, lines)?;
+        }
+        rows.push(ours);
+    }
+    Ok(Some((batches, Run { adds, removes, rows })))
 }
 
 /// See [`LogBatch::from_actions`].
@@ -103,6 +113,50 @@ impl Decoder {
             removes: RemovesBuilder::new(),
             lines: Lines::default(),
         }
+    }
+
+    /// Takes every line of a file.
+    fn fill(&mut self, text: &str, width: Width) -> Result<()> {
+        let wanted = Wanted { files: width > Width::Head, stats: width == Width::Wide };
+        let mut parser = Parser::new(text);
+        let mut number = 0;
+        let mut documents = 0_u64;
+        while !parser.is_done() {
+            number += 1;
+            let start = parser.at();
+            if parser.end_line() {
+                continue;
+            }
+            let placed = |error: Error| error.at(format!("line {number}"));
+            let row = line(&mut parser, wanted).map_err(placed)?;
+            if !parser.end_line() {
+                return Err(placed(corrupt("something follows the object of the line")));
+            }
+            let length = parser.at() - start;
+            if length > LINE_BYTES_MAX {
+                let what = format!("the line has {length} bytes, the limit is {LINE_BYTES_MAX}");
+                return Err(placed(Error::new(Code::LimitExceeded, what)));
+            }
+            self.take(row, number).map_err(placed)?;
+            documents += 1;
+        }
+        if documents == 0 {
+            return Err(corrupt("the file holds no line, not even an empty object"));
+        }
+        Ok(())
+    }
+
+    /// Does the engine of the commit write names below the table's root with a slash before them?
+    fn is_rooted(&self) -> bool {
+        let info = self.batch.commit_info.as_ref();
+        let engine = info.and_then(|it| it.fields.get("engineInfo")?.as_str());
+        engine.is_some_and(|it| it.starts_with("DuckDB"))
+    }
+
+    /// What one commit said beside its file actions, and its lines; they stay in the columns, to
+    /// which the next commit adds its own.
+    fn next_commit(&mut self) -> (LogBatch, Lines) {
+        (std::mem::take(&mut self.batch), std::mem::take(&mut self.lines))
     }
 
     fn take(&mut self, row: Row<'_>, line: usize) -> Result<()> {
@@ -153,10 +207,7 @@ impl Decoder {
     }
 
     fn finish(mut self, form: Form) -> Result<LogBatch> {
-        // This engine writes names below the table's root with a slash before them.
-        let info = self.batch.commit_info.as_ref().filter(|_| form == Form::Commit);
-        let engine = info.and_then(|it| it.fields.get("engineInfo")?.as_str());
-        let rooted = engine.is_some_and(|it| it.starts_with("DuckDB"));
+        let rooted = form == Form::Commit && self.is_rooted();
         self.batch.adds = self.adds.finish(rooted)?;
         self.batch.removes = self.removes.finish()?;
         rules::check_names(&self.batch, &self.lines)?;

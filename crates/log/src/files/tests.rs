@@ -326,6 +326,48 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Commits decoded together, as many at a time as may be, fold to what they fold to alone.
+    ///
+    /// spec: RECON-10, RECON-11, RECON-12
+    #[test]
+    fn runs_fold_as_their_commits(history in history(), together in 1usize..10) {
+        use crate::batch::Run;
+        use crate::replay::Replay;
+        let text = |commit: &String| {
+            let lines = actions(commit).iter().map(|it| it.to_json_line() + "\n").collect::<String>();
+            bytes::Bytes::from(if lines.is_empty() { "{}\n".to_string() } else { lines })
+        };
+        let texts: Vec<_> = history.iter().map(text).collect();
+        let mut replay = Replay::new(crate::version::Version::ZERO, Width::Narrow);
+        for texts in texts.rchunks(together) {
+            let (batches, run) = Run::from_commits(texts).unwrap().unwrap();
+            prop_assert!(batches.iter().all(|it| it.adds.is_none() && it.removes.is_none()));
+            replay.feed_run(&run).unwrap();
+        }
+        let files = replay.finish_files().unwrap();
+        prop_assert_eq!(keys(&files), keys(&replayed(&history)));
+    }
+}
+
+/// Within a run each commit still decides a key once.
+#[test]
+fn a_commit_of_a_run_decides_a_key_once() {
+    use crate::batch::Run;
+    let text = |commit: &str| -> bytes::Bytes {
+        actions(commit).iter().map(|it| it.to_json_line() + "\n").collect::<String>().into()
+    };
+    for (commits, expected) in [
+        (["+a", "-a +b", "+a"], None),
+        (["+a", "+b +b", "+c"], Some(Code::InvalidAction)),
+        (["+a", "+b -b", "+c"], Some(Code::InvalidAction)),
+    ] {
+        let texts = commits.map(text);
+        let error = Run::from_commits(&texts).err().map(|it| it.code());
+        assert_eq!(error, expected, "{commits:?}");
+    }
+}
+
 /// The list that the fold gives, newest first.
 fn replayed(history: &[String]) -> FileList {
     use crate::replay::{Replay, tests::head_actions};

@@ -69,10 +69,43 @@ impl Partitions {
         row: usize,
         skipper: Option<&Skipper>,
     ) -> Result<usize> {
+        if let [column] = &*self.columns {
+            return self.of_one(values, row, values.get(row, &column.physical), skipper);
+        }
         self.last = match self.entries.get(self.last) {
             Some(last) if self.matches(last, values, row) => self.last,
             _ => self.look_up(values, row, skipper)?,
         };
+        Ok(self.last)
+    }
+
+    /// The same for a single partition column, which is most tables; its text is read once.
+    fn of_one(
+        &mut self,
+        values: &Strings,
+        row: usize,
+        text: Option<Option<&str>>,
+        skipper: Option<&Skipper>,
+    ) -> Result<usize> {
+        let is = |entry: Option<&Partition>| match (entry, text) {
+            (Some(Partition { raw, .. }), Some(text)) => {
+                raw.first().is_some_and(|it| it.as_deref() == text)
+            }
+            _ => false,
+        };
+        if !is(self.entries.get(self.last)) {
+            let code = text.flatten().map_or(1, hash);
+            let same = |(hash, at): &(u64, usize)| *hash == code && is(self.entries.get(*at));
+            self.last = match self.by_hash.find(code, same) {
+                Some((_, at)) => *at,
+                None => {
+                    let at = self.entries.len();
+                    self.entries.push(self.parse(values, row, skipper)?);
+                    self.by_hash.insert_unique(code, (code, at), |(hash, _)| *hash);
+                    at
+                }
+            };
+        }
         Ok(self.last)
     }
 

@@ -76,6 +76,12 @@ struct Left {
     num_records: Option<u64>,
 }
 
+impl Left {
+    fn unread(row: usize) -> Left {
+        Left { row, partition: 0, is_open: true, num_records: None }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Partition,
@@ -321,21 +327,26 @@ impl SiftGroup {
         let (leaves, selection) = (self.leaves(), self.selection());
         let open_only = self.next == Step::Json;
         let old = self.rows.take();
-        let total = old.as_ref().map_or(self.group.rows(), Vec::len);
         let mut at = 0;
         let mut left = Vec::new();
         let partitions = &mut self.partitions;
         self.group.read(file, &leaves, selection.as_ref(), |add| {
             let valid = valid(&add);
+            let Some(old) = &old else {
+                let all = |place| (place, Left::unread(at + place));
+                let rows: Vec<_> = valid.set_indices().map(all).collect();
+                at += add.len();
+                left.extend(keep(&add, &rows, partitions)?);
+                return Ok(());
+            };
             let mut rows = Vec::with_capacity(add.len());
             for place in 0..add.len() {
                 // Rows that are not read stay as they are.
-                let mut row = known(old.as_deref(), at);
-                while open_only && at < total && !row.is_open {
-                    left.push(row);
+                while open_only && let Some(row) = old.get(at).filter(|it| !it.is_open) {
+                    left.push(*row);
                     at += 1;
-                    row = known(old.as_deref(), at);
                 }
+                let row = old.get(at).copied().unwrap_or(Left::unread(at));
                 at += 1;
                 if valid.value(place) {
                     rows.push((place, row));
@@ -357,7 +368,10 @@ impl SiftGroup {
     fn by_partition(&mut self, file: SparseFile) -> Result<()> {
         let it = Arc::clone(&self.sift.0);
         self.sieve(file, |add, rows, partitions| {
-            let values = partition_strings(&kept(add, valid(add))?)?;
+            let values = match rows.len() == add.len() {
+                true => partition_strings(add)?,
+                false => partition_strings(&kept(add, valid(add))?)?,
+            };
             let mut left = Vec::new();
             for (nth, (_, row)) in rows.iter().enumerate() {
                 let partition = partitions.of(&values, nth, Some(&it.skipper))?;
@@ -461,11 +475,6 @@ impl SiftGroup {
         self.tasks = tasks;
         Ok(())
     }
-}
-
-fn known(rows: Option<&[Left]>, at: usize) -> Left {
-    let all = Left { row: at, partition: 0, is_open: true, num_records: None };
-    rows.map_or(all, |it| it.get(at).copied().unwrap_or(all))
 }
 
 fn task(

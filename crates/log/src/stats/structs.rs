@@ -146,12 +146,15 @@ where
         CompareOp::GtEq => high < value,
         CompareOp::NotEq => false,
     };
-    let marks =
-        BooleanBuffer::from_iter(mins.values().iter().zip(maxs.values()).map(|(low, high)| {
+    let pairs = mins.values().iter().zip(maxs.values());
+    let marks: Vec<bool> = pairs
+        .map(|(low, high)| {
             let (low, high): (i64, i64) = ((*low).into(), (*high).into());
             // Bounds the wrong way round prove nothing.
             least <= low && low <= high && excluded(low, high.saturating_add(slack))
-        }));
+        })
+        .collect();
+    let marks = BooleanBuffer::from(marks);
     let known = NullBuffer::union(min.valid.as_ref(), max.valid.as_ref());
     Some(match known {
         Some(known) => &marks & known.inner(),
