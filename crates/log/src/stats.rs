@@ -219,9 +219,18 @@ pub(crate) fn raised(max: &Value) -> Option<Value> {
     upper_bound(max)
 }
 
-/// What a stored minimum proves alone.
-pub(crate) fn sunk(min: &Value) -> Option<Value> {
-    lower_bound(min)
+/// A lower bound of all values of files whose stored minimum is at least `min`. Of times up to 1970
+/// a greater minimum may prove less, because it looks as if it was cut.
+pub(crate) fn common_lower(min: &Value) -> Option<Value> {
+    match min {
+        Value::Timestamp(it) if *it <= 0 => {
+            lower_bound(&Value::Timestamp(it.saturating_sub(MILLISECOND_SLACK)))
+        }
+        Value::TimestampNtz(it) if *it <= 0 => {
+            lower_bound(&Value::TimestampNtz(it.saturating_sub(MILLISECOND_SLACK)))
+        }
+        other => lower_bound(other),
+    }
 }
 
 /// Is it no day or time, or one that every calendar writes alike?

@@ -8,7 +8,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 use super::columns::Leaf;
 use super::json::Reader;
-use super::{ColumnStats, DAY_MICROS, GREGORIAN_DAYS, MILLISECOND_SLACK, Stats};
+use super::{ColumnStats, GREGORIAN_DAYS, MILLISECOND_SLACK, Stats};
 use crate::expr::CompareOp;
 use crate::schema::PrimitiveType;
 use crate::value::Value;
@@ -98,7 +98,8 @@ impl Structs {
                 continue;
             };
             let any = i64::MIN;
-            let (day, time) = (GREGORIAN_FROM, GREGORIAN_FROM * DAY_MICROS);
+            // Times up to 1970 may have been cut upwards.
+            let (day, time) = (GREGORIAN_FROM, 1);
             let marks = match &term.value {
                 Value::Long(it) => marked::<Int64Type>(min, max, term.op, *it, 0, any),
                 Value::Integer(it) => marked::<Int32Type>(min, max, term.op, *it, 0, any),

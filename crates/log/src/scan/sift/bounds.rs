@@ -13,7 +13,7 @@ use crate::batch::{ChunkBounds, Group};
 use crate::schema::{DataType, PrimitiveType};
 use crate::skip::{Common, Range, Skipper};
 use crate::state::Head;
-use crate::stats::{Reader, common_text_upper, is_plain, raised, sunk};
+use crate::stats::{Reader, common_lower, common_text_upper, is_plain, raised};
 use crate::value::Value;
 
 /// The columns that the filter names, as far as the footer tells.
@@ -47,7 +47,7 @@ pub(super) fn common(group: &Group, head: &Head, skipper: &Skipper, reader: &Rea
         let upper = upper.filter(|it| it.0.as_ref().is_some_and(is_plain)).and_then(|it| it.1);
         let nulls = section("nullCount").and_then(|it| typed(&it, PrimitiveType::Long).1);
         let range = Range {
-            lower: lower.filter(has_order).and_then(|it| sunk(&it)).map(Cow::Owned),
+            lower: lower.filter(has_order).and_then(|it| common_lower(&it)).map(Cow::Owned),
             upper: upper.filter(has_order).and_then(widest).map(Cow::Owned),
             some_null: !matches!(nulls, Some(Value::Long(0))),
             all_null: false,

@@ -179,6 +179,10 @@ fn stats() -> impl Strategy<Value = Option<String>> {
     prop_oneof![
         12 => sound.prop_map(Some),
         1 => Just(None),
+        2 => (0u16..2500).prop_map(|it| format!(
+            r#"{{"numRecords":3,"minValues":{{"t":"1969-12-31T23:59:5{}.{:03}Z"}},"maxValues":{{"t":"1970-01-01T00:00:00.000Z"}}}}"#,
+            7 + it / 1000, it % 1000
+        )).prop_map(Some),
         1 => (0u16..3000).prop_map(|it| Some(format!(
             r#"{{"numRecords":3,"minValues":{{"n":{{"z":"{it:04}-10-01"}},"t":"{it:04}-10-01T00:00:00.000Z"}},
             "maxValues":{{"n":{{"z":"{it:04}-10-20"}},"t":"{it:04}-10-20T00:00:00.000Z"}}}}"#
@@ -215,6 +219,7 @@ fn filter() -> impl Strategy<Value = String> {
         (-9i32..9).prop_map(|it| format!("n.y <= {it}")),
         (1u8..9).prop_map(|it| format!("n.z < '2024-01-0{it}'")),
         (1580u16..1585).prop_map(|it| format!("n.z > '{it}-10-12'")),
+        (0u16..2000).prop_map(|it| format!("t < '1969-12-31T23:59:58.{it:04}Z'")),
         (1580u16..1585).prop_map(|it| format!("t < '{it}-10-12T00:00:00Z'")),
     ];
     let both = (term.clone(), term.clone(), 0u8..4).prop_map(|(a, b, how)| match how {
