@@ -32,7 +32,7 @@ const BATCH_BYTES: usize = 16 << 20;
 /// Encoded pages of one column that are held at once, as a rule.
 const PAGE_BYTES: u64 = 1 << 20;
 /// Where fewer bytes are read, no page index is looked for.
-const INDEX_BYTES_MIN: u64 = if cfg!(test) { 0 } else { 1 << 20 };
+const INDEX_BYTES_MIN: u64 = if cfg!(test) { 1 } else { 1 << 20 };
 
 /// What the metadata says; made on a compute thread.
 pub(super) struct Draft {

@@ -38,7 +38,7 @@ const STEP_BATCHES: usize = 16;
 /// Rows of fewer bytes are not worth spreading over threads.
 const SPREAD_BYTES: usize = 4 << 20;
 /// Columns of more bytes wait until it is known which of their rows are needed.
-const WAIT_BYTES: u64 = if cfg!(test) { 0 } else { 8 << 20 };
+const WAIT_BYTES: u64 = if cfg!(test) { 1 } else { 8 << 20 };
 
 /// Bytes that a row group holds besides pages: a step handed out, one under way, and `ready`
 /// batches that nobody has asked for yet.
@@ -247,7 +247,7 @@ impl File {
         let picks = group.picks.clone().unwrap_or_else(|| Picks::all(group.rows));
         let part = wanted::part(&self.job.source, group.positions());
         let row = |it: u64| usize::try_from(it - group.first).unwrap_or(usize::MAX);
-        let picks = picks.and(&Picks::new([row(part.start)..row(part.end)]));
+        let picks = picks.and(&Picks::new(std::iter::once(row(part.start)..row(part.end))));
         match wanted::picks(&self.job.source, group.positions()) {
             Some(few) => Chosen { picks: picks.and(&few), exact: true },
             None => Chosen { picks, exact: false },

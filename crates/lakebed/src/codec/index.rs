@@ -145,7 +145,7 @@ impl Pages {
             && bytes.iter().zip(bytes.iter().skip(1)).all(|(a, b)| a.end == b.start)
             && chunk.start <= first
             && last == chunk.end;
-        sound.then(|| Pages { head: chunk.start..first, bytes, rows })
+        sound.then_some(Pages { head: chunk.start..first, bytes, rows })
     }
 
     /// Which pages have some of these rows, ascending.

@@ -43,7 +43,7 @@ impl Picks {
 
     /// Are these all of `rows` rows?
     pub(super) fn are_all(&self, rows: usize) -> bool {
-        self.0.as_ref() == [0..rows]
+        matches!(self.0.as_ref(), [all] if *all == (0..rows))
     }
 
     /// Rows in both.

@@ -59,7 +59,8 @@ fn partitioned(layout: &Layout) -> Table {
     block_on(made.create_here(create)).unwrap();
     for (from, to) in [(0, 10), (10, 3000), (3000, 3001), (3001, 9000)] {
         let names = ["a", "b", "c d", "100%"];
-        let rows: Vec<_> = (from..to).map(|it| (names[it as usize % 4], it)).collect();
+        let rows: Vec<_> =
+            (from..to).map(|it| (names[usize::try_from(it).unwrap() % 4], it)).collect();
         block_on(made.append(parts(&rows), Append::new().layout(layout.clone()))).unwrap();
     }
     made

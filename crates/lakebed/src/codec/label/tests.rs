@@ -1,6 +1,6 @@
 //! Files that name their columns in other ways than the table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use arrow_array::Int64Array;
 use arrow_buffer::{NullBuffer, OffsetBuffer};
@@ -101,7 +101,7 @@ impl<'n> Parts<'n> {
 
 fn labelled_field(name: &str, id: Option<i32>, array: &ArrayRef) -> Field {
     let id = id.map(|it| (PARQUET_FIELD_ID_META_KEY.to_string(), it.to_string()));
-    Field::new(name, array.data_type().clone(), true).with_metadata(HashMap::from_iter(id))
+    Field::new(name, array.data_type().clone(), true).with_metadata(id.into_iter().collect())
 }
 
 fn numbers(base: i64, rows: i64) -> Option<ArrayRef> {
