@@ -153,9 +153,9 @@ impl Split {
         self.files.len()
     }
 
-    /// The rows. Neither the log nor a catalog is asked: what is read is what the split names, below
-    /// its location and where `env` allows to read besides. A split is to be trusted as much as who
-    /// handed it over.
+    /// The rows. Neither the log nor a catalog is asked: what is read is what the split names,
+    /// below its location and where `env` allows to read besides. A split is to be trusted as much
+    /// as who handed it over.
     ///
     /// # Errors
     ///

@@ -64,9 +64,9 @@ const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
 /// Renders a classic checkpoint of a wide state: protocol, metadata, transactions, domains, live
 /// files in order, tombstones.
 ///
-/// Live files are ordered by partition values, then by the minimum of the clustering columns or else
-/// of the first column with bounds, then by path. Statistics stand as JSON and as struct as the
-/// properties say, and `partitionValues_parsed` beside the struct; of the struct, bounds the wrong
+/// Live files are ordered by partition values, then by the minimum of the clustering columns or
+/// else of the first column with bounds, then by path. Statistics stand as JSON and as struct as
+/// the properties say, and `partitionValues_parsed` beside the struct; of the struct, bounds the wrong
 /// way round are left out. `now` decides which tombstones and transactions have
 /// expired. The same state and time give the same bytes.
 ///

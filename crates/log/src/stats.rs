@@ -14,6 +14,7 @@ mod audit;
 mod collect;
 mod columns;
 mod json;
+mod print;
 mod structs;
 mod template;
 
@@ -89,7 +90,7 @@ impl Stats {
     /// The JSON of `add.stats`: `numRecords`, `minValues`, `maxValues`, `nullCount`, and
     /// `tightBounds` if they are loose. The same statistics give the same text.
     pub fn to_json(&self) -> String {
-        json::print(self)
+        print::print(self)
     }
 
     /// What the stored bounds of a column prove: every value that is not null is at least the first

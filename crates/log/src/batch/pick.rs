@@ -254,7 +254,10 @@ pub(super) fn is_all_null(chunk: &ColumnChunkMetaData) -> bool {
 
 /// May a row group hold actions of a kind? Each has a path.
 pub(super) fn may_hold(group: &RowGroupMetaData, kind: &str) -> bool {
-    let is_path = |it: &&ColumnChunkMetaData| matches!(it.column_path().parts(), [first, second] if first == kind && second == "path");
+    let is_path = |it: &&ColumnChunkMetaData| {
+        let parts = it.column_path().parts();
+        parts.iter().map(String::as_str).eq([kind, "path"])
+    };
     group.columns().iter().find(is_path).is_some_and(|it| !is_all_null(it))
 }
 

@@ -14,7 +14,7 @@ use arrow_buffer::NullBuffer;
 
 use super::ColumnStats;
 use super::columns::Leaf;
-use super::json::printable;
+use super::print::printable;
 use crate::error::{Error, Result};
 use crate::schema::PrimitiveType;
 use crate::value::Value;

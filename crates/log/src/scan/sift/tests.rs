@@ -264,7 +264,8 @@ proptest! {
                 0 => first.push(remove),
                 1 => {
                     first.push(remove);
-                    first.push(Action::Add(Add { deletion_vector: Some(vector(2)), ..add.clone() }));
+                    let marked = Add { deletion_vector: Some(vector(2)), ..add.clone() };
+                    first.push(Action::Add(marked));
                 }
                 2 => {
                     first.push(Action::Add(Add { path: format!("new{path}"), ..add.clone() }));
