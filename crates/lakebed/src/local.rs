@@ -36,13 +36,11 @@ use lakebed_log::version::Version;
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{Op, Request};
-use crate::store::{Backend, Object, Put, Store, Upload, join_ranges, short, too_large};
+use crate::store::{Backend, Near, Object, Put, Store, Upload, join_ranges, short, too_large};
 
-mod lend;
 mod platform;
 mod upload;
 
-use lend::Lender;
 use platform::{etag, has_two_names, is_loop, open_plain, sync_folder};
 
 /// Small files that one job reads: enough to make the hop between threads cheap, few enough to keep
@@ -62,7 +60,6 @@ struct Local {
 struct Root {
     path: PathBuf,
     folders: Mutex<Folders>,
-    lender: Arc<Lender>,
 }
 
 #[derive(Default)]
@@ -76,8 +73,7 @@ struct Folders {
 impl Store {
     /// On the local disk, in the folder `root`, an absolute path. It need not exist.
     pub fn local(env: &Env, root: &Path, location: &str) -> Store {
-        let root =
-            Root { path: root.to_path_buf(), folders: Mutex::default(), lender: Arc::default() };
+        let root = Root { path: root.to_path_buf(), folders: Mutex::default() };
         let backend = Local { env: env.clone(), root: Arc::new(root) };
         Store::new(Arc::new(backend), location)
     }
@@ -114,6 +110,14 @@ impl Backend for Local {
 
     fn joins_ranges(&self) -> bool {
         false
+    }
+
+    fn near<'a>(&'a self, key: &'a str) -> Option<BoxFuture<'a, Result<Arc<dyn Near>>>> {
+        let open = |root: &Root, key: &str| {
+            let (file, _) = root.open(key)?;
+            Ok(Arc::new(platform::NearFile::new(file)) as Arc<dyn Near>)
+        };
+        cfg!(unix).then(|| self.run(key, open))
     }
 
     fn get_many<'a>(
@@ -224,12 +228,13 @@ impl Root {
                 return Err(short(size.saturating_sub(range.start).min(wanted), wanted));
             }
             let length = usize::try_from(wanted).map_err(|_| out_of_memory(wanted))?;
-            let mut bytes = self.lender.borrow(length).ok_or_else(|| out_of_memory(wanted))?;
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(length).map_err(|_| out_of_memory(wanted))?;
             let mut file = &file;
             file.seek(SeekFrom::Start(range.start)).map_err(reading)?;
             // Into memory that nobody has cleared before.
             match file.take(wanted).read_to_end(&mut bytes).map_err(reading)? {
-                all if all == length => Ok(self.lender.lend(bytes)),
+                all if all == length => Ok(Bytes::from(bytes)),
                 some => Err(short(some as u64, wanted)),
             }
         };

@@ -99,6 +99,11 @@ pub(crate) trait Backend: Send + Sync {
     fn joins_ranges(&self) -> bool {
         true
     }
+    /// The object to read from without requests, where that is possible.
+    fn near<'a>(&'a self, key: &'a str) -> Option<BoxFuture<'a, Result<Arc<dyn Near>>>> {
+        let _ = key;
+        None
+    }
     /// Many small objects, as [`Backend::get`] gives each.
     fn get_many<'a>(
         &'a self,
@@ -134,6 +139,19 @@ pub(crate) trait Backend: Send + Sync {
     fn create<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>>>;
     /// Deletes; a missing one is fine.
     fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>>;
+}
+
+/// An object that lies so near that its bytes are read when they are needed, without a request and
+/// without a copy of them waiting in memory.
+pub trait Near: Send + Sync + fmt::Debug {
+    /// The bytes of a range. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    ///
+    /// `short-read` if there are fewer, and what the system says.
+    fn read(&self, range: Range<u64>) -> Result<Bytes>;
+    /// These will be read soon.
+    fn expect(&self, ranges: &[Range<u64>]);
 }
 
 /// An object being written in pieces.
@@ -239,6 +257,17 @@ impl Store {
             .map(|it| cut(&joined, &got, it))
             .collect::<Option<Vec<Bytes>>>()
             .ok_or_else(|| self.placed(key, Error::internal("a range came back short")))
+    }
+
+    /// The object to read from without requests; `None` where there is no such way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::get_ranges`].
+    pub(crate) async fn near(&self, key: &str) -> Result<Option<Arc<dyn Near>>> {
+        check_key(key).map_err(|it| self.placed(key, it))?;
+        let Some(opening) = self.backend.near(key) else { return Ok(None) };
+        opening.await.map(Some).map_err(|it| self.placed(key, it))
     }
 
     /// What is directly in the folder `prefix` (with `/` at its end, or empty for the root), with

@@ -172,7 +172,7 @@ impl Plan {
     fn check_types(&self) -> Result<()> {
         let mask = ProjectionMask::leaves(self.metadata.parquet_schema(), self.choice.leaves());
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
-            Sparse::new(0, Vec::new()),
+            Sparse::new(0, Vec::new(), None),
             self.metadata.clone(),
         );
         let reader = reader.with_projection(mask).with_row_groups(Vec::new()).build();

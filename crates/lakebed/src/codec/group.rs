@@ -27,9 +27,11 @@ use super::late::{self, Found};
 use super::logical;
 use super::pick::Picks;
 use super::reader::{File, Group, decode};
-use super::sparse::Sparse;
+use super::sparse::{self, Sparse};
 use super::wanted;
 use crate::env::BoxFuture;
+use crate::op::Request;
+use crate::store::join_ranges;
 
 /// A step decodes as many batches as fit in about this many bytes.
 const STEP_BYTES: usize = 4 << 20;
@@ -65,7 +67,13 @@ pub(super) fn read(file: Arc<File>, group: Group) -> BoxStream<'static, Result<R
             if matches!(reading.state, State::Done) {
                 return Ok(None);
             }
-            reading = reading.advance().await?;
+            let file = Arc::clone(&reading.file);
+            reading = match reading.advance().await {
+                Err(err) if err.code() == Code::ShortRead => {
+                    return Err(file.job.explain(err).await);
+                }
+                other => other?,
+            };
         }
     };
     stream::try_unfold(reading, next).boxed()
@@ -295,15 +303,21 @@ impl File {
             let ranges = Form::new(self, group.at, leaf, picks)?.ranges();
             missing.extend(ranges.into_iter().filter(|it| it.start < *start));
         }
-        let mut parts = vec![(*start, tail.clone())];
-        if !missing.is_empty() {
+        let mut parts = vec![sparse::Part::here(*start, tail.clone())];
+        if let Some(near) = &self.near {
+            job.op.read_bytes(missing.iter().map(|it| it.end - it.start).sum());
+            join_ranges(&missing).iter().for_each(|_| job.op.count(Request::Get));
+            near.expect(&missing);
+            parts.extend(missing.iter().map(sparse::Part::near));
+        } else if !missing.is_empty() {
             let bytes = match job.store.get_ranges(&job.op, &job.source.key, &missing).await {
                 Ok(bytes) => bytes,
                 Err(err) => return Err(job.explain(err).await),
             };
-            parts.extend(missing.iter().map(|it| it.start).zip(bytes));
+            let found = missing.iter().map(|it| it.start).zip(bytes);
+            parts.extend(found.map(|(at, bytes)| sparse::Part::here(at, bytes)));
         }
-        Ok(Arc::new(Sparse::new(job.source.size, parts)))
+        Ok(Arc::new(Sparse::new(job.source.size, parts, self.near.clone())))
     }
 
     /// Deals the columns out, on a compute thread.
@@ -436,9 +450,10 @@ impl Ground<'_> {
             for leaf in leaves {
                 let column = file.column(self.at, *leaf)?;
                 let form = Form::new(file, self.at, *leaf, self.picks)?;
-                let walked = form.walk(self.sparse);
-                let walked =
-                    walked.map_err(|it| it.at(format!("row group {}, column {leaf}", self.at)))?;
+                let walked = form.walk(self.sparse).map_err(|it| {
+                    let it = self.sparse.fault().unwrap_or(it);
+                    it.at(format!("row group {}, column {leaf}", self.at))
+                })?;
                 largest = largest.saturating_add(walked.largest);
                 plot.weight = plot.weight.saturating_add(walked.weight());
                 let (rows, max) = (file.batch_rows, TEXT_BYTES);

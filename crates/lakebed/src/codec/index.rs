@@ -257,3 +257,6 @@ pub(super) fn lone(
     let file = FileMetaData::new(file.version(), rows, created, None, schema, None);
     Some(ParquetMetaData::new(file, vec![group.ok()?]))
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

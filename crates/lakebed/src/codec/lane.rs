@@ -81,19 +81,15 @@ impl Form {
 
     /// Looks at the pages.
     pub(super) fn walk(&self, sparse: &Sparse) -> Result<Walked> {
-        let bytes = |range: &Range<u64>| {
-            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            sparse.range(range.start, len).ok_or_else(|| corrupt("a column is cut short"))
-        };
         let mut walked = Walked::default();
         match self {
-            Form::Whole(range) => walked.run(&bytes(range)?)?,
+            Form::Whole(range) => walked.run(sparse, range.clone())?,
             Form::Paged(pages, wanted) => {
-                walked.head(&bytes(&pages.head)?)?;
+                walked.head(sparse, pages.head.clone())?;
                 for page in wanted {
                     if let (Some(at), Some(rows)) = (pages.bytes.get(*page), pages.rows.get(*page))
                     {
-                        walked.one(&bytes(at)?, rows.len())?;
+                        walked.one(sparse, at, rows.len())?;
                     }
                 }
             }
@@ -122,9 +118,8 @@ impl Patch {
         let (mut parts, mut at) = (Vec::new(), 0u64);
         let (mut picked, mut rows) = (Vec::new(), 0usize);
         let mut lay = |range: &Range<u64>| -> Result<()> {
-            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            let bytes = sparse.range(range.start, len);
-            parts.push((at, bytes.ok_or_else(|| corrupt("a column is cut short"))?));
+            let here = sparse.parts(range, at);
+            parts.append(&mut here.ok_or_else(|| corrupt("a column is cut short"))?);
             at += range.end - range.start;
             Ok(())
         };
@@ -161,7 +156,7 @@ impl Patch {
             .set_num_values(i64::try_from(rows).map_err(|_| corrupt("too many rows"))?)
             .build()
             .map_err(damaged)?;
-        let sparse = Arc::new(Sparse::new(at, parts));
+        let sparse = Arc::new(sparse.patched(at, parts));
         Ok(Patch { column, sparse, rows, picks: Picks::new(picked) })
     }
 }
@@ -177,6 +172,8 @@ pub(super) struct Lane {
     /// Which queue its pieces go to.
     pub(super) slot: usize,
     pub(super) reader: ParquetRecordBatchReader,
+    /// What the reader reads from.
+    sparse: Arc<Sparse>,
     /// Columns of the table with their place in the reader, converted here.
     places: Vec<Place>,
     /// Text that has the table's form as it comes.
@@ -282,6 +279,7 @@ impl Ground<'_> {
         Ok(Lane {
             slot,
             reader,
+            sparse: Arc::clone(self.sparse),
             places,
             ready,
             positions,
@@ -313,6 +311,11 @@ impl Lane {
 
     /// Decodes up to `batches` batches.
     pub(super) fn decode(&mut self, file: &File, batches: usize) -> Result<VecDeque<Piece>> {
+        let decoded = self.decode_some(file, batches);
+        decoded.map_err(|it| self.sparse.fault().unwrap_or(it))
+    }
+
+    fn decode_some(&mut self, file: &File, batches: usize) -> Result<VecDeque<Piece>> {
         let mut out = VecDeque::new();
         for _ in 0..batches {
             if self.left() == 0 {

@@ -6,6 +6,7 @@
 //! copied out batch by batch. Where the pages prove that no batch can grow large, the copy is
 //! saved: text is then decoded straight into the form that the table has.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use lakebed_log::error::{Code, Error, Result};
@@ -18,6 +19,8 @@ use super::reader::corrupt;
 use super::sparse::Sparse;
 use super::thrift::{self, PageHeader};
 
+/// So much is looked at first to find the header of a page.
+const HEADER_BYTES: usize = 256;
 /// Largest page, decompressed.
 const PAGE_BYTES_MAX: u64 = 256 << 20;
 /// Kinds of pages.
@@ -37,31 +40,30 @@ pub(super) struct Walked {
 
 impl Walked {
     /// Walks pages that lie one after the other.
-    pub(super) fn run(&mut self, mut rest: &[u8]) -> Result<()> {
+    pub(super) fn run(&mut self, file: &Sparse, mut rest: Range<u64>) -> Result<()> {
         while !rest.is_empty() {
-            let (_, next) = self.page(rest)?;
-            rest = next;
+            rest.start = self.page(file, &rest)?.1;
         }
         Ok(())
     }
 
     /// What precedes the first data page: nothing, or a dictionary.
-    pub(super) fn head(&mut self, mut rest: &[u8]) -> Result<()> {
+    pub(super) fn head(&mut self, file: &Sparse, mut rest: Range<u64>) -> Result<()> {
         while !rest.is_empty() {
-            let (header, next) = self.page(rest)?;
+            let (header, next) = self.page(file, &rest)?;
             if header.kind != DICTIONARY {
                 return Err(misplaced());
             }
-            rest = next;
+            rest.start = next;
         }
         Ok(())
     }
 
-    /// One data page that fills `bytes` and has `rows` rows, one value a row.
-    pub(super) fn one(&mut self, bytes: &[u8], rows: usize) -> Result<()> {
-        let (header, rest) = self.page(bytes)?;
+    /// One data page that fills the range and has `rows` rows, one value a row.
+    pub(super) fn one(&mut self, file: &Sparse, place: &Range<u64>, rows: usize) -> Result<()> {
+        let (header, end) = self.page(file, place)?;
         let data = matches!(header.kind, DATA | DATA_V2);
-        match data && rest.is_empty() && header.values == Some(rows as u64) {
+        match data && end == place.end && header.values == Some(rows as u64) {
             true => Ok(()),
             false => Err(misplaced()),
         }
@@ -72,8 +74,9 @@ impl Walked {
         self.data.iter().map(|it| it.0.saturating_add(it.1)).fold(0, u64::saturating_add)
     }
 
-    fn page<'a>(&mut self, bytes: &'a [u8]) -> Result<(PageHeader, &'a [u8])> {
-        let header = thrift::page_header(bytes)?;
+    /// The page at the start of the range, and where it ends.
+    fn page(&mut self, file: &Sparse, place: &Range<u64>) -> Result<(PageHeader, u64)> {
+        let header = header(file, place)?;
         if PAGE_BYTES_MAX < header.uncompressed {
             let what = format!("page of {} bytes is over {PAGE_BYTES_MAX}", header.uncompressed);
             return Err(Error::new(Code::LimitExceeded, what));
@@ -86,9 +89,9 @@ impl Walked {
                 self.data.push((values, header.uncompressed));
             }
         }
-        let len = usize::try_from(header.compressed).unwrap_or(usize::MAX);
-        let next = header.len.checked_add(len).and_then(|it| bytes.get(it..));
-        Ok((header, next.ok_or_else(|| corrupt("a page is cut short"))?))
+        let len = (header.len as u64).checked_add(header.compressed);
+        let end = len.and_then(|it| place.start.checked_add(it)).filter(|it| *it <= place.end);
+        Ok((header, end.ok_or_else(|| corrupt("a page is cut short"))?))
     }
 
     /// Most bytes that the pages with `rows` rows in a row have, one value a row.
@@ -154,6 +157,20 @@ fn longest(column: &ColumnChunkMetaData, pages: &Arc<Sparse>) -> Option<usize> {
         rest = after.get(len..)?;
     }
     rest.is_empty().then_some(longest)
+}
+
+/// The header of the page at the start of the range. Nearly all are short.
+fn header(file: &Sparse, place: &Range<u64>) -> Result<PageHeader> {
+    let room = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
+    let mut len = HEADER_BYTES.min(room);
+    loop {
+        let bytes = file.range(place.start, len);
+        let bytes = bytes.ok_or_else(|| corrupt("a column is cut short"))?;
+        match thrift::page_header(&bytes) {
+            Err(_) if len < room => len = len.saturating_mul(64).min(room),
+            header => return header,
+        }
+    }
 }
 
 fn misplaced() -> Error {

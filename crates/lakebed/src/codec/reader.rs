@@ -37,12 +37,12 @@ use super::index::Index;
 use super::late::{self, Late};
 use super::logical::Choice;
 use super::pick::Picks;
-use super::sparse::Sparse;
+use super::sparse::{Part, Sparse};
 use super::{Source, Turn, group, lane, thrift};
 use crate::budget::Permit;
 use crate::env::Env;
 use crate::op::Op;
-use crate::store::Store;
+use crate::store::{Near, Store};
 
 /// A file up to this size is fetched whole, in one request.
 const WHOLE_BYTES: u64 = 1 << 20;
@@ -109,6 +109,8 @@ pub(super) struct File {
     straight: OnceLock<ArrowReaderMetadata>,
     /// The end of the file, or all of it.
     pub(super) tail: (u64, Bytes),
+    /// The rest of it, if it need not be asked for.
+    pub(super) near: Option<Arc<dyn Near>>,
     /// Held until the last batch is out.
     _permit: Permit,
 }
@@ -138,6 +140,13 @@ async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
     let job = Arc::new(job);
     let plan = job.plan(metadata, &tail).await?;
 
+    let near = match tail.0 == 0 || plan.groups.is_empty() || plan.choice.decoded.is_empty() {
+        true => None,
+        false => match job.store.near(&job.source.key).await {
+            Ok(near) => near,
+            Err(err) => return Err(job.explain(err).await),
+        },
+    };
     let total = job.env.budget().total();
     let affordable = (total / 4).checked_div(plan.group_bytes).unwrap_or(GROUPS_MAX);
     let width = affordable.min(GROUPS_MAX).min(plan.groups.len() as u64).max(1);
@@ -157,6 +166,7 @@ async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
         in_vain: AtomicBool::new(false),
         straight: OnceLock::new(),
         tail,
+        near,
         _permit: permit,
     });
     let lanes = plan.groups.into_iter().map(move |it| group::read(Arc::clone(&file), it));
@@ -343,7 +353,9 @@ impl Job {
             if !missing.is_empty() {
                 return Ok(Stage::Wants(draft, missing));
             }
-            draft.finish(&source, &Sparse::new(source.size, vec![end])).map(Stage::Ready)
+            draft
+                .finish(&source, &Sparse::new(source.size, vec![Part::here(end.0, end.1)], None))
+                .map(Stage::Ready)
         });
         let (draft, missing) = match stage.await? {
             Stage::Ready(plan) => return Ok(plan),
@@ -353,10 +365,11 @@ impl Job {
             Ok(bytes) => bytes,
             Err(err) => return Err(self.explain(err).await),
         };
-        let mut parts: Vec<_> = missing.iter().map(|it| it.start).zip(bytes).collect();
-        parts.push(tail.clone());
+        let found = missing.iter().map(|it| it.start).zip(bytes);
+        let mut parts: Vec<Part> = found.map(|(at, bytes)| Part::here(at, bytes)).collect();
+        parts.push(Part::here(tail.0, tail.1.clone()));
         let source = self.source.clone();
-        let finish = move || draft.finish(&source, &Sparse::new(source.size, parts));
+        let finish = move || draft.finish(&source, &Sparse::new(source.size, parts, None));
         decode(&self.env, finish).await
     }
 }

@@ -2,7 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+
+use bytes::Bytes;
+use lakebed_log::error::Result;
+
+use super::{out_of_memory, read_full};
+use crate::store::Near;
 
 /// Opens to read without waiting, as a pipe that somebody put there would have us do for ever.
 #[cfg(unix)]
@@ -33,6 +40,49 @@ pub(super) fn is_loop(err: &io::Error) -> bool {
 #[cfg(not(unix))]
 pub(super) fn is_loop(_err: &io::Error) -> bool {
     false
+}
+
+/// A file that is read from where and when its bytes are needed.
+#[derive(Debug)]
+pub(super) struct NearFile(File);
+
+impl NearFile {
+    pub(super) fn new(file: File) -> NearFile {
+        NearFile(file)
+    }
+}
+
+impl Near for NearFile {
+    fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        let wanted = range.end.saturating_sub(range.start);
+        let len = usize::try_from(wanted).map_err(|_| out_of_memory(wanted))?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| out_of_memory(wanted))?;
+        bytes.resize(len, 0);
+        read_full(&mut bytes, |rest, done| read_at(&self.0, rest, range.start + done))?;
+        Ok(Bytes::from(bytes))
+    }
+
+    fn expect(&self, ranges: &[Range<u64>]) {
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+        for range in ranges {
+            use rustix::fs::{Advice, fadvise};
+            let len = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
+            // The system may know better.
+            let _ = fadvise(&self.0, range.start, len, Advice::WillNeed);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, at)
+}
+
+/// Elsewhere threads that share a file share its position.
+#[cfg(not(unix))]
+fn read_at(_file: &File, _buffer: &mut [u8], _at: u64) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(unix)]

@@ -234,8 +234,7 @@ fn uploads_do_not_replace() {
 #[test]
 fn new_folders_are_synced_once() {
     let folder = TempDir::new().unwrap();
-    let root =
-        Root { path: folder.path().join("a/b"), folders: Mutex::default(), lender: Arc::default() };
+    let root = Root { path: folder.path().join("a/b"), folders: Mutex::default() };
     let put = |key: &str| root.put_if_absent(key, b"x", "id").unwrap();
     let unsynced = || root.folders().unsynced.clone();
 
@@ -255,7 +254,7 @@ fn folders_are_made_together() {
     let folder = TempDir::new().unwrap();
     for round in 0..20 {
         let path = folder.path().join(round.to_string());
-        let root = Arc::new(Root { path, folders: Mutex::default(), lender: Arc::default() });
+        let root = Arc::new(Root { path, folders: Mutex::default() });
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 let root = &root;

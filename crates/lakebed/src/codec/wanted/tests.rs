@@ -175,7 +175,7 @@ proptest! {
     /// Any mix of row groups, pages, statistics, vectors, selections, filters and batch sizes gives
     /// the rows of a plain read, each with its position.
     ///
-    /// spec: DATA-14
+    /// spec: DATA-14, DATA-16
     #[test]
     fn rows_are_those_of_a_plain_read(
         (shape, deleted, only) in shapes().prop_flat_map(|shape| {
