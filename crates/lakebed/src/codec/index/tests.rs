@@ -14,7 +14,8 @@ use super::*;
 /// 400 rows in pages of 20, with an index.
 fn file() -> Bytes {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..400));
-    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..400).map(|it| it.to_string())));
+    let texts = (0..400).map(|it| it.to_string());
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
     let batch = RecordBatch::try_from_iter([("n", numbers), ("t", texts)]).unwrap();
     let properties = WriterProperties::builder()
         .set_data_page_row_count_limit(20)
@@ -74,9 +75,9 @@ fn pages_are_found() {
     assert!(index.bounds(0, 0).is_some() && index.bounds(0, 1).is_none());
 }
 
-/// Whatever byte of the page index is flipped, a read gives the rows of the file, or says that the
-/// file is not sound; or, where a bound was moved, as with any statistics that lie, fewer rows: none
-/// comes out that is another.
+/// Whatever bit of the page index is flipped, a read gives the rows of the file, or says that the
+/// file is not sound; or, where a bound was moved, as with any statistics that lie, fewer rows.
+/// None comes out that is another.
 ///
 /// spec: DATA-16
 #[test]
