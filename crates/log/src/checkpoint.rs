@@ -66,9 +66,9 @@ const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
 ///
 /// Live files are ordered by partition values, then by the minimum of the clustering columns or
 /// else of the first column with bounds, then by path. Statistics stand as JSON and as struct as
-/// the properties say, and `partitionValues_parsed` beside the struct; of the struct, bounds the wrong
-/// way round are left out. `now` decides which tombstones and transactions have
-/// expired. The same state and time give the same bytes.
+/// the properties say, and `partitionValues_parsed` beside the struct; of the struct, bounds the
+/// wrong way round are left out. `now` decides which tombstones and transactions have expired. The
+/// same state and time give the same bytes.
 ///
 /// # Cost
 ///

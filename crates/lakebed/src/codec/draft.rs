@@ -59,6 +59,8 @@ pub(super) struct Plan {
     pub(super) row_bytes: usize,
     /// Most bytes that one row group takes while it is read.
     pub(super) group_bytes: u64,
+    /// How many of them are kept of the filter's columns, until it is known which rows match.
+    kept_bytes: u64,
 }
 
 impl Draft {
@@ -145,8 +147,8 @@ impl Draft {
         let held = chosen().map(|it| held_bytes(it, choice.leaves())).max().unwrap_or(0);
         // No more is kept than there is in all.
         let all = width.saturating_mul(longest).min(late::KEPT_BYTES) as u64;
-        let kept = late.as_ref().map_or(0, |_| all);
-        let group_bytes = held.saturating_add(decoded).saturating_add(kept);
+        let kept_bytes = late.as_ref().map_or(0, |_| all);
+        let group_bytes = held.saturating_add(decoded).saturating_add(kept_bytes);
         let full = wanted::shape(&table);
         let table = if source.positions { Arc::clone(&full) } else { table };
         let (metadata, row_bytes) = (hinted, width);
@@ -161,6 +163,7 @@ impl Draft {
             batch_rows,
             row_bytes,
             group_bytes,
+            kept_bytes,
         };
         plan.check_types()?;
         Ok(plan)
@@ -168,6 +171,15 @@ impl Draft {
 }
 
 impl Plan {
+    /// Where there is no room to keep the filter's columns, all columns are decoded side by side.
+    pub(super) fn within(self, bytes: u64) -> Plan {
+        if self.group_bytes <= bytes {
+            return self;
+        }
+        let group_bytes = self.group_bytes.saturating_sub(self.kept_bytes);
+        Plan { late: None, kept_bytes: 0, group_bytes, ..self }
+    }
+
     /// Types that do not fit are found before the first row group is fetched.
     fn check_types(&self) -> Result<()> {
         let mask = ProjectionMask::leaves(self.metadata.parquet_schema(), self.choice.leaves());

@@ -138,7 +138,8 @@ async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
         other => other?,
     };
     let job = Arc::new(job);
-    let plan = job.plan(metadata, &tail).await?;
+    let total = job.env.budget().total();
+    let plan = job.plan(metadata, &tail).await?.within(total);
 
     let near = match tail.0 == 0 || plan.groups.is_empty() || plan.choice.decoded.is_empty() {
         true => None,
@@ -147,7 +148,6 @@ async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
             Err(err) => return Err(job.explain(err).await),
         },
     };
-    let total = job.env.budget().total();
     let affordable = (total / 4).checked_div(plan.group_bytes).unwrap_or(GROUPS_MAX);
     let width = affordable.min(GROUPS_MAX).min(plan.groups.len() as u64).max(1);
     pass.0.come().await;
