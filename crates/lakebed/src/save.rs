@@ -6,11 +6,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use lakebed_log::batch::{LogBatch, Width};
+use bytes::Bytes;
+use lakebed_log::batch::{FileUnit, Footer, LogBatch, Width, parquet_footer};
 use lakebed_log::checkpoint;
 use lakebed_log::checksum::Checksum;
 use lakebed_log::error::{Code, Error, Result};
-use lakebed_log::limits::HINT_BYTES_MAX;
+use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, HINT_BYTES_MAX};
 use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
 use lakebed_log::segment::{Hint, LogFile};
 use lakebed_log::state::TableState;
@@ -47,21 +48,21 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
     let ours = stored == written.bytes;
     let expected = digest_of_state(state);
     let compare = move || {
-        let batch = LogBatch::from_parquet(stored, Width::Narrow)?;
+        let (head, found) = contents(stored)?;
         // Another writer's, of the second layout: its files may lie elsewhere, and its hint is its
         // writer's.
-        if !ours && batch.checkpoint_metadata.is_some() {
+        if !ours && head.checkpoint_metadata.is_some() {
             return Ok(None);
         }
-        let found = digest_of_batch(&batch);
-        if found != expected || (ours && batch.actions != written.actions) {
+        let actions = head.actions;
+        if found != expected || (ours && actions != written.actions) {
             let what = format!(
                 "the checkpoint holds {} files, the version has {}, or other ones",
                 found.0, expected.0
             );
             return Err(Error::new(Code::CorruptCheckpoint, what));
         }
-        Ok(Some((batch.actions, written.hint)))
+        Ok(Some((actions, written.hint)))
     };
     let compared = env.compute(compare).await;
     let compared = compared.map_err(|it| it.at(format!("{}/{key}", store.location())))?;
@@ -104,6 +105,27 @@ fn digest_of_state(state: &TableState) -> (u64, u64) {
         Some(digest(adds.path().value(row), adds.dv_id(row)))
     });
     keys.fold((0, 0), |(count, sum), it| (count + 1, it.wrapping_add(sum)))
+}
+
+/// The head of a checkpoint, and the digest of its live files. A large one is decoded a part at a
+/// time: nobody needs all of it at once.
+fn contents(stored: Bytes) -> Result<(LogBatch, (u64, u64))> {
+    let size = u64::try_from(stored.len()).unwrap_or(u64::MAX);
+    let footer = match parquet_footer(&stored, size)? {
+        Footer::Ready(footer) if CHECKPOINT_WHOLE_BYTES < size => footer,
+        _ => {
+            let batch = LogBatch::from_parquet(stored, Width::Narrow)?;
+            let digest = digest_of_batch(&batch);
+            return Ok((batch, digest));
+        }
+    };
+    let head = LogBatch::from_parquet(stored.clone(), Width::Head)?;
+    let mut found = (0, 0u64);
+    for unit in FileUnit::of(&footer, Width::Narrow) {
+        let (count, sum) = digest_of_batch(&unit.decode(stored.clone(), &footer)?);
+        found = (found.0 + count, found.1.wrapping_add(sum));
+    }
+    Ok((head, found))
 }
 
 fn digest_of_batch(batch: &LogBatch) -> (u64, u64) {
