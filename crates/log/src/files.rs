@@ -362,6 +362,10 @@ fn rows_to_kill<R: layer::Rows>(
 }
 
 fn bytes_of(chunk: &Chunk) -> u128 {
+    let sizes = chunk.rows.size();
+    if usize::try_from(chunk.live.len()) == Ok(sizes.len()) {
+        return sizes.values().iter().filter_map(|it| u128::try_from(*it).ok()).sum();
+    }
     chunk.live.iter().map(|row| size_at(chunk, row)).sum()
 }
 

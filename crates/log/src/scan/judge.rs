@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::files::FileList;
 use crate::skip::Skipper;
 use crate::state::Head;
-use crate::stats::{Reader, Stats, Structs, Templates, is_silent};
+use crate::stats::{Reader, Stats, Structs, Templates, Term, is_silent};
 use crate::uri;
 use crate::value::Value;
 
@@ -25,6 +25,7 @@ use crate::value::Value;
 pub(super) struct Judge<'a> {
     skipper: &'a Skipper,
     reader: &'a Reader,
+    terms: Vec<Term>,
     templates: Templates,
     scratch: Stats,
 }
@@ -44,7 +45,8 @@ type Tuple = BTreeMap<String, Option<Value>>;
 impl<'a> Judge<'a> {
     /// `reader` is of the columns that the skipper wants.
     pub(super) fn new(skipper: &'a Skipper, reader: &'a Reader) -> Judge<'a> {
-        Judge { skipper, reader, templates: Templates::default(), scratch: reader.blank() }
+        let (terms, templates) = (skipper.terms(), Templates::default());
+        Judge { skipper, reader, terms, templates, scratch: reader.blank() }
     }
 
     pub(super) fn structs(&mut self, all: &Structs, row: usize, partition: &Tuple) -> Verdict {
@@ -60,7 +62,10 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn json(&mut self, text: &str, partition: &Tuple) -> Verdict {
-        self.templates.read(self.reader, text, &mut self.scratch);
+        let Judge { reader, terms, templates, scratch, .. } = self;
+        if !templates.read_unless_ruled_out(reader, terms, text, scratch) {
+            return Verdict { skips: true, is_open: false, num_records: None };
+        }
         Verdict {
             skips: self.skipper.skips(partition, &self.scratch),
             is_open: false,

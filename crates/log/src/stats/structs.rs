@@ -121,6 +121,18 @@ impl Structs {
     }
 }
 
+/// Can no number of `low..=high` meet the comparison with `value`?
+pub(super) fn excludes(op: CompareOp, value: i64, low: i64, high: i64) -> bool {
+    match op {
+        CompareOp::Eq => value < low || high < value,
+        CompareOp::Lt => value <= low,
+        CompareOp::LtEq => value < low,
+        CompareOp::Gt => high <= value,
+        CompareOp::GtEq => high < value,
+        CompareOp::NotEq => false,
+    }
+}
+
 /// Days that are surely of the Gregorian calendar, so that bounds mean what they say.
 const GREGORIAN_FROM: i64 = GREGORIAN_DAYS as i64 + 2;
 
@@ -139,20 +151,12 @@ where
 {
     let value: i64 = value.into();
     let (mins, maxs) = (min.array.as_primitive_opt::<T>()?, max.array.as_primitive_opt::<T>()?);
-    let excluded = |low: i64, high: i64| match op {
-        CompareOp::Eq => value < low || high < value,
-        CompareOp::Lt => value <= low,
-        CompareOp::LtEq => value < low,
-        CompareOp::Gt => high <= value,
-        CompareOp::GtEq => high < value,
-        CompareOp::NotEq => false,
-    };
     let pairs = mins.values().iter().zip(maxs.values());
     let marks: Vec<bool> = pairs
         .map(|(low, high)| {
             let (low, high): (i64, i64) = ((*low).into(), (*high).into());
             // Bounds the wrong way round prove nothing.
-            least <= low && low <= high && excluded(low, high.saturating_add(slack))
+            least <= low && low <= high && excludes(op, value, low, high.saturating_add(slack))
         })
         .collect();
     let marks = BooleanBuffer::from(marks);

@@ -17,7 +17,10 @@
 //! text is never believed more than a parser would believe it.
 
 use super::json::{RawLeaf, Reader, Side, parse_value};
+use super::structs::{Term, excludes};
 use super::{ColumnStats, Stats};
+use crate::schema::PrimitiveType;
+use crate::value::Value;
 
 /// Templates kept: a table may have had several writers.
 const TEMPLATES_MAX: usize = 4;
@@ -57,7 +60,61 @@ const LEAVES: usize = 2;
 impl Templates {
     /// Reads `text` into `stats`, which were made by [`Reader::blank`]: the same as
     /// [`Reader::read`], without its allocations.
+    #[cfg(test)]
     pub(crate) fn read(&mut self, reader: &Reader, text: &str, stats: &mut Stats) {
+        match self.follow(reader, text) {
+            true => self.fill(reader, text, stats),
+            false => {
+                self.misses += 1;
+                self.learn(reader, text);
+                reader.fill(text, stats);
+            }
+        }
+    }
+
+    /// As [`Reader::fill`], unless whole numbers in the text already prove that no row can meet
+    /// every term: then `false`, and `stats` are not touched.
+    pub(crate) fn read_unless_ruled_out(
+        &mut self,
+        reader: &Reader,
+        terms: &[Term],
+        text: &str,
+        stats: &mut Stats,
+    ) -> bool {
+        if !self.follow(reader, text) {
+            self.misses += 1;
+            self.learn(reader, text);
+            reader.fill(text, stats);
+            return true;
+        }
+        if terms.iter().any(|it| self.rules_out(reader, it, text) == Some(true)) {
+            return false;
+        }
+        self.fill(reader, text, stats);
+        true
+    }
+
+    /// `None`: a closer look is needed.
+    fn rules_out(&self, reader: &Reader, term: &Term, text: &str) -> Option<bool> {
+        let leaf = reader.leaves().iter().position(|it| it.path == term.column)?;
+        let value = match (&term.value, reader.leaves().get(leaf)?.of?) {
+            (Value::Long(it), PrimitiveType::Long) => *it,
+            (Value::Integer(it), PrimitiveType::Integer) => i64::from(*it),
+            _ => return None,
+        };
+        let number = |slot: usize| -> Option<i64> {
+            let (start, end) = self.found.get(slot).copied().flatten()?;
+            text.get(start..end)?.parse().ok()
+        };
+        let slot = LEAVES + 3 * leaf;
+        let (low, high) = (number(slot)?, number(slot + 1)?);
+        // A bound past the type is no bound.
+        let fits = |it: i64| matches!(term.value, Value::Long(_)) || i32::try_from(it).is_ok();
+        Some(fits(low) && fits(high) && low <= high && excludes(term.op, value, low, high))
+    }
+
+    /// Finds the places of the wanted values, if the text is like one that is known.
+    fn follow(&mut self, reader: &Reader, text: &str) -> bool {
         let slots = LEAVES + 3 * reader.leaves().len();
         self.found.clear();
         self.found.resize(slots, None);
@@ -65,18 +122,11 @@ impl Templates {
             let template = self.known.get(*it);
             template.is_some_and(|it| it.follow(text.as_bytes(), &mut self.found))
         });
-        match followed {
-            Some(at) => {
-                self.hits += 1;
-                self.known.swap(0, at);
-                self.fill(reader, text, stats);
-            }
-            None => {
-                self.misses += 1;
-                self.learn(reader, text);
-                reader.fill(text, stats);
-            }
+        if let Some(at) = followed {
+            self.hits += 1;
+            self.known.swap(0, at);
         }
+        followed.is_some()
     }
 
     /// From the places that were found.
@@ -171,7 +221,22 @@ fn equal_bytes(a: &[u8], b: &[u8]) -> usize {
     let blocks = a_blocks.iter().zip(b_blocks).take_while(|(a, b)| a == b).count();
     let start = blocks * 32;
     let (a, b) = (a.get(start..).unwrap_or_default(), b.get(start..).unwrap_or_default());
-    start + a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut equal = start;
+    for (a, b) in a_words.iter().zip(b_words) {
+        let differs = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differs != 0 {
+            // The first byte is the lowest.
+            return equal + usize::try_from(differs.trailing_zeros() / 8).unwrap_or(0);
+        }
+        equal += 8;
+    }
+    if a_words.len() != b_words.len() {
+        let (a, b) = (a.get(equal - start..), b.get(equal - start..));
+        let pairs = a.unwrap_or_default().iter().zip(b.unwrap_or_default());
+        return equal + pairs.take_while(|(a, b)| a == b).count();
+    }
+    equal + a_rest.iter().zip(b_rest).take_while(|(a, b)| a == b).count()
 }
 
 /// The scalar values of a sound document, in order; `None` if it has a list.
