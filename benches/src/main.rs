@@ -149,7 +149,10 @@ fn source(options: &BTreeMap<String, String>) -> Outcome<Vec<RecordBatch>> {
 }
 
 fn layout(options: &BTreeMap<String, String>) -> Outcome<Layout> {
-    let mut layout = Layout::default();
+    let mut layout = match options.get("layout").map(String::as_str) {
+        Some("random-access") => Layout::random_access(),
+        _ => Layout::default(),
+    };
     if let Some(codec) = options.get("codec") {
         let level = options.get("level").map(|it| it.parse()).transpose()?;
         layout.compression = (codec.clone(), level);

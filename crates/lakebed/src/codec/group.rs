@@ -39,6 +39,8 @@ const STEP_BYTES: usize = 4 << 20;
 const STEP_BATCHES: usize = 16;
 /// Rows of fewer bytes are not worth spreading over threads.
 const SPREAD_BYTES: usize = 4 << 20;
+/// Pages of a file nearby that are closer together are read in one go.
+const GAP_BYTES: u64 = 8 << 10;
 /// Columns of more bytes wait until it is known which of their rows are needed.
 const WAIT_BYTES: u64 = if cfg!(test) { 1 } else { 8 << 20 };
 
@@ -298,18 +300,24 @@ impl File {
     async fn fetch(&self, group: &Group, columns: &[usize], picks: &Picks) -> Result<Arc<Sparse>> {
         let job = &self.job;
         let (start, tail) = &self.tail;
-        let mut missing = Vec::new();
+        let (mut whole, mut missing) = (Vec::new(), Vec::new());
         for leaf in self.leaves_of(columns) {
-            let ranges = Form::new(self, group.at, leaf, picks)?.ranges();
-            missing.extend(ranges.into_iter().filter(|it| it.start < *start));
+            let form = Form::new(self, group.at, leaf, picks)?;
+            let ranges = form.ranges().into_iter().filter(|it| it.start < *start);
+            match (&form, &self.near) {
+                (Form::Whole(_), Some(_)) => whole.extend(ranges),
+                (Form::Paged(..), Some(_)) => missing.extend(joined(ranges)),
+                (_, None) => missing.extend(ranges),
+            }
         }
         let mut parts = vec![sparse::Part::here(*start, tail.clone())];
         if let Some(near) = &self.near {
-            job.op.read_bytes(missing.iter().map(|it| it.end - it.start).sum());
-            join_ranges(&missing).iter().for_each(|_| job.op.count(Request::Get));
-            near.expect(&missing);
-            parts.extend(missing.iter().map(sparse::Part::near));
-        } else if !missing.is_empty() {
+            job.op.read_bytes(whole.iter().map(|it| it.end - it.start).sum());
+            join_ranges(&whole).iter().for_each(|_| job.op.count(Request::Get));
+            near.expect(&whole);
+            parts.extend(whole.iter().map(sparse::Part::near));
+        }
+        if !missing.is_empty() {
             let bytes = match job.store.get_ranges(&job.op, &job.source.key, &missing).await {
                 Ok(bytes) => bytes,
                 Err(err) => return Err(job.explain(err).await),
@@ -367,6 +375,20 @@ impl File {
         RecordBatch::try_new_with_options(Arc::clone(&self.table), arrays, &options)
             .map_err(|it| Error::internal("the rows do not have the table's shape").because(it))
     }
+}
+
+/// Ascending ranges of pages, with the gaps that are cheaper read than stepped over.
+fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
+    let mut out: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match out.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(GAP_BYTES) => {
+                last.end = last.end.max(range.end);
+            }
+            _ => out.push(range),
+        }
+    }
+    out
 }
 
 /// One of the lanes to be: whole columns, or one in pages.

@@ -32,7 +32,7 @@ const INDEX_BYTES_MAX: u64 = 8 << 20;
 /// What the indexes of some columns say, by row group and leaf column.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    pages: BTreeMap<(usize, usize), Pages>,
+    pages: BTreeMap<(usize, usize), Arc<Pages>>,
     bounds: BTreeMap<(usize, usize), Bounds>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Wanted {
 }
 
 impl Index {
-    pub(super) fn pages(&self, group: usize, leaf: usize) -> Option<&Pages> {
+    pub(super) fn pages(&self, group: usize, leaf: usize) -> Option<&Arc<Pages>> {
         self.pages.get(&(group, leaf))
     }
 
@@ -110,7 +110,7 @@ impl Index {
                     Bounds { columns: vec![columns], offsets: vec![offsets], pages: bounds };
                 index.bounds.insert((it.group, it.leaf), bounds);
             }
-            index.pages.insert((it.group, it.leaf), pages);
+            index.pages.insert((it.group, it.leaf), Arc::new(pages));
         }
         index
     }

