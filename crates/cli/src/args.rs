@@ -1,5 +1,6 @@
 //! The words of the command line.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -340,28 +341,38 @@ pub(crate) struct HeadArgs {
 pub(crate) struct TakeArgs {
     #[command(flatten)]
     pub(crate) from: At,
-    /// Positions, separated by commas: 0 is the first row; in any order, also more than once
-    #[arg(long, value_delimiter = ',', required = true)]
-    pub(crate) positions: Vec<u64>,
+    /// Positions and ranges of them, such as 7,0-3, separated by commas: 0 is the first row, and
+    /// ranges have both of their ends; in any order, also more than once
+    #[arg(long, value_delimiter = ',', required = true, value_parser = positions)]
+    pub(crate) positions: Vec<RangeInclusive<u64>>,
     /// Columns, separated by commas; all if not given
     #[arg(long, value_delimiter = ',')]
     pub(crate) columns: Vec<String>,
+    /// Into a file instead of standard output; its name tells the format
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "With --limit each part stops at the limit by itself, and `read-split` prints at \
+    most so many rows of all the parts that it is given; whoever reads parts side by side takes \
+    the first so many."
+)]
 pub(crate) struct SplitsArgs {
     #[command(flatten)]
     pub(crate) from: At,
     #[command(flatten)]
     pub(crate) rows: WhichArgs,
-    /// About so many bytes of files in each part
+    /// About so many bytes of files in each part; at least 1
     #[arg(long, value_name = "BYTES", default_value = "134217728")]
     pub(crate) target_bytes: u64,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct ReadSplitArgs {
-    /// A file of parts, one a line; `-` is standard input
+    /// A file of parts, one a line; `-` is standard input. If they have a limit, it holds for all
+    /// of them together
     pub(crate) file: PathBuf,
     /// Into a file instead of standard output; its name tells the format
     #[arg(short, long, value_name = "FILE")]
@@ -428,6 +439,18 @@ fn once(text: &str) -> Result<(String, i64), String> {
     let (app, version) = text.rsplit_once(':').ok_or("expected APP:VERSION")?;
     let version = version.parse().map_err(|_| format!("`{version}` is no version"))?;
     if app.is_empty() { Err("the application is empty".into()) } else { Ok((app.into(), version)) }
+}
+
+/// `7`, or `0-3` with both ends.
+fn positions(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let number =
+        |it: &str| it.trim().parse::<u64>().map_err(|_| format!("`{text}` is no position"));
+    let (first, last) = (number(first)?, number(last)?);
+    match first <= last {
+        true => Ok(first..=last),
+        false => Err(format!("`{text}` ends before it begins")),
+    }
 }
 
 fn version(text: &str) -> Result<Version, String> {
@@ -503,6 +526,15 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(size(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        assert_eq!(positions("7").unwrap(), 7..=7);
+        assert_eq!(positions("0-3").unwrap(), 0..=3);
+        for bad in ["", "-", "-1", "3-", "3-1", "1-2-3", "x", "0..3"] {
+            assert!(positions(bad).is_err(), "{bad}");
         }
     }
 

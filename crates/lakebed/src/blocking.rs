@@ -3,24 +3,32 @@
 //! Each call waits on the calling thread; the work runs where the environment runs it. Do not call
 //! these from inside an async task: it would stand still.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use futures::executor::block_on;
 use futures::stream::BoxStream;
+use lakebed_log::checksum::Facts;
 use lakebed_log::error::Result;
 use lakebed_log::history::HistoryEntry;
 use lakebed_log::scan::{Scan, ScanPlan};
+use lakebed_log::state::TableState;
+use lakebed_log::time::Timestamp;
+use lakebed_log::version::Version;
 
 use crate::append::Append;
 use crate::create::Create;
 use crate::doctor::{Doctor, Report};
 use crate::env::Env;
 use crate::feed::{self, Changes, Cursor};
+use crate::load::{Catalog, Skipped};
 use crate::op::Op;
 use crate::overwrite::Overwrite;
 use crate::read;
 use crate::snapshot::{self, When};
+use crate::split::Split;
 use crate::table::{self, Resolved};
 use crate::txn::Committed;
 use crate::write::Data;
@@ -71,6 +79,17 @@ impl Table {
         Table(self.0.with_op(op))
     }
 
+    /// See [`crate::Table::allow_root`].
+    pub fn allow_root(&self, root: &str) -> Result<Table> {
+        self.0.allow_root(root).map(Table)
+    }
+
+    /// See [`crate::Table::with_catalog`].
+    #[must_use]
+    pub fn with_catalog(&self, catalog: Catalog) -> Table {
+        Table(self.0.with_catalog(catalog))
+    }
+
     /// See [`crate::Table::create`].
     #[cfg(feature = "tokio")]
     pub fn create(location: &str, options: Create) -> Result<Table> {
@@ -95,6 +114,11 @@ impl Table {
     /// See [`crate::Table::snapshot_at`].
     pub fn snapshot_at(&self, when: impl Into<When>) -> Result<Snapshot> {
         block_on(self.0.snapshot_at(when)).map(Snapshot)
+    }
+
+    /// See [`crate::Table::version_at`].
+    pub fn version_at(&self, at: Timestamp) -> Result<Version> {
+        block_on(self.0.version_at(at))
     }
 
     /// See [`crate::Table::append`].
@@ -170,6 +194,36 @@ impl Snapshot {
         block_on(self.0.read(scan)).map(Batches)
     }
 
+    /// See [`crate::Snapshot::take`].
+    pub fn take(&self, positions: &[u64], scan: &Scan) -> Result<RecordBatch> {
+        block_on(self.0.take(positions, scan))
+    }
+
+    /// See [`crate::Snapshot::splits`]. Each is read as [`Batches::of_split`].
+    pub fn splits(&self, scan: &Scan, target_bytes: u64) -> Result<Vec<Split>> {
+        block_on(self.0.splits(scan, target_bytes))
+    }
+
+    /// See [`crate::Snapshot::files`].
+    pub fn files(&self) -> Result<Arc<TableState>> {
+        block_on(self.0.files())
+    }
+
+    /// See [`crate::Snapshot::timestamp`].
+    pub fn timestamp(&self) -> Result<Timestamp> {
+        block_on(self.0.timestamp())
+    }
+
+    /// See [`crate::Snapshot::checksum`].
+    pub fn checksum(&self) -> Result<Option<Facts>> {
+        block_on(self.0.checksum())
+    }
+
+    /// See [`crate::Snapshot::skipped`].
+    pub fn skipped(&self) -> Vec<Skipped> {
+        self.0.skipped()
+    }
+
     /// See [`crate::Snapshot::append`].
     pub fn append(&self, data: impl Into<Data>, options: Append) -> Result<Committed> {
         block_on(self.0.append(data, options))
@@ -198,6 +252,33 @@ impl From<snapshot::Snapshot> for Snapshot {
 }
 
 impl Batches {
+    /// See [`Split::read`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Split::read`].
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// use lakebed::blocking::{Batches, Table};
+    /// use lakebed::{Append, Env, Op, Scan};
+    ///
+    /// let table = Table::open("memory://doc/blocking-split")?;
+    /// table.append(rows, Append::new())?;
+    /// let snapshot = table.snapshot()?;
+    /// assert_eq!(table.version_at(snapshot.timestamp()?)?, snapshot.inner().version());
+    /// assert_eq!(snapshot.take(&[1], &Scan::new())?.num_rows(), 1);
+    /// for split in snapshot.splits(&Scan::new(), 64 << 20)? {
+    ///     let rows = Batches::of_split(&split, &Env::tokio(), &Op::default())?;
+    ///     assert_eq!(rows.map(|it| it.map_or(0, |it| it.num_rows())).sum::<usize>(), 2);
+    /// }
+    /// # Ok::<(), lakebed::Error>(())
+    /// ```
+    pub fn of_split(split: &Split, env: &Env, op: &Op) -> Result<Batches> {
+        split.read(env, op).map(Batches)
+    }
+
     /// Shape of the batches.
     pub fn schema(&self) -> &SchemaRef {
         self.0.schema()

@@ -87,6 +87,19 @@ impl Env {
         Ok(root.to_str().into_iter().fold(store, Store::rooted))
     }
 
+    /// Where a store is, for another process: a local path is a URL there, since it may be relative
+    /// to the working directory. Without secrets.
+    pub(crate) fn portable(&self, store: &Store) -> String {
+        let (location, root) = (store.location(), store.root());
+        let is_local =
+            self.registered(location).is_none() && matches!(scheme(location), None | Some("file"));
+        match is_local {
+            true if root.starts_with('/') => format!("file://{}", uri::encode(root)),
+            true if scheme(location).is_none() => root.to_string(),
+            _ => location.to_string(),
+        }
+    }
+
     /// Paths of a log may name files below `root`, too: a location as [`Env::open`] takes it. For
     /// shallow clones, whose files belong to another table. Without it, an absolute path that leads
     /// out of the table is `path-escape`.
@@ -263,6 +276,27 @@ mod tests {
                      `{scheme}:` locations yet"
                 ),
             );
+        }
+    }
+
+    /// Where others find a store, which is the same place.
+    #[test]
+    fn portable_locations() {
+        let env = Env::tokio();
+        let here = std::env::current_dir().unwrap();
+        let below = |name: &str| format!("file://{}/{name}", uri::encode(here.to_str().unwrap()));
+        let rows = [
+            ("data/a b?#%", below("data/a%20b%3F%23%25")),
+            ("./t/", below("t")),
+            ("/data/t", "file:///data/t".to_string()),
+            ("file:/data/a%3Ab", "file:///data/a:b".to_string()),
+            ("memory://t/sub", "memory://t/sub".to_string()),
+        ];
+        for (location, expected) in rows {
+            let store = env.open(location).unwrap();
+            let portable = env.portable(&store);
+            assert_eq!(portable, expected, "{location}");
+            assert_eq!(env.open(&portable).unwrap().root(), store.root(), "{location}");
         }
     }
 

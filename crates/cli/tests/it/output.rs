@@ -258,6 +258,36 @@ fn splits_and_positions() {
     let taken = shell.run(&["take", "t", "--positions", "4999,0,7", "--format", "csv"]);
     assert_eq!(taken.lines().skip(1).collect::<Vec<_>>(), [all[4999], all[0], all[7]]);
     assert_eq!(shell.try_run(&["take", "t", "--positions", "5000"]).code, 5);
+    let most = shell.try_run(&["take", "t", "--positions", "0-18446744073709551615"]);
+    assert_eq!(most.code, 1, "{most:?}");
+    shell.run(&["take", "t", "--positions", "4998,0-2,1", "-o", "taken.csv"]);
+    let taken = std::fs::read_to_string(shell.path("taken.csv")).unwrap();
+    let expected = [all[4998], all[0], all[1], all[2], all[1]];
+    assert_eq!(taken.lines().skip(1).collect::<Vec<_>>(), expected);
+    assert_eq!(shell.try_run(&["splits", "t", "--target-bytes", "0"]).code, 5);
     shell.write("splits", "{}\n");
     assert_eq!(shell.try_run(&["read-split", "splits"]).code, 5);
+}
+
+/// A limit holds for all the splits that one call reads, and splits are read from any folder.
+#[test]
+fn splits_elsewhere() {
+    let shell = numbers();
+    let splits =
+        |limit: &str| shell.run(&["splits", "t", "--target-bytes", "1000", "--limit", limit]);
+    std::fs::create_dir(shell.path("else where")).unwrap();
+    let read = |splits: &str| {
+        shell.write("splits", splits);
+        let mut command = shell.command(&["read-split", "../splits", "--format", "csv"]);
+        said(command.current_dir(shell.path("else where")).output().unwrap())
+    };
+    let three = splits("3");
+    assert!(1 < three.lines().count(), "{three}");
+    for limit in ["0", "3", "49999", "60000"] {
+        let said = read(&splits(limit));
+        let whole = shell.run(&["read", "t", "--format", "csv", "--limit", limit]);
+        assert_eq!((said.code, said.out), (0, whole), "{limit}: {}", said.err);
+    }
+    let said = read(&(three + &splits("4")));
+    assert_eq!(said.code, 5, "{said:?}");
 }

@@ -60,11 +60,11 @@ impl Snapshot {
 
     /// The scan in parts of about `target_bytes` bytes of files, to be read in other processes; see
     /// [`Split`]. Large files are cut by rows where the statistics say how many they have, small
-    /// ones are put together.
+    /// ones are put together. They name a table on the local disk by its absolute location.
     ///
     /// # Errors
     ///
-    /// As [`Snapshot::plan`].
+    /// `invalid-argument` for parts of no bytes, and as [`Snapshot::plan`].
     ///
     /// ```
     /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
@@ -78,6 +78,9 @@ impl Snapshot {
     /// # Ok::<(), lakebed::Error>(()) }).unwrap();
     /// ```
     pub async fn splits(&self, scan: &Scan, target_bytes: u64) -> Result<Vec<Split>> {
+        if target_bytes == 0 {
+            return Err(Error::invalid("splits have at least one byte, not 0"));
+        }
         let op = self.op();
         let mut plan = self.plan_with(&op, scan).await?;
         let large = |it: &ScanTask| target_bytes < it.size && it.num_records.is_none();
@@ -85,7 +88,7 @@ impl Snapshot {
             self.state(&op, Width::Wide).await?;
             plan = self.plan_with(&op, scan).await?;
         }
-        let location = self.0.store.location();
-        Ok(Split::plan(location, self.head(), scan, &plan, target_bytes))
+        let location = self.0.env.portable(&self.0.store);
+        Ok(Split::plan(&location, self.head(), scan, &plan, target_bytes))
     }
 }

@@ -167,6 +167,16 @@ fn hostile_splits() {
     check("file", &|it| it["files"][0]["add"]["path"] = "x".into(), Code::MissingFile);
 }
 
+/// Parts of no bytes make no sense.
+#[test]
+fn splits_of_nothing() {
+    let made = table(&memory());
+    block_on(made.append(ids(0..10), Append::new())).unwrap();
+    let snapshot = block_on(made.snapshot()).unwrap();
+    let err = block_on(snapshot.splits(&Scan::new(), 0)).unwrap_err();
+    assert_eq!(err.code(), Code::InvalidArgument);
+}
+
 /// Rows are taken by position alone.
 #[test]
 fn takes_have_no_filter() {
