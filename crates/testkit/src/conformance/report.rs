@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Case, DISPUTED, UNREAD, UNWRITTEN, Verdict};
+use super::{Case, DISPUTED, UNREAD, UNWRITTEN, Verdict, WAITING};
 
 /// One case and what became of it.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl Report {
                     Verdict::Passed => counts.passed += 1,
                     Verdict::Refused(_) => counts.refused += 1,
                     Verdict::Waiting(_) => counts.waiting += 1,
-                    _ if is_disputed(&line.case) => counts.disputed += 1,
+                    _ if dispute(&line.case).is_some() => counts.disputed += 1,
                     Verdict::Wrong(_) | Verdict::Failed(_) => counts.wrong += 1,
                 }
             }
@@ -90,7 +90,7 @@ impl Report {
 
     /// Cases that must hold and do not, wrong answers first.
     pub fn failures(&self) -> Vec<String> {
-        let mut found = self.faults(|it| it.must() && !is_disputed(it));
+        let mut found = self.faults(|it| it.must() && dispute(it).is_none());
         found.extend(self.lines.iter().filter(|it| it.case.must()).filter_map(unexcused));
         found
     }
@@ -107,6 +107,22 @@ impl Report {
             _ => None,
         };
         self.lines.iter().filter_map(why).collect()
+    }
+
+    /// Excuses that no case needs, after all cases ran: what waits, is disputed or may be refused.
+    pub fn needless(&self) -> Vec<String> {
+        let ends = |it: &Line, end: &str| it.case.id.ends_with(end);
+        let waits = |it: &Line| matches!(it.verdict, Verdict::Waiting(_));
+        let wrong = |it: &Line| matches!(it.verdict, Verdict::Wrong(_) | Verdict::Failed(_));
+        let none = |fits: &dyn Fn(&Line) -> bool| !self.lines.iter().any(fits);
+        let waiting =
+            WAITING.iter().map(|it| it.0).filter(|it| none(&|at| ends(at, it) && waits(at)));
+        let disputed =
+            DISPUTED.iter().map(|it| it.0).filter(|it| none(&|at| ends(at, it) && wrong(at)));
+        let refused = self.refused();
+        let features = UNREAD.iter().chain(UNWRITTEN).copied();
+        let features = features.filter(|it| !refused.contains_key(*it));
+        waiting.chain(disputed).chain(features).map(str::to_string).collect()
     }
 
     /// How many cases were refused, by the missing feature.
@@ -126,7 +142,7 @@ impl Report {
         let (mut all, mut disputed) = (0u32, 0u32);
         for line in must {
             all += 1;
-            disputed += u32::from(is_disputed(&line.case));
+            disputed += u32::from(dispute(&line.case).is_some());
         }
         100.0 * f64::from(disputed) / f64::from(all.max(1))
     }
@@ -154,9 +170,9 @@ fn unexcused(line: &Line) -> Option<String> {
         .then(|| format!("REFUSED {}: for {name}, which this build has", line.case.id))
 }
 
-/// Is it believed wrong?
-pub fn is_disputed(case: &Case) -> bool {
-    DISPUTED.iter().any(|it| case.id.ends_with(it.0))
+/// The entry of `spec/discrepancies.md` for a case that is believed wrong.
+pub fn dispute(case: &Case) -> Option<u32> {
+    DISPUTED.iter().find(|it| case.id.ends_with(it.0)).map(|it| it.1)
 }
 
 /// The source without what the manifest adds in brackets.
