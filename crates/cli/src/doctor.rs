@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::args::{DoctorArgs, Format};
 use crate::commands::Session;
-use crate::exit::plain;
+use crate::exit::{Advised, plain};
 use crate::output::{self, Cells};
 
 pub(crate) async fn run(session: &Session<'_>, args: &DoctorArgs) -> Result<()> {
@@ -97,5 +97,7 @@ fn verdict(report: &Report) -> Error {
         1 => "something is wrong with the table".to_string(),
         _ => format!("{found} things are wrong with the table"),
     };
-    Error::new(corrupt.unwrap_or(Code::CorruptLog), what)
+    // The code would advise what fits one finding only, or none.
+    let advised = Advised("what to do stands with each finding; notes need nothing");
+    Error::new(corrupt.unwrap_or(Code::CorruptLog), what).with_payload(advised)
 }

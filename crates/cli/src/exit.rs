@@ -4,8 +4,15 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use lakebed::txn::Unresolved;
-use lakebed::{Code, Error, ErrorKind};
+use lakebed::{Code, Error, ErrorKind, MissingFeature};
 use serde_json::json;
+
+/// An error that knows better than its code what to do.
+pub(crate) struct Advised(pub(crate) &'static str);
+
+/// What to do with a table whose commits a catalog knows.
+const MANAGED: &str = "such a table is opened through its catalog, which the command line cannot ask; \
+                       in Rust: `Table::with_catalog`";
 
 /// The one table of exit codes.
 pub(crate) fn code(kind: ErrorKind) -> u8 {
@@ -54,6 +61,14 @@ fn help(error: &Error, is_write: bool) -> Option<String> {
     if let Some(unresolved) = error.payload::<Unresolved>() {
         return Some(format!("ask `lakebed resolve TABLE {}` later", unresolved.id));
     }
+    if let Some(advised) = error.payload::<Advised>() {
+        return Some(advised.0.to_string());
+    }
+    if let Some(missing) = error.payload::<MissingFeature>()
+        && missing.feature.is_catalog_managed()
+    {
+        return Some(MANAGED.to_string());
+    }
     let io = std::iter::successors(error.source(), |&it| it.source())
         .find_map(|it| it.downcast_ref::<std::io::Error>())
         .map(std::io::Error::kind);
@@ -96,10 +111,13 @@ fn of_code(code: Code, is_write: bool) -> Option<&'static str> {
         Code::InvalidSchema | Code::InvalidMetadata | Code::InvalidProtocol => {
             "running it again will not help; columns, names and properties must be valid"
         }
+        Code::PathEscape => {
+            "if the file is meant to lie there, as in a shallow clone, name its root with \
+             `--allow-root`; else another writer broke the rules of the format"
+        }
         Code::InvalidAction
         | Code::InvalidPartitionValue
         | Code::InvalidPath
-        | Code::PathEscape
         | Code::TypeMismatch
         | Code::StatsMismatch => {
             "running it again will not help; another writer broke the rules of the format"
@@ -173,6 +191,16 @@ mod tests {
         assert!(!text(&new(Code::TableExists), false).contains("--mode"));
         check(new(Code::UnsupportedPath), false, "file:// and memory:// only");
         check(new(Code::CorruptLog), false, "restore the file named");
+        check(new(Code::PathEscape), false, "`--allow-root`");
+        check(new(Code::CorruptCheckpoint).with_payload(Advised("as above")), false, "as above");
+        let lacks = |feature: &str| {
+            let missing =
+                MissingFeature { feature: lakebed::TableFeature::parse(feature), to_read: true };
+            new(Code::UnsupportedProtocol).with_payload(missing)
+        };
+        check(lacks("catalogManaged"), false, "`Table::with_catalog`");
+        check(lacks("catalogOwned-preview"), false, "`Table::with_catalog`");
+        check(lacks("telepathy"), false, "use an engine that has the feature");
         for code in [Code::InvalidSchema, Code::InvalidMetadata] {
             assert!(!text(&new(code), false).contains("restore"), "{}", code.as_str());
         }

@@ -12,6 +12,7 @@
     )
 )]
 
+mod aligned;
 mod args;
 mod commands;
 mod demo;

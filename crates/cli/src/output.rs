@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, SchemaRef};
 use lakebed::{Code, Error, Result, schema_as_text, variants_as_text};
 use parquet::arrow::ArrowWriter;
 use tempfile::TempPath;
 
+use crate::aligned::{Aligned, short};
 use crate::args::Format;
 use crate::exit::plain;
 use crate::progress::Bar;
@@ -27,19 +27,16 @@ pub(crate) struct Output {
     partial: Option<(TempPath, PathBuf)>,
 }
 
-type Sink = BufWriter<Tap>;
+pub(crate) type Sink = BufWriter<Tap>;
 
 enum Rows {
-    Table { sink: Sink, schema: SchemaRef, widths: Option<Vec<usize>>, rows: u64 },
+    Table(Box<Aligned>),
     Json(Box<arrow_json::ArrayWriter<Sink>>),
     Ndjson(Box<arrow_json::LineDelimitedWriter<Sink>>),
     Csv { writer: Box<arrow_csv::Writer<Sink>>, empty: Option<SchemaRef> },
     Arrow(Box<arrow_ipc::writer::StreamWriter<Sink>>),
     Parquet(Box<ArrowWriter<Sink>>),
 }
-
-/// Longest cell of a table for people, in characters.
-const CELL_CHARS: usize = 80;
 
 /// Most links followed from the name of an output file.
 const LINKS_MAX: usize = 40;
@@ -75,7 +72,7 @@ impl Broken {
 }
 
 /// The end of every writer: keeps the first error, and clears the bar before the first byte.
-struct Tap {
+pub(crate) struct Tap {
     end: Box<dyn Write + Send>,
     broken: Broken,
     bar: Option<Bar>,
@@ -115,7 +112,7 @@ impl Output {
         };
         let sink = BufWriter::new(Tap { end, broken: broken.clone(), bar });
         let rows = match format {
-            Format::Table => Rows::Table { sink, schema: schema.clone(), widths: None, rows: 0 },
+            Format::Table => Rows::Table(Box::new(Aligned::new(sink, schema))),
             Format::Json => Rows::Json(Box::new(arrow_json::ArrayWriter::new(sink))),
             Format::Ndjson => Rows::Ndjson(Box::new(arrow_json::LineDelimitedWriter::new(sink))),
             Format::Csv => Rows::Csv {
@@ -140,10 +137,7 @@ impl Output {
         let batch = text.as_ref().unwrap_or(batch);
         let broken = &self.broken;
         let written = match &mut self.rows {
-            Rows::Table { sink, widths, rows, .. } => {
-                *rows += batch.num_rows() as u64;
-                table(sink, batch, widths)
-            }
+            Rows::Table(table) => table.write(batch),
             Rows::Json(writer) => writer.write(batch),
             Rows::Ndjson(writer) => writer.write(batch),
             Rows::Csv { writer, empty } => {
@@ -167,14 +161,7 @@ impl Output {
 
     fn end(&mut self) -> std::result::Result<(), ArrowError> {
         match &mut self.rows {
-            Rows::Table { sink, schema, widths, rows } => {
-                if widths.is_none() {
-                    table(sink, &RecordBatch::new_empty(schema.clone()), widths)?;
-                }
-                let plural = if *rows == 1 { "" } else { "s" };
-                writeln!(sink, "({rows} row{plural})")?;
-                sink.flush()?;
-            }
+            Rows::Table(table) => table.finish()?,
             Rows::Json(writer) => {
                 writer.finish()?;
                 writer.get_mut().write_all(b"\n")?;
@@ -273,57 +260,6 @@ fn unwritable(error: std::io::Error) -> Error {
         _ => Code::Unavailable,
     };
     Error::new(code, "the output cannot be written").because(error)
-}
-
-/// Aligned columns. The first batch decides the widths, so that rows can be printed as they come.
-fn table(
-    sink: &mut Sink,
-    batch: &RecordBatch,
-    widths: &mut Option<Vec<usize>>,
-) -> std::result::Result<(), ArrowError> {
-    let options = FormatOptions::default().with_null("NULL").with_display_error(true);
-    let schema = batch.schema();
-    let mut columns: Vec<(String, bool, Vec<String>)> = Vec::new();
-    for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
-        let cells = (0..batch.num_rows()).map(|it| short(&formatter.value(it).to_string()));
-        columns.push((short(field.name()), field.data_type().is_numeric(), cells.collect()));
-    }
-    let chars = |it: &String| it.chars().count();
-    let is_first = widths.is_none();
-    let widths = widths.get_or_insert_with(|| {
-        let widest = |it: &(String, bool, Vec<String>)| {
-            it.2.iter().map(chars).max().unwrap_or(0).max(chars(&it.0))
-        };
-        columns.iter().map(widest).collect()
-    });
-    let mut line = |cells: Vec<(&str, bool)>| -> std::io::Result<()> {
-        let mut text = String::new();
-        for ((cell, right), width) in cells.into_iter().zip(&*widths) {
-            text += &if right { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
-        }
-        writeln!(sink, "{}", text.trim_end())
-    };
-    if is_first {
-        line(columns.iter().map(|it| (it.0.as_str(), it.1)).collect())?;
-        let rule: Vec<String> = widths.iter().map(|it| "-".repeat(*it)).collect();
-        line(rule.iter().map(|it| (it.as_str(), false)).collect())?;
-    }
-    for row in 0..batch.num_rows() {
-        let cell = |it: &'_ (String, bool, Vec<String>)| it.2.get(row).cloned().unwrap_or_default();
-        let cells: Vec<(String, bool)> = columns.iter().map(|it| (cell(it), it.1)).collect();
-        line(cells.iter().map(|it| (it.0.as_str(), it.1)).collect())?;
-    }
-    Ok(())
-}
-
-/// Without what a terminal would obey, and not longer than a person reads.
-fn short(text: &str) -> String {
-    let text = plain(text);
-    match text.char_indices().nth(CELL_CHARS) {
-        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
-        None => text,
-    }
 }
 
 /// One line of text.

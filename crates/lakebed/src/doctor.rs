@@ -150,15 +150,11 @@ impl Report {
         self.worst.is_none_or(|it| it == Severity::Note)
     }
 
-    fn says(&self, place: &str, code: Code) -> bool {
-        self.findings.iter().any(|it| it.place == place && it.code == code.as_str())
-    }
-
     fn push(&mut self, code: &'static str, severity: Severity, place: &str, what: String) {
         self.found += 1;
         self.worst = self.worst.max(Some(severity));
         if self.findings.len() < FINDINGS_MAX {
-            let (place, advice) = (place.to_string(), advice(code));
+            let (place, advice) = (place.to_string(), advice(code, severity));
             self.findings.push(Finding { code, severity, place, what, advice });
         }
     }
@@ -187,13 +183,15 @@ impl Report {
             _ if error.code() == Code::UnsupportedData => {}
             _ => return Err(error.copied()),
         }
-        self.push(error.code().as_str(), severity, place, error.to_string());
+        // The place stands beside it.
+        let what = error.to_string().replacen(&format!("path `{place}` "), "path ", 1);
+        self.push(error.code().as_str(), severity, place, what);
         Ok(())
     }
 }
 
 /// What to do, in plain words.
-fn advice(code: &str) -> &'static str {
+fn advice(code: &str, severity: Severity) -> &'static str {
     match code {
         "hint" => "write a checkpoint, which writes the hint anew; readers do without until then",
         "incomplete-checkpoint" => {
@@ -223,9 +221,16 @@ fn advice(code: &str) -> &'static str {
             "restore the file from a backup, or remove it from the table by overwriting what it \
              held; find out what deleted it"
         }
-        "size-mismatch" | "corrupt-data" => {
+        "size-mismatch" if severity == Severity::Note => {
+            "nothing: the rows are read right, here and in engines that do not go by the size"
+        }
+        "size-mismatch" if severity == Severity::Warning => {
             "check it with `--deep`: if it does not read, it was cut short or replaced, and is to be \
              restored from a backup"
+        }
+        "size-mismatch" | "corrupt-data" => {
+            "it was cut short, damaged or replaced: restore it from a backup, or overwrite what it \
+             held"
         }
         "stats-mismatch" => {
             "write the file's rows anew, which collects statistics again: filters may have missed \
@@ -237,8 +242,8 @@ fn advice(code: &str) -> &'static str {
         }
         "invalid-partition-value" => "write the rows of the file anew, with sound partition values",
         "path-escape" | "unsupported-path" => {
-            "if the file is meant to lie there, as in a shallow clone, allow its root; else \
-             overwrite what it held"
+            "if the file is meant to lie there, as in a shallow clone, allow its root \
+             (`--allow-root`); else overwrite what it held"
         }
         "commit-time" => "time travel by timestamp is not to be trusted around this version",
         _ => "restore the named file from a backup",
@@ -279,9 +284,10 @@ pub(crate) async fn doctor(context: &Context, options: &Doctor) -> Result<Report
     };
     report.version = Some(state.head.version);
     report.skipped(&skipped);
-    data::check(context, &state, &mut report).await?;
-    if options.deep {
-        data::check_rows(context, &state, &mut report).await?;
+    let known = data::check(context, &state, &mut report).await?;
+    match options.deep {
+        true => data::check_rows(context, &state, known, &mut report).await?,
+        false => known.warn(&mut report),
     }
     Ok(report)
 }

@@ -291,8 +291,10 @@ pub(crate) async fn changes(
         let walk = Walk::new(files, commits, times, options.require_feed, cursor.clone(), head);
         Ok((result, Some((from, range.to)), cursor, walk.lanes()))
     };
-    let (schema, versions, cursor, walk) = context.bounded("planning the changes", plan).await?;
+    let planned = context.bounded("planning the changes", plan).await;
     let table = context.store.location();
+    let (schema, versions, cursor, walk) =
+        planned.map_err(|it| range::not_there(it, newest.head(), options))?;
     let (from, to) = versions.map_or((None, None), |it| (Some(it.0.get()), Some(it.1.get())));
     tracing::info!(table, from, to, "changes");
     Ok(Feed {

@@ -97,7 +97,30 @@ fn cursors() {
     shell.run(&["write", "u", "other.csv"]);
     shell.run(&["changes", "t", "--from", "3", "--cursor", "fresh"]);
     let said = shell.try_run(&["changes", "u", "--cursor", "fresh"]);
-    assert_eq!(said.code, 4, "{said:?}");
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.err.contains("the cursor is of table"), "{said:?}");
+}
+
+/// Rows that come in several batches stand below the heads of their columns.
+#[test]
+fn columns_are_aligned_over_batches() {
+    let shell = table();
+    let out = shell.run(&["changes", "t", "--from", "0", "--columns", "n", "--format", "table"]);
+    let lines: Vec<&str> = out.lines().collect();
+    let at = lines[0].find("_commit_timestamp").unwrap();
+    assert_eq!(lines.len(), 10, "{out}");
+    for line in &lines[2..9] {
+        assert_eq!(line.as_bytes()[at - 1], b' ', "{out}");
+        assert!(line[at..].starts_with("20"), "{out}");
+    }
+    shell.write("wide.csv", &format!("p,n\n{},1234567\n", "w".repeat(30)));
+    shell.run(&["write", "t", "wide.csv"]);
+    let out = shell.run(&["changes", "t", "--from", "0", "--format", "table"]);
+    let at = out.find("_change_type").unwrap();
+    for line in out.lines().skip(2).filter(|it| !it.starts_with('(')) {
+        let word = line[at..].split(' ').next().unwrap();
+        assert!(word == "insert" || word == "delete", "{out}");
+    }
 }
 
 #[test]

@@ -163,3 +163,38 @@ fn errors_for_programs() {
     assert_eq!(error["error"]["exit_code"], said.code);
     assert!(error["error"]["causes"].is_array() && error["error"]["help"].is_string(), "{error}");
 }
+
+/// What to do is what fits: with each finding of a check, and not once more for its first one.
+#[test]
+fn help_of_a_check_fits() {
+    let shell = Shell::new();
+    shell.write("a.csv", "n\n1\n");
+    shell.run(&["write", "t", "a.csv"]);
+    shell.run(&["doctor", "t", "--deep"]);
+    shell.write("t/_delta_log/00000000000000000000.checkpoint.parquet", "PAR1");
+    let said = shell.try_run(&["doctor", "t"]);
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.out.contains("delete this checkpoint"), "{said:?}");
+    assert!(said.err.contains("stands with each finding"), "{said:?}");
+    assert!(!said.err.contains("restore"), "{said:?}");
+}
+
+#[test]
+fn tables_of_a_catalog_are_refused_with_the_way_in() {
+    let shell = Shell::new();
+    std::fs::create_dir_all(shell.path("t/_delta_log")).unwrap();
+    let commit = [
+        r#"{"commitInfo":{"inCommitTimestamp":1}}"#,
+        "\n",
+        r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"#,
+        r#""readerFeatures":["catalogManaged"],"#,
+        r#""writerFeatures":["catalogManaged","inCommitTimestamp"]}}"#,
+        "\n",
+        r#"{"metaData":{"id":"t","format":{"provider":"parquet","options":{}},"#,
+        r#""schemaString":"{\"type\":\"struct\",\"fields\":[]}","#,
+        r#""partitionColumns":[],"configuration":{}}}"#,
+        "\n",
+    ];
+    shell.write("t/_delta_log/00000000000000000000.json", &commit.concat());
+    check(&shell, &["read", "t"], 6, &["catalogManaged", "`Table::with_catalog`"]);
+}

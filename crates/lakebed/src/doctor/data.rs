@@ -1,6 +1,6 @@
 //! The files of a version: are they there, and do they hold what the log says?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -24,13 +24,44 @@ use crate::vector;
 const REQUESTS: usize = 16;
 /// A folder with fewer files than this is not listed: they are asked for one by one.
 const LISTED_MIN: usize = 4;
+/// Why a file of another size may be sound.
+const OTHER_SIZE: &str = "its writer logged something else as the size";
+
+/// What is known of files before their rows are read.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Data files, and files of vectors, of which an error was told.
+    told: BTreeSet<String>,
+    /// Data files of another size than the log gives, and what is to be said of that.
+    sizes: BTreeMap<String, String>,
+}
+
+impl Known {
+    fn push(&mut self, report: &mut Report, code: Code, path: &str, what: String) {
+        self.told.insert(path.to_string());
+        report.push(code.as_str(), Severity::Error, path, what);
+    }
+
+    fn take(&mut self, report: &mut Report, path: &str, error: &Error) -> Result<()> {
+        self.told.insert(path.to_string());
+        report.take(Severity::Error, path, error)
+    }
+
+    /// Says what sizes are wrong, where no rows were read that could tell more.
+    pub(super) fn warn(self, report: &mut Report) {
+        for (path, what) in self.sizes {
+            report.push(Code::SizeMismatch.as_str(), Severity::Warning, &path, what);
+        }
+    }
+}
 
 /// Are data files and vectors there, with the size that the log gives?
 pub(super) async fn check(
     context: &Context,
     state: &TableState,
     report: &mut Report,
-) -> Result<()> {
+) -> Result<Known> {
+    let mut known = Known::default();
     let roots = Roots::new(&context.env, &context.store)?;
     // By store and folder, so that one listing answers for many files.
     let mut folders: BTreeMap<(String, String), Vec<FileAt>> = BTreeMap::new();
@@ -44,7 +75,7 @@ pub(super) async fn check(
                 let folder = key.rsplit_once('/').map_or("", |it| it.0).to_string();
                 folders.entry((store.location().to_string(), folder)).or_default().push(at);
             }
-            Err(it) => report.take(Severity::Error, path, &it)?,
+            Err(it) => known.take(report, path, &it)?,
         }
         if let Some(vector) = adds.get(row)?.deletion_vector {
             report.checked.vectors += 1;
@@ -52,17 +83,18 @@ pub(super) async fn check(
                 Ok(VectorBytes::Inline(_)) => {}
                 Ok(VectorBytes::File { path, offset, size }) => {
                     let end = offset.saturating_add(size).saturating_add(FRAME_BYTES);
-                    let known = vectors.entry(path).or_default();
-                    *known = end.max(*known);
+                    let last = vectors.entry(path).or_default();
+                    *last = end.max(*last);
                 }
-                Err(it) => report.take(Severity::Error, path, &it)?,
+                Err(it) => known.take(report, path, &it)?,
             }
         }
     }
     for ((_, folder), files) in folders {
-        check_folder(context, state, &roots, &folder, &files, report).await?;
+        check_folder(context, state, &roots, &folder, &files, (&mut known, report)).await?;
     }
-    check_vectors(context, &roots, vectors, report).await
+    check_vectors(context, &roots, vectors, (&mut known, report)).await?;
+    Ok(known)
 }
 
 async fn check_folder(
@@ -71,7 +103,7 @@ async fn check_folder(
     roots: &Roots,
     folder: &str,
     files: &[FileAt],
-    report: &mut Report,
+    (known, report): (&mut Known, &mut Report),
 ) -> Result<()> {
     let mut wanted: Vec<(String, Store, String, u64)> = Vec::with_capacity(files.len());
     for at in files {
@@ -88,30 +120,31 @@ async fn check_folder(
         for (path, _, key, size) in &wanted {
             let found = listed.binary_search_by(|it| it.key.as_str().cmp(key));
             let found = found.ok().and_then(|it| listed.get(it)).map(|it| it.size);
-            compare(path, *size, found, report);
+            compare(path, *size, found, (known, report));
         }
         return Ok(());
     }
     for (path, store, key, size) in wanted {
         match store.head(&context.op, &key).await {
-            Ok(it) => compare(&path, size, Some(it.size), report),
-            Err(it) if it.code() == Code::FileNotFound => compare(&path, size, None, report),
+            Ok(it) => compare(&path, size, Some(it.size), (known, report)),
+            Err(it) if it.code() == Code::FileNotFound => {
+                compare(&path, size, None, (known, report));
+            }
             Err(it) => return Err(it),
         }
     }
     Ok(())
 }
 
-fn compare(path: &str, size: u64, found: Option<u64>, report: &mut Report) {
+fn compare(path: &str, size: u64, found: Option<u64>, (known, report): (&mut Known, &mut Report)) {
     match found {
         None => {
             let what = "a live data file is not there".to_string();
-            report.push(Code::MissingFile.as_str(), Severity::Error, path, what);
+            known.push(report, Code::MissingFile, path, what);
         }
         Some(found) if found != size => {
             let what = format!("the log says {size} bytes, the file has {found}");
-            // Some writers put another number there; a file that is whole is read all the same.
-            report.push(Code::SizeMismatch.as_str(), Severity::Warning, path, what);
+            known.sizes.insert(path.to_string(), what);
         }
         Some(_) => {}
     }
@@ -121,7 +154,7 @@ async fn check_vectors(
     context: &Context,
     roots: &Roots,
     vectors: BTreeMap<String, u64>,
-    report: &mut Report,
+    (known, report): (&mut Known, &mut Report),
 ) -> Result<()> {
     let look = |(path, end): (String, u64)| async move {
         let found = match roots.find(&path) {
@@ -135,12 +168,12 @@ async fn check_vectors(
         match it {
             (path, _, Err(it)) if it.code() == Code::FileNotFound => {
                 let what = "the file of deletion vectors is not there".to_string();
-                report.push(Code::MissingFile.as_str(), Severity::Error, &path, what);
+                known.push(report, Code::MissingFile, &path, what);
             }
-            (path, _, Err(it)) => report.take(Severity::Error, &path, &it)?,
+            (path, _, Err(it)) => known.take(report, &path, &it)?,
             (path, end, Ok(size)) if size < end => {
                 let what = format!("a deletion vector ends at byte {end}, the file has {size}");
-                report.push(Code::CorruptDv.as_str(), Severity::Error, &path, what);
+                known.push(report, Code::CorruptDv, &path, what);
             }
             _ => {}
         }
@@ -148,10 +181,11 @@ async fn check_vectors(
     Ok(())
 }
 
-/// Reads every row of every file.
+/// Reads every row of every file of which no error was told.
 pub(super) async fn check_rows(
     context: &Context,
     state: &Arc<TableState>,
+    mut known: Known,
     report: &mut Report,
 ) -> Result<()> {
     let planned = {
@@ -160,32 +194,50 @@ pub(super) async fn check_rows(
     };
     let plan = match planned {
         Ok(it) => it,
-        Err(it) => return report.take(Severity::Error, "", &it),
+        Err(it) => {
+            known.warn(report);
+            return report.take(Severity::Error, "", &it);
+        }
     };
     let shape = Shape::new(Spec::of(&plan))?;
     let reader = Reader::new(&context.env, &context.op, &context.store, shape)?;
+    let told = std::mem::take(&mut known.told);
     let read = |task: ScanTask| {
-        let (reader, plan) = (&reader, &plan);
+        let (reader, plan, told) = (&reader, &plan, &told);
         async move {
-            let found = audit(context, state, plan, reader, task.clone()).await;
+            let found = audit(context, state, plan, reader, told, task.clone()).await;
             Ok((task.path, found))
         }
     };
-    let tasks = plan.tasks().to_vec();
+    let tasks = plan.tasks().iter().filter(|it| !told.contains(&it.path)).cloned();
+    let tasks: Vec<_> = tasks.collect();
     let mut found = Box::pin(map_ordered(tasks, context.env.cores(), read));
     while let Some((path, found)) = found.try_next().await? {
         match found {
             Ok((rows, wrong)) => {
                 report.checked.rows += rows;
+                if let Some(what) = known.sizes.remove(&path) {
+                    // Some writers put another number there; such a file is read all the same.
+                    let (severity, what) = match wrong.is_empty() {
+                        true => {
+                            (Severity::Note, format!("{what}, which reads whole: {OTHER_SIZE}"))
+                        }
+                        false => (Severity::Warning, what),
+                    };
+                    report.push(Code::SizeMismatch.as_str(), severity, &path, what);
+                }
                 for what in wrong {
                     report.push(Code::StatsMismatch.as_str(), Severity::Error, &path, what);
                 }
             }
-            // That it is not there was said before.
-            Err(it) if it.code() == Code::MissingFile && report.says(&path, it.code()) => {}
-            Err(it) => report.take(Severity::Error, &path, &it)?,
+            Err(it) => {
+                // One cause, and this one says more of it.
+                known.sizes.remove(&path);
+                report.take(Severity::Error, &path, &it)?;
+            }
         }
     }
+    known.warn(report);
     Ok(())
 }
 
@@ -195,6 +247,7 @@ async fn audit(
     state: &TableState,
     plan: &ScanPlan,
     reader: &Reader,
+    told: &BTreeSet<String>,
     mut task: ScanTask,
 ) -> Result<(u64, Vec<String>)> {
     let vector = task.deletion_vector.take();
@@ -213,7 +266,11 @@ async fn audit(
         rows = rows.saturating_add(batch.num_rows() as u64);
         audit.update(&batch)?;
     }
-    if let Some(vector) = vector {
+    let is_told = |it: &DeletionVector| match it.bytes() {
+        Ok(VectorBytes::File { path, .. }) => told.contains(&path),
+        _ => false,
+    };
+    if let Some(vector) = vector.filter(|it| !is_told(it)) {
         let Context { env, op, store, .. } = context;
         let deleted = vector::rows(env, op, store, &vector).await?;
         if let Some(last) = deleted.max().filter(|it| rows <= *it) {

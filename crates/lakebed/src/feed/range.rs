@@ -1,8 +1,9 @@
 //! Which versions a feed tells, the commits that made them, and when.
 
-use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::history::{CommitTime, effective_times};
 use lakebed_log::segment::LogFile;
+use lakebed_log::state::Head;
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
@@ -92,6 +93,18 @@ pub(super) async fn resolve(
         return Err(Error::invalid(what));
     }
     Ok(Resolved { from: (from <= to).then_some(from), to, cursor })
+}
+
+/// What is to be said where the range of a cursor is not there: of the version, or of the table.
+pub(super) fn not_there(error: Error, newest: &Head, options: &Changes) -> Error {
+    let id = &newest.metadata.id;
+    match &options.start {
+        // A version of another table is not expected to be here.
+        Start::After(it) if error.kind() == ErrorKind::NotFound && it.table != *id => {
+            other_table(it, id)
+        }
+        _ => error,
+    }
 }
 
 /// The cursor was made from another table.

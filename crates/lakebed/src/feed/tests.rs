@@ -383,6 +383,9 @@ fn going_on_later() {
     bed.check(other("\"version\":8", "\"version\":9"), &[]);
     bed.check(other("\"version\":8", "\"version\":10"), &["version-not-found"]);
     bed.check(other("5b1c", "5b1d"), &["invalid-argument"]);
+    let far: Cursor =
+        text.replace("5b1c", "5b1d").replace("\"version\":8", "\"version\":10").parse().unwrap();
+    bed.check(far, &["invalid-argument"]);
     bed.check(other("\"file\":0", "\"file\":1"), &["invalid-argument"]);
     bed.check(other("\"file\":0", "\"file\":18446744073709551615"), &["invalid-argument"]);
     bed.check(other("\"row\":0", "\"row\":18446744073709551615"), &[]);
