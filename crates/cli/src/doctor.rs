@@ -1,6 +1,6 @@
 //! `doctor`: what is wrong with a table, and what to do.
 
-use lakebed::doctor::{Finding, Report};
+use lakebed::doctor::{Finding, Report, Severity};
 use lakebed::{Code, Doctor, Error, Result};
 use serde_json::{Value, json};
 
@@ -90,9 +90,11 @@ fn people(report: &Report) -> Result<()> {
 /// The error of the command, by the first finding that an error's code can say.
 fn verdict(report: &Report) -> Error {
     let known = |it: &Finding| Code::ALL.iter().find(|code| code.as_str() == it.code).copied();
-    let codes = report.findings().iter().filter_map(known);
+    let (notes, faults): (Vec<_>, Vec<_>) =
+        report.findings().iter().partition(|it| it.severity == Severity::Note);
+    let codes = faults.into_iter().filter_map(known);
     let corrupt = codes.into_iter().find(|it| it.kind() == lakebed::ErrorKind::Corrupt);
-    let found = report.found();
+    let found = report.found().saturating_sub(notes.len() as u64);
     let what = match found {
         1 => "something is wrong with the table".to_string(),
         _ => format!("{found} things are wrong with the table"),
