@@ -280,6 +280,8 @@ mod tests {
     }
 
     /// Where others find a store, which is the same place.
+    ///
+    /// spec: SPLIT-6
     #[test]
     fn portable_locations() {
         let env = Env::tokio();

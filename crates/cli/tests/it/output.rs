@@ -269,7 +269,10 @@ fn splits_and_positions() {
     assert_eq!(shell.try_run(&["read-split", "splits"]).code, 5);
 }
 
-/// A limit holds for all the splits that one call reads, and splits are read from any folder.
+/// A limit holds for all the splits that one call reads, and splits are read from any folder and
+/// without the log.
+///
+/// spec: SPLIT-3, SPLIT-5, SPLIT-6
 #[test]
 fn splits_elsewhere() {
     let shell = numbers();
@@ -288,6 +291,9 @@ fn splits_elsewhere() {
         let whole = shell.run(&["read", "t", "--format", "csv", "--limit", limit]);
         assert_eq!((said.code, said.out), (0, whole), "{limit}: {}", said.err);
     }
-    let said = read(&(three + &splits("4")));
+    let said = read(&(three.clone() + &splits("4")));
     assert_eq!(said.code, 5, "{said:?}");
+    std::fs::remove_dir_all(shell.path("t/_delta_log")).unwrap();
+    let said = read(&three);
+    assert_eq!((said.code, said.out.as_str()), (0, "n\n0\n1\n2\n"), "{}", said.err);
 }

@@ -1,5 +1,6 @@
 //! Parts of a scan: splits that go through text, and rows by position.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use arrow_array::RecordBatch;
@@ -67,6 +68,8 @@ fn partitioned(layout: &Layout) -> Table {
 }
 
 /// In memory, by partitions, filters and columns, with layouts of large and small pages.
+///
+/// spec: SPLIT-1, SPLIT-2, TAKE-2, TAKE-3
 #[test]
 fn splits_and_takes() {
     for layout in [Layout::default(), Layout::random_access()] {
@@ -86,6 +89,8 @@ fn splits_and_takes() {
 }
 
 /// A split stays at its version, and is cut where files are large.
+///
+/// spec: SPLIT-3, SPLIT-4, SPLIT-5
 #[test]
 fn splits_are_pinned() {
     let made = partitioned(&Layout::default());
@@ -93,6 +98,15 @@ fn splits_are_pinned() {
     let expected = whole(&read(&first, &Scan::new()));
     let splits = block_on(first.splits(&Scan::new(), 700)).unwrap();
     assert!(20 < splits.len(), "{}", splits.len());
+    // Each file that is cut is read to its end, however many rows it has.
+    let texts = splits.iter().map(|it| it.to_string().parse::<serde_json::Value>().unwrap());
+    let files = texts.flat_map(|it| it["files"].as_array().unwrap().clone());
+    let cut: Vec<serde_json::Value> = files.filter(|it| it["rows"].is_array()).collect();
+    let names: BTreeSet<&str> = cut.iter().filter_map(|it| it["add"]["path"].as_str()).collect();
+    let open = cut.iter().filter(|it| it["rows"][1].is_null());
+    let open: Vec<&str> = open.filter_map(|it| it["add"]["path"].as_str()).collect();
+    assert!(!open.is_empty() && open.len() == names.len(), "{open:?} {names:?}");
+    assert_eq!(open.into_iter().collect::<BTreeSet<_>>(), names);
     let (one, _) = by_splits(&first, &Scan::new(), u64::MAX);
     assert_eq!(one, 1);
     block_on(made.append(parts(&[("a", 1)]), Append::new())).unwrap();
@@ -109,6 +123,8 @@ fn splits_are_pinned() {
 }
 
 /// Tables by other tools, with vectors, mapped names, widened types and row ids.
+///
+/// spec: SPLIT-1, SPLIT-2, TAKE-1
 #[test]
 fn tables_by_others() {
     let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden");
@@ -131,6 +147,8 @@ fn tables_by_others() {
 }
 
 /// Text that is no split is an error of its kind.
+///
+/// spec: SPLIT-8
 #[test]
 fn hostile_splits() {
     let made = table(&memory());
@@ -168,6 +186,8 @@ fn hostile_splits() {
 }
 
 /// Parts of no bytes make no sense.
+///
+/// spec: SPLIT-7
 #[test]
 fn splits_of_nothing() {
     let made = table(&memory());
@@ -178,6 +198,8 @@ fn splits_of_nothing() {
 }
 
 /// Rows are taken by position alone.
+///
+/// spec: TAKE-3
 #[test]
 fn takes_have_no_filter() {
     let made = table(&memory());
