@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Rows must come out in order and in bounded memory, so threads cannot each take a part of the
-//! rows; they take a part of the columns. All parts decode the same rows, one step at a time, and
-//! the next step is under way while the batches of this one are handed out.
+//! rows; they take a part of the columns. Each part goes on by steps, on its own, until it is a step
+//! ahead of what is handed out: no thread waits for a slower one.
 //!
 //! With a filter that picks few rows, its columns come first; see [`late`](super::late).
 
@@ -18,8 +18,7 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::Schema as ArrowSchema;
-use futures::future::try_join_all;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
 use lakebed_log::error::{Code, Error, Result};
 
 use super::lane::{self, Form, Ground, Lane, Patch, Piece, Rest, TEXT_BYTES};
@@ -64,6 +63,7 @@ pub(super) fn read(file: Arc<File>, group: Group) -> BoxStream<'static, Result<R
     let next = |mut reading: Reading| async move {
         loop {
             if let Some(batch) = reading.ready.pop_front() {
+                reading.go_on();
                 return Ok(Some((batch, reading)));
             }
             if matches!(reading.state, State::Done) {
@@ -102,14 +102,19 @@ enum State {
     Fetch,
     /// No column of the file is wanted: rows are only counted.
     Count(Range<u64>),
-    /// A step under way.
-    Step(BoxFuture<'static, Result<Step>>),
+    Decode(Crew),
     Done,
 }
 
-/// What one step gives.
+/// The parts of a row group, at work or waiting until what they have decoded is handed out.
+struct Crew {
+    busy: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
+    idle: Vec<Part>,
+}
+
+/// What one step of a part gives.
 struct Step {
-    parts: Vec<Part>,
+    part: Part,
     pieces: Vec<(usize, VecDeque<Piece>)>,
 }
 
@@ -142,7 +147,7 @@ impl Reading {
                 None => State::Done,
                 Some(begun) => {
                     queues = begun.queues;
-                    State::Step(step(&file, begun.parts))
+                    State::Decode(Crew { busy: FuturesUnordered::new(), idle: begun.parts })
                 }
             },
             State::Count(rows) => {
@@ -150,27 +155,46 @@ impl Reading {
                 ready.push_back(file.count(rows.start..middle)?);
                 if middle == rows.end { State::Done } else { State::Count(middle..rows.end) }
             }
-            State::Step(under_way) => {
-                let Step { parts, pieces } = under_way.await?;
-                for (slot, mut pieces) in pieces {
-                    if let Some(queue) = queues.pieces.get_mut(slot) {
-                        queue.append(&mut pieces);
+            State::Decode(mut crew) => match crew.busy.next().await.transpose()? {
+                None if queues.pieces.iter().all(VecDeque::is_empty) => State::Done,
+                None => return Err(Error::internal("columns of a row group do not end together")),
+                Some(Step { part, pieces }) => {
+                    for (slot, mut pieces) in pieces {
+                        if let Some(queue) = queues.pieces.get_mut(slot) {
+                            queue.append(&mut pieces);
+                        }
                     }
+                    if part.has_more() {
+                        crew.idle.push(part);
+                    }
+                    let width = file.table.fields().len();
+                    while let Some((rows, arrays)) =
+                        lane::zip(&mut queues.pieces, &queues.columns, width)
+                    {
+                        ready.push_back(file.batch(arrays, rows)?);
+                    }
+                    State::Decode(crew)
                 }
-                let state = match parts.iter().any(Part::has_more) {
-                    true => State::Step(step(&file, parts)),
-                    false => State::Done,
-                };
-                let width = file.table.fields().len();
-                while let Some((rows, arrays)) =
-                    lane::zip(&mut queues.pieces, &queues.columns, width)
-                {
-                    ready.push_back(file.batch(arrays, rows)?);
-                }
-                state
-            }
+            },
         };
-        Ok(Reading { file, group, state, queues, ready })
+        let mut reading = Reading { file, group, state, queues, ready };
+        reading.go_on();
+        Ok(reading)
+    }
+
+    /// Begins the next step of every part that is not far ahead. The one that is last never is, so
+    /// some part is always busy until all have ended.
+    fn go_on(&mut self) {
+        let State::Decode(crew) = &mut self.state else { return };
+        let most = step_batches(self.file.row_bytes, self.file.batch_rows);
+        for part in std::mem::take(&mut crew.idle) {
+            let waiting = |it: &Lane| self.queues.pieces.get(it.slot).map_or(0, VecDeque::len);
+            let ahead = part.0.iter().map(waiting).max().unwrap_or(0);
+            match ahead + self.ready.len() <= most {
+                true => crew.busy.push(step(&self.file, part, most)),
+                false => crew.idle.push(part),
+            }
+        }
     }
 }
 
@@ -231,24 +255,14 @@ async fn begin(file: &Arc<File>, group: &Group) -> Result<Option<Begun>> {
     }
 }
 
-/// Begins the next step: every part decodes the same rows.
-fn step(file: &Arc<File>, parts: Vec<Part>) -> BoxFuture<'static, Result<Step>> {
-    let batches = step_batches(file.row_bytes, file.batch_rows);
-    let jobs: Vec<_> = parts
-        .into_iter()
-        .map(|mut part| {
-            let of = Arc::clone(file);
-            decode(&file.job.env, move || {
-                let one = |lane: &mut Lane| Ok((lane.slot, lane.decode(&of, batches)?));
-                let pieces = part.0.iter_mut().map(one).collect::<Result<Vec<_>>>()?;
-                Ok((part, pieces))
-            })
-        })
-        .collect();
-    Box::pin(async move {
-        let (parts, pieces): (Vec<_>, Vec<_>) = try_join_all(jobs).await?.into_iter().unzip();
-        Ok(Step { parts, pieces: pieces.into_iter().flatten().collect() })
-    })
+/// Begins the next step of a part.
+fn step(file: &Arc<File>, mut part: Part, batches: usize) -> BoxFuture<'static, Result<Step>> {
+    let of = Arc::clone(file);
+    Box::pin(decode(&file.job.env, move || {
+        let one = |lane: &mut Lane| Ok((lane.slot, lane.decode(&of, batches)?));
+        let pieces = part.0.iter_mut().map(one).collect::<Result<Vec<_>>>()?;
+        Ok(Step { part, pieces })
+    }))
 }
 
 impl File {
