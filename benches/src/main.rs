@@ -219,7 +219,7 @@ async fn scan(location: &str, options: &BTreeMap<String, String>) -> Outcome<Fig
         if let Some(column) = options.get("sum").and_then(|it| batch.column_by_name(it)) {
             let doubles = arrow_cast::cast(column, &arrow_schema::DataType::Float64)?;
             let doubles = doubles.as_any().downcast_ref::<arrow_array::Float64Array>();
-            sum += doubles.into_iter().flat_map(|it| it.iter().flatten()).sum::<f64>();
+            sum += doubles.and_then(arrow_arith::aggregate::sum).unwrap_or(0.0);
         }
     }
     let sum = options.get("sum").map(|_| sum);

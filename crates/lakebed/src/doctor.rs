@@ -23,6 +23,7 @@ use lakebed_log::version::Version;
 
 use crate::load::{self, Skipped};
 use crate::snapshot::Snapshot;
+use crate::store::redact;
 use crate::txn::Context;
 
 mod compacted;
@@ -154,7 +155,7 @@ impl Report {
         self.found += 1;
         self.worst = self.worst.max(Some(severity));
         if self.findings.len() < FINDINGS_MAX {
-            let (place, advice) = (place.to_string(), advice(code, severity));
+            let (place, advice) = (redact(place), advice(code, severity));
             self.findings.push(Finding { code, severity, place, what, advice });
         }
     }
@@ -180,7 +181,7 @@ impl Report {
         match error.kind() {
             ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Invalid => {}
             _ if error.code() == Code::LimitExceeded => {}
-            _ if error.code() == Code::UnsupportedData => {}
+            _ if matches!(error.code(), Code::UnsupportedData | Code::UnsupportedPath) => {}
             _ => return Err(error.copied()),
         }
         // The place stands beside it.

@@ -75,7 +75,7 @@ struct Part {
 }
 
 impl Split {
-    /// Splits of a plan, of about `target_bytes` bytes of files each.
+    /// Splits of a plan, of about `target_bytes` bytes of files each; at least one.
     pub(crate) fn plan(
         location: &str,
         head: &Head,
@@ -109,7 +109,8 @@ impl Split {
                 bytes = bytes.saturating_add(size);
             }
         }
-        if !files.is_empty() {
+        // A scan without files has its columns still, and whoever reads it gets them.
+        if !files.is_empty() || splits.is_empty() {
             splits.push(split(files));
         }
         splits

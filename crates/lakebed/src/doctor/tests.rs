@@ -336,3 +336,18 @@ fn deep_checks_read_every_row() {
     let rows = lie("\\\"numRecords\\\":3", "\\\"numRecords\\\":4");
     check("rows that are not there", true, rows, &["error stats-mismatch"]);
 }
+
+/// A place is told without what may be secret in it.
+#[test]
+fn no_secret_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = made(folder.path());
+    foreign(&commit(folder.path(), 4));
+    let path = data(folder.path(), "c");
+    let path = path.strip_prefix(folder.path()).unwrap().to_str().unwrap();
+    edit(&commit(folder.path(), 4), path, "s3://me:hush@elsewhere/x.parquet?token=hush");
+    let report = block_on(table.doctor(Doctor::new())).unwrap();
+    let told = format!("{report:?}");
+    assert!(told.contains("path-escape") || told.contains("unsupported-path"), "{told}");
+    assert!(told.contains("elsewhere") && !told.contains("hush"), "{told}");
+}

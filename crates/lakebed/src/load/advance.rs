@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lakebed_log::batch::{LogBatch, Width};
-use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::COMMIT_BYTES_MAX;
 use lakebed_log::log_path::LogPath;
 use lakebed_log::replay::Replay;
@@ -61,7 +61,13 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
                     if !follows_from(&loaded.head, &commit.batch) {
                         return reopen(env, op, store, from).await;
                     }
-                    loaded = loaded.advance_by(file.clone(), commit, false)?;
+                    loaded = match loaded.advance_by(file.clone(), commit, false) {
+                        // A version between the two may be none for this build; the newest may.
+                        Err(it) if it.kind() == ErrorKind::Unsupported => {
+                            return reopen(env, op, store, from).await;
+                        }
+                        advanced => advanced?,
+                    };
                 }
                 let seen = Seen { at, newest: true };
                 let last = LogPath::Commit(loaded.head.version);

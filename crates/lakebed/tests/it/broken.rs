@@ -267,3 +267,30 @@ fn in_commit_timestamps() {
     let snapshot = block_on(table(sound.path().to_str().unwrap()).snapshot()).unwrap();
     assert_eq!(block_on(snapshot.timestamp()).unwrap().as_millis(), 400);
 }
+
+/// A handle that lives passes over versions that this build cannot read, to one that it can.
+#[test]
+fn a_version_in_between_that_is_none_for_us() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    grown(root, 3);
+    let held = table(root);
+    assert_eq!(block_on(held.snapshot()).unwrap().version().get(), 2);
+    let write = |version: u64, reader: u32| {
+        let features = match reader {
+            3 => r#","readerFeatures":["someday"],"writerFeatures":["someday"]"#,
+            _ => "",
+        };
+        let writer = if reader == 3 { 7 } else { 2 };
+        let line = format!(
+            r#"{{"protocol":{{"minReaderVersion":{reader},"minWriterVersion":{writer}{features}}}}}"#
+        );
+        fs::write(folder.path().join(format!("_delta_log/{version:020}.json")), line).unwrap();
+    };
+    write(3, 3);
+    let refused = block_on(held.snapshot()).err().unwrap();
+    assert_eq!(refused.code(), Code::UnsupportedProtocol);
+    write(4, 1);
+    let now = block_on(held.snapshot()).unwrap();
+    assert_eq!((now.version().get(), rows(&now)), (4, (0..3).collect()));
+}
