@@ -116,6 +116,10 @@ pub(crate) enum Command {
     Changes(ChangesArgs),
     /// Print the rows by which two versions differ
     Diff(DiffArgs),
+    /// Publish what `write --stage` has laid aside, as one commit
+    Publish(StagedArgs),
+    /// Delete the data files of what `write --stage` has laid aside
+    Discard(StagedArgs),
     /// Find out what became of a commit whose outcome was unknown (exit code 7)
     Resolve(ResolveArgs),
     /// Show the whole job on real data: three months of flights, on the local disk
@@ -176,6 +180,10 @@ pub(crate) struct WriteArgs {
     /// Kept in the history
     #[arg(long, value_name = "TEXT")]
     pub(crate) user_metadata: Option<String>,
+    /// Write the data files and lay the commit aside in a file: to be looked at with
+    /// `read --staged`, and then published or discarded
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stage: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) input: InputArgs,
 }
@@ -257,6 +265,9 @@ pub(crate) struct At {
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     pub(crate) from: At,
+    /// The table as what `write --stage` has laid aside in the file would leave it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["version", "at"])]
+    pub(crate) staged: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rows: RowsArgs,
 }
@@ -407,6 +418,14 @@ pub(crate) struct DoctorArgs {
     /// The same as `--format json`
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StagedArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// What `write --stage` wrote
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args, Debug)]

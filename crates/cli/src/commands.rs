@@ -22,6 +22,7 @@ use crate::input;
 use crate::output::{self, Cells, Output};
 use crate::progress::Bar;
 use crate::rows;
+use crate::staging;
 
 /// What every command works with.
 pub(crate) struct Session<'a> {
@@ -69,7 +70,7 @@ impl<'a> Session<'a> {
         output::list(self.format(), names, rows, cells)
     }
 
-    fn done(&self, committed: &Committed, what: &str) -> Result<()> {
+    pub(crate) fn done(&self, committed: &Committed, what: &str) -> Result<()> {
         let mut pairs = vec![
             ("version", json!(committed.version().get())),
             ("changed", json!(committed.changed())),
@@ -140,6 +141,9 @@ pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()>
     let (shape, batches) = input::open(args, schema)?;
     let data = Data::stream(shape, stream::iter(batches).boxed());
     let options = options(args);
+    if let Some(path) = &args.stage {
+        return staging::stage(session, &table, (data, options), (args.mode, filter), path).await;
+    }
     let committed = match (args.mode, filter) {
         (Mode::Overwrite, Some(filter)) => {
             table.overwrite(data, Overwrite::filter(filter).options(options)).await?
@@ -195,7 +199,10 @@ fn options(args: &WriteArgs) -> Append {
 }
 
 pub(crate) async fn read(session: &Session<'_>, args: &ReadArgs) -> Result<()> {
-    let snapshot = session.snapshot(&args.from).await?;
+    let snapshot = match &args.staged {
+        Some(file) => staging::snapshot(session, &args.from.table, file).await?,
+        None => session.snapshot(&args.from).await?,
+    };
     let batches = snapshot.read_with(&session.op, &scan(&args.rows.which)?).await?;
     let schema = batches.schema().clone();
     rows::print(session, &args.rows, &schema, batches).await
@@ -360,6 +367,14 @@ pub(crate) async fn resolve(session: &Session<'_>, args: &ResolveArgs) -> Result
             let what = format!("the outcome of `{}` is still unknown", args.id);
             let unresolved = lakebed::txn::Unresolved { id: args.id.clone() };
             return Err(Error::new(Code::OutcomeUnknown, what).with_payload(unresolved));
+        }
+        Resolved::Expired => {
+            let what = format!(
+                "the outcome of `{}` can no longer be told: the log was cleaned up past its \
+                 version; look for the rows themselves",
+                args.id
+            );
+            return Err(Error::new(Code::OutcomeUnknown, what));
         }
     };
     session.answer(&[("outcome", json!(what)), ("version", json!(version))])

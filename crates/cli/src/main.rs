@@ -23,6 +23,7 @@ mod output;
 mod portions;
 mod progress;
 mod rows;
+mod staging;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -106,6 +107,8 @@ async fn command(session: &Session<'_>, command: &Command) -> Result<()> {
         Command::Doctor(args) => doctor::run(session, args).await,
         Command::Changes(args) => rows::changes(session, args).await,
         Command::Diff(args) => rows::diff(session, args).await,
+        Command::Publish(args) => staging::publish(session, args).await,
+        Command::Discard(args) => staging::discard(session, args).await,
         Command::Resolve(args) => commands::resolve(session, args).await,
         Command::Demo(_) | Command::Completions(_) => Ok(()),
     }

@@ -76,6 +76,23 @@ impl Append {
         Append { once: Some((app.into(), version)), ..self }
     }
 
+    /// What [`Append::once`] asks for.
+    ///
+    /// ```
+    /// # use lakebed::Append;
+    /// let once = Append::new().once("ingest-7", 1841);
+    /// assert_eq!(once.counter(), Some(("ingest-7", 1841)));
+    /// assert_eq!(once.without_counter(), Append::new());
+    /// ```
+    pub fn counter(&self) -> Option<(&str, i64)> {
+        self.once.as_ref().map(|(app, version)| (app.as_str(), *version))
+    }
+
+    /// The same without [`Append::once`], for an operation of a transaction that has it.
+    pub fn without_counter(self) -> Append {
+        Append { once: None, ..self }
+    }
+
     /// File sizes, compression. Defaults to [`Layout::default`].
     ///
     /// ```
@@ -179,6 +196,7 @@ impl Snapshot {
     /// # Ok::<(), lakebed::Error>(()) }).unwrap();
     /// ```
     pub async fn append(&self, data: impl Into<Data>, options: Append) -> Result<Committed> {
+        self.check_committed()?;
         let context = Context::new(self.env(), &self.op(), self.store());
         let done = append(&context, Some(self), data.into(), &options).await?;
         Ok(done.logged("append", &context))
@@ -192,46 +210,57 @@ pub(crate) async fn append(
     data: Data,
     options: &Append,
 ) -> Result<Committed> {
+    match (prepare(context, base, data, options).await?, base) {
+        (Some(staged), None) => make(context, staged, options).await,
+        (Some(staged), base) => txn::commit_staged(context, base, staged).await,
+        (None, Some(base)) => Ok(Committed::unchanged(&context.op, base.clone())),
+        (None, None) => Err(Error::internal("nothing to do without a table")),
+    }
+}
+
+/// Writes the rows and gives the commit that adds them; `None` if there is nothing to say.
+pub(crate) async fn prepare(
+    context: &Context,
+    base: Option<&Snapshot>,
+    data: Data,
+    options: &Append,
+) -> Result<Option<Staged>> {
     let target = Target::new(context, base, &data, options)?;
     if let (Some(base), Some(txn)) = (base, target.txn(context, options))
         && txn::covered(base.head(), &txn)
     {
-        return Ok(Committed::unchanged(&context.op, base.clone()));
+        return Ok(None);
     }
     let adds = target.write(context, data, options).await?;
-    let notes = target.notes.clone();
+    let changes_rows_only = matches!(target.changes, Changes::Nothing);
     // Without rows there is nothing to say, but for columns and a counter that somebody wants.
-    if let Some(base) = base
-        && adds.is_empty()
-        && matches!(target.changes, Changes::Nothing)
-        && options.once.is_none()
-    {
-        return Ok(Committed::unchanged(&context.op, base.clone()));
+    if adds.is_empty() && changes_rows_only && options.once.is_none() {
+        return Ok(None);
     }
-
     let mut draft = target.draft(context, options, "Append", adds);
-    let ours = target.schema.clone();
-    let partition_columns = target.partition_columns.clone();
+    let notes = target.notes.clone();
     target.stage(&mut draft);
-    let retry = base.is_none().then(|| draft.clone());
-    let staged = Staged { once: options.once.is_some(), ..Staged::new(draft)? };
-    let files = staged.files.clone();
-    match (txn::commit_staged(context, base, staged).await, retry) {
-        (Err(lost), _) if options.only_create && txn::is_creation_lost(&lost) => {
+    let once = options.once.is_some();
+    Ok(Some(Staged { once, joins: changes_rows_only, notes, ..Staged::new(draft)? }))
+}
+
+/// Makes the table, or appends to the one that another writer makes first.
+async fn make(context: &Context, staged: Staged, options: &Append) -> Result<Committed> {
+    let (files, draft) = (staged.files.clone(), staged.draft.clone());
+    match txn::commit_staged(context, None, staged).await {
+        Err(lost) if txn::is_creation_lost(&lost) && options.only_create => {
             context.discard(&files).await;
             Err(create::exists().at(context.store.location()).because(lost))
         }
-        (Err(lost), Some(draft)) if txn::is_creation_lost(&lost) => {
-            match rebase(context, draft, &ours, &partition_columns, options).await {
-                Ok(done) => Ok(done),
-                Err(Rebase::Impossible(error)) => {
-                    context.discard(&files).await;
-                    Err(error.because(lost))
-                }
-                Err(Rebase::Failed(error)) => Err(error),
+        Err(lost) if txn::is_creation_lost(&lost) => match rebase(context, draft, options).await {
+            Ok(done) => Ok(done),
+            Err(Rebase::Impossible(error)) => {
+                context.discard(&files).await;
+                Err(error.because(lost))
             }
-        }
-        (done, _) => done.map(|it| it.with_notes(notes)),
+            Err(Rebase::Failed(error)) => Err(error),
+        },
+        done => done,
     }
 }
 
@@ -246,8 +275,6 @@ enum Rebase {
 async fn rebase(
     context: &Context,
     mut draft: Draft,
-    schema: &Schema,
-    partition_columns: &[String],
     options: &Append,
 ) -> Result<Committed, Rebase> {
     let impossible = Rebase::Impossible;
@@ -255,6 +282,10 @@ async fn rebase(
     let opened = context.bounded("opening the table", load::open(env, op, store, None)).await;
     let base = Snapshot::new(env, store, None, opened.map_err(impossible)?, None);
     let head = base.head();
+    let Some(ours) = draft.metadata.take() else {
+        return Err(impossible(Error::internal("the table was made without metadata")));
+    };
+    let schema = ours.schema().map_err(impossible)?;
     let fits = |it: &lakebed_log::schema::StructField| {
         schema.field(&it.name).is_some_and(|ours| {
             ours.name == it.name
@@ -264,7 +295,7 @@ async fn rebase(
     };
     let same = head.schema.fields().len() == schema.fields().len()
         && head.schema.fields().iter().all(fits)
-        && head.metadata.partition_columns == partition_columns;
+        && head.metadata.partition_columns == ours.partition_columns;
     if !same {
         let what = "another writer made the table first, with another schema or partitioning";
         return Err(impossible(Error::new(Code::SchemaMismatch, what).at(store.location())));
@@ -275,11 +306,10 @@ async fn rebase(
         return Ok(Committed::unchanged(op, base));
     }
     draft.protocol = None;
-    draft.metadata = None;
     draft.intent.protocol = false;
     draft.intent.metadata = false;
     let staged = Staged::new(draft).map_err(Rebase::Impossible)?;
-    let staged = Staged { once: options.once.is_some(), ..staged };
+    let staged = Staged { once: options.once.is_some(), joins: true, ..staged };
     txn::commit_staged(context, Some(&base), staged).await.map_err(Rebase::Failed)
 }
 
@@ -380,11 +410,7 @@ impl Target {
 
     /// The application counter that the options ask for.
     pub(crate) fn txn(&self, context: &Context, options: &Append) -> Option<SetTransaction> {
-        options.once.as_ref().map(|(app_id, version)| SetTransaction {
-            app_id: app_id.clone(),
-            version: *version,
-            last_updated: Some(context.env.now().as_millis()),
-        })
+        counter(context, options)
     }
 
     /// A commit of the new files, by Spark's names.
@@ -395,22 +421,7 @@ impl Target {
         mode: &str,
         adds: Vec<Add>,
     ) -> Draft {
-        let mut draft = Draft {
-            txn_id: context.env.id().to_string(),
-            operation: "WRITE".into(),
-            metrics: metrics(&adds),
-            user_metadata: options.user_metadata.clone(),
-            adds,
-            ..Draft::default()
-        };
-        let partition_by = create::json_text(&self.partition_columns);
-        draft.parameters.insert("mode".into(), mode.into());
-        draft.parameters.insert("partitionBy".into(), partition_by.into());
-        if let Some(txn) = self.txn(context, options) {
-            draft.intent.apps.insert(txn.app_id.clone());
-            draft.txns.push(txn);
-        }
-        draft
+        draft_of(context, options, mode, &self.partition_columns, adds)
     }
 
     /// Puts what changes besides the rows into the commit.
@@ -426,6 +437,57 @@ impl Target {
             Changes::Everything(new) => new.stage(draft),
         }
     }
+}
+
+/// The application counter that the options ask for.
+pub(crate) fn counter(context: &Context, options: &Append) -> Option<SetTransaction> {
+    options.once.as_ref().map(|(app_id, version)| SetTransaction {
+        app_id: app_id.clone(),
+        version: *version,
+        last_updated: Some(context.env.now().as_millis()),
+    })
+}
+
+/// A commit of new files, by Spark's names.
+pub(crate) fn draft_of(
+    context: &Context,
+    options: &Append,
+    mode: &str,
+    partition_columns: &[String],
+    adds: Vec<Add>,
+) -> Draft {
+    let mut draft = Draft {
+        txn_id: context.env.id().to_string(),
+        operation: "WRITE".into(),
+        metrics: metrics(&adds),
+        user_metadata: options.user_metadata.clone(),
+        adds,
+        ..Draft::default()
+    };
+    let partition_by = create::json_text(partition_columns);
+    draft.parameters.insert("mode".into(), mode.into());
+    draft.parameters.insert("partitionBy".into(), partition_by.into());
+    if let Some(txn) = counter(context, options) {
+        draft.intent.apps.insert(txn.app_id.clone());
+        draft.txns.push(txn);
+    }
+    draft
+}
+
+/// Metadata with another schema, and the protocol where that needs another one.
+pub(crate) fn metadata_of(head: &Head, schema: &Schema) -> (Metadata, Option<Protocol>) {
+    let metadata = Metadata { schema_string: schema.to_json(), ..head.metadata.clone() };
+    let zone_less = |it: &Schema| {
+        it.fields().iter().any(|it| create::holds(&it.data_type, PrimitiveType::TimestampNtz))
+    };
+    let needs = zone_less(schema) && !head.protocol.supports(&TableFeature::TimestampNtz);
+    let protocol = needs.then(|| head.protocol.with_features(&[TableFeature::TimestampNtz]));
+    (metadata, protocol)
+}
+
+/// Rows of a file, if its statistics say.
+pub(crate) fn rows_of(add: &Add) -> Option<u64> {
+    Stats::from_json(add.stats.as_deref()?, &Schema::default(), Some(&[])).num_records
 }
 
 /// The schema after the write, and what has to change for it.
@@ -446,23 +508,14 @@ fn evolve(head: &Head, data: &Data, options: &Append) -> Result<(Schema, Changes
     if evolved == table {
         return Ok((table, Changes::Nothing, notes));
     }
-    let metadata = Metadata { schema_string: evolved.to_json(), ..head.metadata.clone() };
-    let zone_less = |it: &Schema| {
-        it.fields().iter().any(|it| create::holds(&it.data_type, PrimitiveType::TimestampNtz))
-    };
-    let needs = zone_less(&evolved) && !head.protocol.supports(&TableFeature::TimestampNtz);
-    let protocol = needs.then(|| head.protocol.with_features(&[TableFeature::TimestampNtz]));
+    let (metadata, protocol) = metadata_of(head, &evolved);
     Ok((evolved, Changes::Schema(Box::new(metadata), protocol), notes))
 }
 
 /// `operationMetrics` of a write, by Spark's names; numbers as text.
 fn metrics(adds: &[Add]) -> Map<String, Json> {
     let bytes: i64 = adds.iter().map(|it| it.size).fold(0, i64::saturating_add);
-    let rows = |it: &Add| {
-        let stats = it.stats.as_deref()?;
-        Stats::from_json(stats, &Schema::default(), Some(&[])).num_records
-    };
-    let rows: u64 = adds.iter().filter_map(rows).fold(0, u64::saturating_add);
+    let rows: u64 = adds.iter().filter_map(rows_of).fold(0, u64::saturating_add);
     let mut metrics = Map::new();
     let mut set = |key: &str, value: String| metrics.insert(key.into(), value.into());
     set("numFiles", adds.len().to_string());

@@ -33,6 +33,10 @@ use crate::table::{self, Resolved};
 use crate::txn::Committed;
 use crate::write::Data;
 
+mod several;
+
+pub use several::Transaction;
+
 /// [`crate::Table`], waiting.
 ///
 /// ```

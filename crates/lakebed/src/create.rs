@@ -200,6 +200,20 @@ impl NewTable {
     }
 }
 
+/// The protocol that a table needs with these properties as well; `None` if it has it.
+pub(crate) fn protocol_for(
+    protocol: &Protocol,
+    properties: &BTreeMap<String, String>,
+) -> Result<Option<Protocol>> {
+    let asked = Asked::new(properties)?;
+    if asked.configuration.len() < properties.len() {
+        let what = "features and protocol versions are asked for when a table is made";
+        return Err(Error::invalid(what));
+    }
+    let wanted = protocol.with_features(&asked.features);
+    Ok((wanted != *protocol).then_some(wanted))
+}
+
 /// Properties, taken apart into what is kept and what shapes the protocol.
 struct Asked {
     configuration: BTreeMap<String, String>,

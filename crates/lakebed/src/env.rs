@@ -17,11 +17,12 @@
 //! `internal` error, not the process: we are guests in other people's processes.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -100,7 +101,11 @@ struct Inner {
     stores: Vec<(String, Arc<dyn ObjectStore>)>,
     options: Vec<(String, String)>,
     roots: Vec<String>,
+    shared: Shared,
 }
+
+/// What all users of one environment have together, by name, as long as somebody holds it.
+type Shared = Arc<Mutex<BTreeMap<String, Weak<dyn Any + Send + Sync>>>>;
 
 impl Env {
     /// With a runtime of the caller's, data files as Parquet, and a budget of [`BUDGET_BYTES`].
@@ -114,6 +119,7 @@ impl Env {
             stores: vec![("memory://".to_string(), memory)],
             options: Vec::new(),
             roots: Vec::new(),
+            shared: Shared::default(),
         }))
     }
 
@@ -158,8 +164,25 @@ impl Env {
 
     fn with(&self, change: impl FnOnce(&mut Inner)) -> Env {
         let mut inner = (*self.0).clone();
+        // A location may mean another place there.
+        inner.shared = Shared::default();
         change(&mut inner);
         Env(Arc::new(inner))
+    }
+
+    /// The one `T` of that name that all clones of this environment share. It lives as long as
+    /// somebody holds it; what is derived by one of the `with` methods has its own.
+    pub(crate) fn shared<T: Any + Send + Sync + Default>(&self, name: &str) -> Arc<T> {
+        let mut shared = self.0.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = shared.get(name).and_then(Weak::upgrade);
+        if let Some(Ok(it)) = there.map(Arc::downcast::<T>) {
+            return it;
+        }
+        let new = Arc::new(T::default());
+        shared.retain(|_, it| 0 < it.strong_count());
+        let kept: Arc<dyn Any + Send + Sync> = new.clone();
+        shared.insert(name.to_string(), Arc::downgrade(&kept));
+        new
     }
 
     /// Locations below which the paths of a log may lead.

@@ -31,6 +31,8 @@ pub enum Resolved {
     NotCommitted,
     /// Still unknown: ask again.
     Unknown,
+    /// The log was cleaned up past the version it was tried at, and what is left does not tell.
+    Expired,
 }
 
 /// The commits that the log still holds, newest first, each with the time that time travel goes by.
@@ -216,7 +218,6 @@ async fn in_commit_time(context: &Context, file: &LogFile) -> Result<Timestamp> 
 
 /// What became of the commit with this id.
 pub(crate) async fn resolve(context: &Context, id: &str) -> Result<Resolved> {
-    let place = context.store.location();
     let (txn_id, version) = match id.split_once('@') {
         Some((txn_id, version)) => {
             let version = version.parse().ok().and_then(Version::new);
@@ -232,20 +233,64 @@ pub(crate) async fn resolve(context: &Context, id: &str) -> Result<Resolved> {
         return Err(Error::invalid(what));
     }
     let Some(version) = version else { return search(context, txn_id).await };
+    if let Some(known) = claim(context, txn_id, version).await? {
+        return Ok(known);
+    }
+    let files = load::list(&context.op, &context.store, Some(version)).await?;
+    let stands = |at: Version| files.iter().any(|it| it.path == LogPath::Commit(at));
+    if stands(version) {
+        // It has arrived since.
+        return Ok(claim(context, txn_id, version).await?.unwrap_or(Resolved::Unknown));
+    }
+    if files.is_empty() {
+        // It may be on its way.
+        return Ok(Resolved::Unknown);
+    }
+    // It was there, or another was, and cleanup has taken it.
+    match version.next().filter(|it| stands(*it)) {
+        Some(next) => successor(context, txn_id, version, next).await,
+        None => Ok(Resolved::Expired),
+    }
+}
+
+/// What stands at the version decides: one is tried only after all before it turned out to be
+/// others'. `None` if nothing stands there.
+async fn claim(context: &Context, txn_id: &str, version: Version) -> Result<Option<Resolved>> {
     let key = LogPath::Commit(version).to_path();
     let read = context.store.get(&context.op, &key, COMMIT_BYTES_MAX);
     match context.bounded("reading a commit", read).await {
-        // A version is tried only after all before it turned out to be others', so this one
-        // decides.
         Ok(bytes) => match commit::is_ours(&bytes, txn_id) {
-            Ok(true) => Ok(Resolved::Committed(version)),
-            Ok(false) => Ok(Resolved::NotCommitted),
-            Err(it) => Err(it.at(format!("{place}/{key}"))),
+            Ok(true) => Ok(Some(Resolved::Committed(version))),
+            Ok(false) => Ok(Some(Resolved::NotCommitted)),
+            Err(it) => Err(it.at(format!("{}/{key}", context.store.location()))),
         },
-        // It may be on its way, or have been cleaned up.
-        Err(it) if it.code() == Code::FileNotFound => Ok(Resolved::Unknown),
+        Err(it) if it.code() == Code::FileNotFound => Ok(None),
         Err(it) => Err(it),
     }
+}
+
+/// A commit of Lakebed names the one before it.
+async fn successor(
+    context: &Context,
+    txn_id: &str,
+    version: Version,
+    next: Version,
+) -> Result<Resolved> {
+    let key = LogPath::Commit(next).to_path();
+    let read = context.store.get(&context.op, &key, COMMIT_BYTES_MAX);
+    let bytes = match context.bounded("reading a commit", read).await {
+        Ok(it) => it,
+        Err(it) if it.code() == Code::FileNotFound => return Ok(Resolved::Expired),
+        Err(it) => return Err(it),
+    };
+    let Context { env, store, .. } = context;
+    let commit = load::decode(env, store, next, bytes, Width::Head).await?;
+    let info = commit.batch.commit_info.as_ref();
+    Ok(match info.and_then(|it| it.text("prevTxnId")) {
+        Some(named) if named == txn_id => Resolved::Committed(version),
+        Some(_) => Resolved::NotCommitted,
+        None => Resolved::Expired,
+    })
 }
 
 /// Without the version it was tried at: found, or not known. Absence proves nothing then.

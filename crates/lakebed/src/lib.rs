@@ -79,16 +79,19 @@ pub mod txn;
 
 pub mod append;
 pub mod create;
+pub mod data_files;
 pub mod doctor;
 pub mod feed;
 mod history;
 pub mod overwrite;
+pub mod transaction;
 
 pub mod blocking;
 pub mod table;
 
 pub use append::Append;
 pub use create::Create;
+pub use data_files::DataFiles;
 pub use doctor::Doctor;
 pub use env::Env;
 pub use feed::Changes;
@@ -99,6 +102,7 @@ pub use read::Batches;
 pub use snapshot::{Snapshot, When};
 pub use split::Split;
 pub use table::{Resolved, Table};
+pub use transaction::{StagedTransaction, Transaction};
 pub use txn::{Committed, Unresolved};
 pub use write::{Data, Layout};
 

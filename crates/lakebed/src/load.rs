@@ -131,6 +131,8 @@ enum Identity {
     Met { path: LogPath, size: u64, by: Timestamp, tag: Option<String> },
     /// The log holds no file of this version that could be compared.
     None,
+    /// It is not committed: the log holds nothing of it.
+    Staged,
 }
 
 /// Is what we hold still in the log?
@@ -163,6 +165,11 @@ impl Moment {
     /// Now.
     pub fn now(env: &Env) -> Moment {
         Moment { wall: env.now(), elapsed: env.elapsed() }
+    }
+
+    /// A time of the past.
+    pub(crate) fn at(env: &Env, wall: Timestamp) -> Moment {
+        Moment { wall, elapsed: env.elapsed() }
     }
 
     /// How long ago, by the clock that says more.

@@ -90,7 +90,7 @@ pub trait Observer: Send + Sync {
 pub struct Op(Arc<Inner>);
 
 struct Inner {
-    counts: Counts,
+    counts: Arc<Counts>,
     deadline: Duration,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -129,7 +129,7 @@ impl Op {
     /// assert_eq!(op.deadline(), Duration::from_secs(5));
     /// ```
     pub fn new(deadline: Duration) -> Op {
-        Op(Arc::new(Inner { counts: Counts::default(), deadline, observer: None }))
+        Op(Arc::new(Inner { counts: Arc::default(), deadline, observer: None }))
     }
 
     /// With somebody who watches as well.
@@ -145,7 +145,13 @@ impl Op {
     /// # let _ = op;
     /// ```
     pub fn observed(deadline: Duration, observer: Arc<dyn Observer>) -> Op {
-        Op(Arc::new(Inner { counts: Counts::default(), deadline, observer: Some(observer) }))
+        Op(Arc::new(Inner { counts: Arc::default(), deadline, observer: Some(observer) }))
+    }
+
+    /// The same counts under another time limit.
+    pub(crate) fn with_deadline(&self, deadline: Duration) -> Op {
+        let (counts, observer) = (Arc::clone(&self.0.counts), self.0.observer.clone());
+        Op(Arc::new(Inner { counts, deadline, observer }))
     }
 
     /// The time limit.

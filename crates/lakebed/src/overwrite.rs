@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
 use futures::{StreamExt, TryStreamExt};
-use lakebed_log::action::{Add, Remove};
+use lakebed_log::action::{Add, Remove, SetTransaction};
 use lakebed_log::batch::Width;
 use lakebed_log::commit::Draft;
 use lakebed_log::conflict::Reads;
@@ -26,6 +26,7 @@ use lakebed_log::value::Value;
 
 use crate::append::{Append, Target};
 use crate::create;
+use crate::load;
 use crate::snapshot::Snapshot;
 use crate::txn::{self, Committed, Context, Staged};
 use crate::write::Data;
@@ -113,6 +114,7 @@ impl Snapshot {
     /// # Ok::<(), lakebed::Error>(()) }).unwrap();
     /// ```
     pub async fn overwrite(&self, data: impl Into<Data>, options: Overwrite) -> Result<Committed> {
+        self.check_committed()?;
         let context = Context::new(self.env(), &self.op(), self.store());
         let done = overwrite(&context, Some(self), data.into(), &options).await?;
         Ok(done.logged("overwrite", &context))
@@ -126,11 +128,51 @@ pub(crate) async fn overwrite(
     data: Data,
     options: &Overwrite,
 ) -> Result<Committed> {
+    let staged = match (prepare(context, base, data, options).await?, base) {
+        (Some(staged), _) => staged,
+        (None, Some(base)) => return Ok(Committed::unchanged(&context.op, base.clone())),
+        (None, None) => return Err(Error::internal("nothing to do without a table")),
+    };
+    let (files, txns) = (staged.files.clone(), staged.draft.txns.clone());
+    match txn::commit_staged(context, base, staged).await {
+        Err(it) if txn::is_creation_lost(&it) => {
+            context.discard(&files).await;
+            match options.append.only_create {
+                true => Err(create::exists().at(context.store.location()).because(it)),
+                false => lost(context, &txns, it).await,
+            }
+        }
+        done => done,
+    }
+}
+
+/// Another writer made the table first: what stands there may be another run of this overwrite.
+async fn lost(context: &Context, txns: &[SetTransaction], error: Error) -> Result<Committed> {
+    let Context { env, op, store, .. } = context;
+    if txns.is_empty() {
+        return Err(error);
+    }
+    let opened = context.bounded("opening the table", load::open(env, op, store, None)).await?;
+    let there = Snapshot::new(env, store, None, opened, None);
+    match txns.iter().any(|it| txn::covered(there.head(), it)) {
+        true => Ok(Committed::unchanged(op, there)),
+        false => Err(error),
+    }
+}
+
+/// Writes the new rows and gives the commit that puts them in place of others; `None` if it would
+/// change nothing.
+pub(crate) async fn prepare(
+    context: &Context,
+    base: Option<&Snapshot>,
+    data: Data,
+    options: &Overwrite,
+) -> Result<Option<Staged>> {
     let target = Target::new(context, base, &data, &options.append)?;
     if let (Some(base), Some(txn)) = (base, target.txn(context, &options.append))
         && txn::covered(base.head(), &txn)
     {
-        return Ok(Committed::unchanged(&context.op, base.clone()));
+        return Ok(None);
     }
     let filter = bound_filter(options, &target)?;
     let state = match base {
@@ -159,25 +201,7 @@ pub(crate) async fn overwrite(
         _ => data,
     };
     let adds = target.write(context, data, &options.append).await?;
-    let staged = stage(context, target, options, filter, state, adds).await?;
-    let (staged, notes) = match staged {
-        (Some(staged), notes) => (staged, notes),
-        (None, _) => {
-            let base = base.ok_or_else(|| Error::internal("nothing to do without a table"))?;
-            return Ok(Committed::unchanged(&context.op, base.clone()));
-        }
-    };
-    let files = staged.files.clone();
-    match txn::commit_staged(context, base, staged).await {
-        Err(it) if txn::is_creation_lost(&it) => {
-            context.discard(&files).await;
-            match options.append.only_create {
-                true => Err(create::exists().at(context.store.location()).because(it)),
-                false => Err(it),
-            }
-        }
-        done => done.map(|it| it.with_notes(notes)),
-    }
+    stage(context, target, options, filter, state, adds).await
 }
 
 /// The commit, or `None` if it would change nothing. What was written is deleted if it fails.
@@ -188,7 +212,7 @@ async fn stage(
     filter: Option<Expr>,
     state: Option<Arc<TableState>>,
     adds: Vec<Add>,
-) -> Result<(Option<Staged>, Vec<String>)> {
+) -> Result<Option<Staged>> {
     let notes = target.notes.clone();
     let mut draft = target.draft(context, &options.append, "Overwrite", adds);
     if let Some(filter) = &options.filter {
@@ -215,12 +239,12 @@ async fn stage(
             }
         };
         if draft.adds.is_empty() && draft.removes.is_empty() && draft.txns.is_empty() {
-            return Ok((None, notes));
+            return Ok(None);
         }
     }
     target.stage(&mut draft);
     let once = options.append.once.is_some();
-    Ok((Some(Staged { draft, files: written, once }), notes))
+    Ok(Some(Staged { draft, files: written, once, joins: false, notes }))
 }
 
 /// The filter bound to the schema; only partition columns may be named.

@@ -144,6 +144,27 @@ impl Snapshot {
         &self.0.store
     }
 
+    /// Nothing is committed on what is not committed itself.
+    pub(crate) fn check_committed(&self) -> Result<()> {
+        match self.0.loaded.is_staged() {
+            false => Ok(()),
+            true => {
+                let what = "the snapshot is of a transaction that is not committed: what is to \
+                            come after it goes through the transaction";
+                Err(Error::invalid(what).at(self.0.store.location()))
+            }
+        }
+    }
+
+    /// The newest version of the table.
+    pub(crate) async fn newer(&self, op: &Op) -> Result<Snapshot> {
+        let Inner { env, store, loaded, .. } = &*self.0;
+        Ok(match load::refresh(env, op, store, loaded).await? {
+            Some(it) => Snapshot::new(env, store, self.handle_op(), it, Some(self)),
+            None => self.clone(),
+        })
+    }
+
     /// The context of a verb: the handle's, or a new one with the default deadline.
     pub(crate) fn op(&self) -> Op {
         self.0.op.clone().unwrap_or_default()
@@ -448,6 +469,7 @@ impl Snapshot {
     /// # Ok::<(), lakebed::Error>(()) }).unwrap();
     /// ```
     pub async fn checkpoint(&self) -> Result<()> {
+        self.check_committed()?;
         support::checkpointable(&self.head().protocol, self.head().read)?;
         let op = self.op();
         let state = self.state(&op, Width::Wide).await?;

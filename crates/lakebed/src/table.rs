@@ -19,6 +19,7 @@ use crate::txn::{Committed, Context};
 use crate::write::Data;
 
 mod look;
+mod several;
 
 pub use crate::history::Resolved;
 

@@ -38,6 +38,7 @@ use lakebed_log::commit::Draft;
 use lakebed_log::conflict::Reason;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::state::Head;
+use lakebed_log::time::Timestamp;
 use lakebed_log::uri;
 use lakebed_log::version::Version;
 use serde_json::{Map, Value as Json};
@@ -51,10 +52,9 @@ use crate::store::Store;
 
 mod attempt;
 mod conclude;
+mod group;
 
 pub use lakebed_log::conflict::Unresolved;
-
-use attempt::{Attempt, Failure};
 
 /// Data files deleted at once after a conflict.
 const DELETES: usize = 16;
@@ -185,10 +185,6 @@ impl Committed {
         );
         self
     }
-
-    pub(crate) fn with_notes(self, notes: Vec<String>) -> Committed {
-        Committed { notes, ..self }
-    }
 }
 
 /// What a verb runs in: the outside, its counts, and when it began.
@@ -198,6 +194,8 @@ pub(crate) struct Context {
     pub(crate) op: Op,
     pub(crate) store: Store,
     pub(crate) started: Moment,
+    /// When the oldest of its data files was begun: vacuum leaves it alone for so long only.
+    pub(crate) written: Moment,
     /// What the catalog of the table says is committed, where there is one.
     pub(crate) catalog: Option<Arc<Catalog>>,
 }
@@ -206,7 +204,17 @@ impl Context {
     /// Begins now.
     pub(crate) fn new(env: &Env, op: &Op, store: &Store) -> Context {
         let started = Moment::now(env);
-        Context { env: env.clone(), op: op.clone(), store: store.clone(), started, catalog: None }
+        let (env, op, store) = (env.clone(), op.clone(), store.clone());
+        Context { env, op, store, started, written: started, catalog: None }
+    }
+
+    /// The same with data files of which the oldest was there at a time.
+    pub(crate) fn written(self, oldest: Timestamp) -> Context {
+        let oldest = Moment::at(&self.env, oldest);
+        match oldest.age(&self.env) < self.written.age(&self.env) {
+            true => self,
+            false => Context { written: oldest, ..self },
+        }
     }
 
     /// The same, for a table that is come by through its catalog.
@@ -263,6 +271,11 @@ pub(crate) struct Staged {
     pub(crate) files: Vec<String>,
     /// Does a commit of the same application that already covers ours make it superfluous?
     pub(crate) once: bool,
+    /// May it land as one version with others of its kind? For what reads nothing, removes nothing,
+    /// changes nothing but the files and whose files are its own.
+    pub(crate) joins: bool,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Staged {
@@ -270,7 +283,7 @@ impl Staged {
     pub(crate) fn new(draft: Draft) -> Result<Staged> {
         let key = |path: &str| uri::decode(path).map(std::borrow::Cow::into_owned);
         let files = draft.adds.iter().map(|it| key(&it.path)).collect::<Result<_>>()?;
-        Ok(Staged { draft, files, once: false })
+        Ok(Staged { draft, files, once: false, joins: false, notes: Vec::new() })
     }
 }
 
@@ -278,7 +291,8 @@ impl Staged {
 /// checksum where the counts are known, and a checkpoint every `delta.checkpointInterval` versions.
 /// Without a base it makes the table.
 ///
-/// Runs as a spawned task: once begun it goes on to its end, though its future is dropped.
+/// Commits of one process to one table take turns, and appends that wait land together as one
+/// version. Runs as a spawned task: once begun it goes on to its end, though its future is dropped.
 ///
 /// # Errors
 ///
@@ -293,7 +307,9 @@ pub async fn commit(
     draft: Draft,
 ) -> Result<Committed> {
     let context = Context::new(env, op, store);
-    commit_staged(&context, base, Staged { draft, files: Vec::new(), once: false }).await
+    let files = Vec::new();
+    let staged = Staged { draft, files, once: false, joins: false, notes: Vec::new() };
+    commit_staged(&context, base, staged).await
 }
 
 /// The same for data files that were written for the draft: they are deleted where it is certain
@@ -304,24 +320,10 @@ pub(crate) async fn commit_staged(
     base: Option<&Snapshot>,
     staged: Staged,
 ) -> Result<Committed> {
-    let (context, base) = (context.clone(), base.cloned());
-    let env = context.env.clone();
-    env.spawn(async move {
-        let Staged { draft, files, once } = staged;
-        let held = base.as_ref().map(|it| it.loaded().clone());
-        let mut attempt = Attempt::new(context, held, draft, once);
-        match attempt.run().await {
-            Ok(landed) => Ok(attempt.conclude(base.as_ref(), landed, &files).await),
-            Err(Failure { error, open: true }) => Err(error),
-            Err(Failure { error, open: false }) => {
-                if !is_creation_lost(&error) {
-                    attempt.context().discard(&files).await;
-                }
-                Err(error)
-            }
-        }
-    })
-    .await
+    if let Some(base) = base {
+        base.check_committed()?;
+    }
+    group::submit(context, base, staged).await
 }
 
 /// Did another writer make the table that this one wanted to make?

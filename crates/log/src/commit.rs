@@ -38,6 +38,10 @@ use crate::uri;
 use crate::value::Value;
 use crate::version::Version;
 
+mod join;
+
+pub use join::{SEVERAL, added_up, dropped};
+
 /// `engineInfo` of every commit we make.
 pub const ENGINE_INFO: &str = concat!("Lakebed/", env!("CARGO_PKG_VERSION"));
 

@@ -162,6 +162,32 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// One version on, by a commit that is not in the log and may never be.
+    ///
+    /// # Errors
+    ///
+    /// What the checks of the head after it give.
+    pub(crate) fn staged(&self, commit: Arc<Commit>) -> Result<Loaded> {
+        let file = met(&commit, Timestamp::from_millis(0));
+        let (head, version) = (self.head.advance(commit.version, &commit.batch)?, commit.version);
+        let mut segment = LogSegment::clone(&self.segment);
+        segment.version = version;
+        segment.commits.push(file.clone());
+        segment.last_commit = Some(file);
+        let mut kept = Kept::clone(&self.kept);
+        // Whatever its size, there is no other place to fetch it from.
+        kept.commit_bytes += commit.bytes.len();
+        kept.commits.push(commit);
+        kept.identity = Identity::Staged;
+        let (segment, head, kept) = (Arc::new(segment), Arc::new(head), Arc::new(kept));
+        Ok(Loaded { segment, head, kept, skips: self.skips.clone() })
+    }
+
+    /// Is it of no version of the log?
+    pub(crate) fn is_staged(&self) -> bool {
+        matches!(self.kept.identity, Identity::Staged)
+    }
+
     /// In place, where nobody else holds it: many commits cost what they are, not their square.
     fn advance_by(mut self, file: LogFile, commit: Arc<Commit>, met: bool) -> Result<Loaded> {
         self.head = Arc::new(self.head.advance(commit.version, &commit.batch)?);
@@ -244,7 +270,7 @@ impl Loaded {
                 return Ok(if is_ours { Among::Yes } else { Among::No });
             }
             Identity::Met { path, size, by, .. } => (path, *size, *by),
-            Identity::None => return Ok(Among::No),
+            Identity::None | Identity::Staged => return Ok(Among::No),
         };
         let Some(file) = files.iter().find(|it| it.path == *path && it.size == size) else {
             return Ok(Among::No);
@@ -278,7 +304,7 @@ impl Loaded {
     pub(crate) fn modified(&self) -> Option<Timestamp> {
         match &self.kept.identity {
             Identity::Listed(it) => Some(it.modified),
-            Identity::Met { .. } | Identity::None => None,
+            Identity::Met { .. } | Identity::None | Identity::Staged => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use lakebed_log::action::CommitInfo;
 use lakebed_log::batch::Width;
 use lakebed_log::commit::{self, Draft, Rendered};
 use lakebed_log::conflict::{self, Reason};
@@ -239,14 +240,14 @@ impl Attempt {
         open: bool,
         cause: &mut Option<Error>,
     ) -> Result<(), Failure> {
-        let Context { env, op, store, started, .. } = &self.context;
-        let age = started.age(env);
-        let limit = retention(self.properties().deleted_file_retention_millis) / 3;
-        let mut error = if open && (age >= op.deadline() || age > limit) {
+        let Context { env, op, store, started, written, .. } = &self.context;
+        let (age, files) = (started.age(env), written.age(env));
+        let limit = safe_for(&self.properties());
+        let mut error = if open && (age >= op.deadline() || files > limit) {
             self.unknown(version, &format!("is not known after {age:?}"))
-        } else if age > limit {
+        } else if files > limit {
             let what = format!(
-                "the operation began {age:?} ago, and its files are safe from vacuum for {limit:?} \
+                "its files were begun {files:?} ago, and are safe from vacuum for {limit:?} \
                  only (a third of `delta.deletedFileRetentionDuration`)"
             );
             Error::new(Code::TransactionExpired, what)
@@ -400,6 +401,11 @@ impl Attempt {
         let checked = conflict::check(&self.draft.intent, head, isolation, version, batch);
         check_lineage(head, winner).map_err(|it| it.at(place))?;
         let base = base.advance(&self.context.env, winner, None)?;
+        // A draft that was staged and is published twice finds itself.
+        let info = winner.batch.commit_info.as_ref();
+        if info.and_then(CommitInfo::txn_id) == Some(self.draft.txn_id.as_str()) {
+            return Ok(Some(Landed::Ours(version, base)));
+        }
         if self.context.left().is_zero() {
             return Err(self.context.late("commit"));
         }
@@ -453,6 +459,11 @@ fn check_lineage(head: &Head, winner: &Commit) -> Result<()> {
         winner.version
     );
     Err(Error::new(Code::TransactionExpired, what))
+}
+
+/// For how long vacuum leaves alone what an operation writes.
+pub(super) fn safe_for(properties: &Properties) -> Duration {
+    retention(properties.deleted_file_retention_millis) / 3
 }
 
 fn retention(millis: i64) -> Duration {

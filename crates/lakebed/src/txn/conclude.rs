@@ -41,6 +41,17 @@ impl Attempt {
         Committed { snapshot, changed: true, metrics, notes: Vec::new(), usage: op.usage() }
     }
 
+    /// The version that stands there now, before anything else is done about it.
+    pub(super) fn there(&self, base: Option<&Snapshot>, landed: &Landed) -> Snapshot {
+        let Context { env, store, .. } = self.context();
+        let (counts, loaded) = match landed {
+            Landed::Ours(version, loaded) => (self.counts(base, *version), loaded),
+            Landed::Covered(loaded) => (None, loaded),
+        };
+        let snapshot = Snapshot::new(env, store, None, loaded.clone(), base);
+        if counts.is_some() { snapshot.with_counts(counts) } else { snapshot }
+    }
+
     /// Number and bytes of the live files after our commit, if they are known: nobody else's may
     /// lie between it and the base whose counts are known.
     fn counts(&self, base: Option<&Snapshot>, version: Version) -> Option<Counts> {

@@ -274,7 +274,8 @@ fn time_travel() {
     }
 }
 
-/// Eight writers, one handle each, and a table that none of them has seen: every row lands once.
+/// Eight writers, one environment each as processes have, and a table that none of them has seen:
+/// every row lands once.
 ///
 /// spec: TXN-20, TXN-21
 #[test]
@@ -285,7 +286,8 @@ fn writers_at_once() {
     }] {
         const EACH: i64 = 12;
         let write = |writer: i64| {
-            let table = table(&place);
+            let env = lakebed::Env::tokio().with_budget(64 << 20);
+            let table = lakebed::Table::open_with(&env, &place).unwrap();
             async move {
                 for at in 0..EACH {
                     table.append(ids([writer * EACH + at]), Append::new()).await?;

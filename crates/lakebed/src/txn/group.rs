@@ -1,0 +1,496 @@
+//! Commits of one process to one table take turns, and appends that wait for theirs land together.
+//!
+//! A store takes one commit of a table at a time, and a round trip for each. Writers that all ask
+//! for the next version would get in each other's way, and each loss costs a round trip more. So
+//! whoever comes while another commits waits in line, and when that one has landed, all appends of
+//! the line go into the next version as one commit:
+//!
+//! ```text
+//!   commit 7:  a                 nobody was there: a goes at once
+//!   waiting:      b c D e f      while 7 is under way
+//!   commit 8:  b c e f           appends; each is told its version and its own figures
+//!   commit 9:  D                 an overwrite goes alone, when it is its turn
+//! ```
+//!
+//! The first in line always goes, so nobody waits for ever. What follows a landed commit (checksum,
+//! checkpoint) goes on beside the next one.
+//!
+//! A group that meets what its members cannot all bear is in no version: then those that another
+//! commit has made superfluous are told so, and if the commit itself was refused before anything
+//! was sent, each member goes alone and gets its own answer.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::channel::oneshot;
+use futures::future::{Either, join, select};
+use lakebed_log::commit::{Draft, added_up};
+use lakebed_log::conflict::Reads;
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
+use lakebed_log::state::Head;
+
+use super::attempt::{Attempt, Failure, Landed, safe_for};
+use super::{Committed, Context, Staged, Unresolved, covered, is_creation_lost};
+use crate::env::BoxFuture;
+use crate::snapshot::Snapshot;
+
+/// Most files that the appends of one commit add together.
+const GROUP_ACTIONS_MAX: usize = 10_000;
+/// About the most bytes of the commit that appends make together.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// The commits of one table that wait for their turn. One for each location of an environment.
+#[derive(Default)]
+struct Line(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    entries: VecDeque<Entry>,
+    /// Does somebody work on the line?
+    busy: bool,
+    numbers: u64,
+}
+
+/// One commit that waits.
+struct Entry {
+    number: u64,
+    context: Context,
+    base: Option<Snapshot>,
+    staged: Staged,
+    answer: oneshot::Sender<Result<Committed>>,
+    stage: Arc<Mutex<Stage>>,
+}
+
+/// How far a commit is.
+#[derive(Clone, Default)]
+enum Stage {
+    /// In line.
+    #[default]
+    Waits,
+    /// Under way, by its own clock.
+    Alone,
+    /// Under way with others, as this transaction.
+    Together(String),
+}
+
+/// Commits when it is its turn.
+pub(super) async fn submit(
+    context: &Context,
+    base: Option<&Snapshot>,
+    staged: Staged,
+) -> Result<Committed> {
+    let line: Arc<Line> = context.env.shared(&format!("commits to {}", context.store.location()));
+    let (answer, result) = oneshot::channel();
+    let stage = Arc::default();
+    let (number, is_first) = {
+        let mut waiting = line.waiting();
+        waiting.numbers += 1;
+        let number = waiting.numbers;
+        let (context, base, stage) = (context.clone(), base.cloned(), Arc::clone(&stage));
+        waiting.entries.push_back(Entry { number, context, base, staged, answer, stage });
+        (number, !std::mem::replace(&mut waiting.busy, true))
+    };
+    if is_first {
+        let works = Works { line: Arc::clone(&line), is_done: false };
+        drop(context.env.spawn(async move {
+            works.run().await;
+            Ok(())
+        }));
+    }
+    line.answer(context, number, &stage, result).await
+}
+
+impl Line {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the answer, and no longer than the deadline where nobody else sees to that.
+    async fn answer(
+        &self,
+        context: &Context,
+        number: u64,
+        stage: &Mutex<Stage>,
+        result: oneshot::Receiver<Result<Committed>>,
+    ) -> Result<Committed> {
+        let given = |it: Result<Result<Committed>, oneshot::Canceled>| {
+            it.unwrap_or_else(|_| Err(Error::internal("the commit stopped before it was done")))
+        };
+        let late = Box::pin(context.env.sleep(context.left()));
+        let mut result = match select(result, late).await {
+            Either::Left((answer, _)) => return given(answer),
+            Either::Right(((), result)) => result,
+        };
+        let waits = {
+            let mut waiting = self.waiting();
+            let at = waiting.entries.iter().position(|it| it.number == number);
+            at.and_then(|it| waiting.entries.remove(it))
+        };
+        if let Some(entry) = waits {
+            context.discard(&entry.staged.files).await;
+            return Err(context.late("waiting for other commits of this process"));
+        }
+        let stage = stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (result.try_recv(), stage) {
+            (Ok(Some(answer)), _) => answer,
+            // Where it will stand is open: only its identity can be asked for.
+            (_, Stage::Together(id)) => {
+                let what = format!(
+                    "whether the commit landed is not known within {:?}; \
+                     ask with its id `{id}` before doing it again",
+                    context.op.deadline()
+                );
+                let error = Error::new(Code::OutcomeUnknown, what).at(context.store.location());
+                Err(error.with_payload(Unresolved { id }))
+            }
+            _ => given(result.await),
+        }
+    }
+
+    /// Those who go next; nobody if the line is empty, and then nobody works on it any more.
+    fn next(&self) -> Option<Group> {
+        let mut waiting = self.waiting();
+        let Some(first) = waiting.entries.pop_front() else {
+            waiting.busy = false;
+            return None;
+        };
+        let mut group = Group::new(first);
+        for entry in std::mem::take(&mut waiting.entries) {
+            match group.takes(&entry) {
+                true => group.push(entry),
+                false => waiting.entries.push_back(entry),
+            }
+        }
+        Some(group)
+    }
+
+    /// Puts back those who must go once more, before all others.
+    fn put_back(&self, entries: Vec<Entry>) {
+        let mut waiting = self.waiting();
+        for entry in entries.into_iter().rev() {
+            entry.enter(Stage::Waits);
+            waiting.entries.push_front(entry);
+        }
+    }
+}
+
+/// Whoever works on a line.
+struct Works {
+    line: Arc<Line>,
+    is_done: bool,
+}
+
+impl Works {
+    async fn run(mut self) {
+        let mut before = Landing::nothing();
+        while let Some(group) = self.line.next() {
+            let Landing { after, there } = before;
+            let landing = group.land(&self.line, there);
+            (before, ()) = join(landing, after).await;
+        }
+        // Whoever comes now finds nobody and begins at once.
+        self.is_done = true;
+        before.after.await;
+    }
+}
+
+/// What a landed commit leaves.
+struct Landing {
+    /// What is still to be done, beside what comes next; with it everybody has an answer.
+    after: BoxFuture<'static, ()>,
+    /// The version that stands there now: those who waited have seen an older one.
+    there: Option<Snapshot>,
+}
+
+impl Landing {
+    fn nothing() -> Landing {
+        Landing { after: Box::pin(async {}), there: None }
+    }
+}
+
+/// A panic, or a runtime that stops, must not leave a line in which everybody waits for ever.
+impl Drop for Works {
+    fn drop(&mut self) {
+        if !self.is_done {
+            let left = {
+                let mut waiting = self.line.waiting();
+                waiting.busy = false;
+                std::mem::take(&mut waiting.entries)
+            };
+            drop(left);
+        }
+    }
+}
+
+impl Entry {
+    fn enter(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// The commit as it is, by itself.
+    fn head(&self) -> Option<&Head> {
+        self.base.as_ref().map(Snapshot::head)
+    }
+
+    /// Takes a newer version to start from.
+    fn starts_from(&mut self, base: &Snapshot) {
+        let ours = self.base.as_ref();
+        if ours.is_none_or(|it| it.version() < base.version()) {
+            self.base = Some(base.with_op(ours.and_then(Snapshot::handle_op)));
+        }
+    }
+
+    /// Is its table as this one says, but for files?
+    fn is_of(&self, other: &Head) -> bool {
+        self.head().is_some_and(|ours| {
+            std::ptr::eq(ours, other)
+                || (ours.metadata == other.metadata && ours.protocol == other.protocol)
+        })
+    }
+
+    /// May it land with others? Its clocks must leave room for that.
+    fn joins(&self) -> bool {
+        let Context { env, written, .. } = &self.context;
+        let Draft { protocol, metadata, removes, domains, intent, .. } = &self.staged.draft;
+        let plain = protocol.is_none()
+            && metadata.is_none()
+            && removes.is_empty()
+            && domains.is_empty()
+            && matches!(intent.reads, Reads::Nothing);
+        let safe = |it: &Head| written.age(env) < safe_for(&it.properties);
+        self.staged.joins
+            && plain
+            && !self.context.left().is_zero()
+            && self.head().is_some_and(safe)
+    }
+
+    fn bytes(&self) -> usize {
+        let stats = |it: &lakebed_log::action::Add| it.stats.as_ref().map_or(0, String::len);
+        self.staged.draft.adds.iter().map(|it| 200 + it.path.len() + stats(it)).sum()
+    }
+
+    fn apps(&self) -> impl Iterator<Item = &String> {
+        self.staged.draft.txns.iter().map(|it| &it.app_id)
+    }
+
+    fn tell(self, answer: Result<Committed>) {
+        // Nobody may be waiting any more.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// Those that go as one commit: one of any kind, or some that join.
+struct Group {
+    entries: Vec<Entry>,
+    joins: bool,
+    actions: usize,
+    bytes: usize,
+    apps: BTreeSet<String>,
+}
+
+impl Group {
+    fn new(first: Entry) -> Group {
+        let joins = first.joins();
+        let entries = Vec::new();
+        let mut group = Group { entries, joins, actions: 0, bytes: 0, apps: BTreeSet::new() };
+        group.push(first);
+        group
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.actions += entry.staged.draft.adds.len() + entry.staged.draft.txns.len();
+        self.bytes += entry.bytes();
+        self.apps.extend(entry.apps().cloned());
+        self.entries.push(entry);
+    }
+
+    /// Are both of one kind, on one table, and is there room?
+    fn takes(&self, entry: &Entry) -> bool {
+        let Some(first) = self.entries.first().filter(|_| self.joins && entry.joins()) else {
+            return false;
+        };
+        let (ours, theirs) = (&first.staged.draft, &entry.staged.draft);
+        let same_table = entry.head().is_some_and(|it| first.is_of(it));
+        ours.operation == theirs.operation
+            && ours.parameters == theirs.parameters
+            && ours.user_metadata == theirs.user_metadata
+            && same_table
+            && !entry.apps().any(|it| self.apps.contains(it))
+            && self.actions + theirs.adds.len() + theirs.txns.len() <= GROUP_ACTIONS_MAX
+            && self.bytes + entry.bytes() <= GROUP_BYTES_MAX
+    }
+
+    /// Commits on the newest version that any of them has seen, or that has just landed `there`.
+    async fn land(mut self, line: &Line, there: Option<Snapshot>) -> Landing {
+        if self.joins {
+            // What has changed no more than files changes nothing for those who join.
+            let there = there.filter(|it| self.entries.iter().any(|that| that.is_of(it.head())));
+            let bases = self.entries.iter().filter_map(|it| it.base.as_ref());
+            let newest = there.iter().chain(bases).max_by_key(|it| it.version()).cloned();
+            if let Some(base) = newest {
+                self.tell_covered(&base);
+                if 1 < self.entries.len() {
+                    return self.land_together(line, base).await;
+                }
+                self.entries.iter_mut().for_each(|it| it.starts_from(&base));
+            }
+        }
+        match self.entries.pop() {
+            Some(entry) => land_alone(entry).await,
+            None => Landing::nothing(),
+        }
+    }
+
+    async fn land_together(mut self, line: &Line, base: Snapshot) -> Landing {
+        let Some(context) = self.context() else { return Landing::nothing() };
+        let once = self.entries.iter().any(|it| it.staged.once);
+        let draft = self.draft(context.env.id().to_string());
+        for entry in &self.entries {
+            entry.enter(Stage::Together(draft.txn_id.clone()));
+        }
+        let mut attempt = Attempt::new(context, Some(base.loaded().clone()), draft, once);
+        match attempt.run().await {
+            Ok(landed @ Landed::Ours(..)) => {
+                let there = Some(attempt.there(Some(&base), &landed));
+                let after = async move {
+                    let done = attempt.conclude(Some(&base), landed, &[]).await;
+                    self.tell_landed(&done);
+                };
+                return Landing { after: Box::pin(after), there };
+            }
+            Ok(landed @ Landed::Covered(_)) => {
+                let base = attempt.there(Some(&base), &landed);
+                self.tell_covered(&base);
+                self.entries.iter_mut().for_each(|it| it.starts_from(&base));
+                line.put_back(self.entries);
+            }
+            // Somebody's own fault, perhaps: then it is not everybody's.
+            Err(Failure { error, open: false }) if is_of_one(&error) => {
+                self.entries.iter_mut().for_each(|it| it.staged.joins = false);
+                line.put_back(self.entries);
+            }
+            Err(Failure { error, open }) => {
+                let after = async move { self.tell_failed(&error, open).await };
+                return Landing { after: Box::pin(after), there: None };
+            }
+        }
+        Landing::nothing()
+    }
+
+    /// One context for all: the first pays, the oldest files count, and the longest deadline.
+    fn context(&self) -> Option<Context> {
+        let first = &self.entries.first()?.context;
+        let mut contexts = self.entries.iter().map(|it| &it.context);
+        let left = contexts.clone().map(Context::left).max()?;
+        let deadline = left.saturating_add(first.started.age(&first.env));
+        let written = contexts.clone().map(|it| it.written).max_by_key(|it| it.age(&first.env))?;
+        let op = contexts.next()?.op.with_deadline(deadline);
+        Some(Context { written, op, ..first.clone() })
+    }
+
+    /// All of them as one draft.
+    fn draft(&self, txn_id: String) -> Draft {
+        let mut drafts = self.entries.iter().map(|it| &it.staged.draft);
+        let first = drafts.next().cloned().unwrap_or_default();
+        let mut all = Draft { txn_id, ..first };
+        for draft in drafts {
+            all.adds.extend(draft.adds.iter().cloned());
+            all.txns.extend(draft.txns.iter().cloned());
+            all.intent.apps.extend(draft.intent.apps.iter().cloned());
+            all.metrics = added_up(&all.metrics, draft.metrics.clone());
+        }
+        all.metrics.insert("numAppends".into(), self.entries.len().to_string().into());
+        all
+    }
+
+    /// Tells those whose application has been there already, and lets them go.
+    fn tell_covered(&mut self, base: &Snapshot) {
+        let is_covered = |it: &Entry| {
+            let mut txns = it.staged.draft.txns.iter();
+            it.staged.once && txns.any(|it| covered(base.head(), it))
+        };
+        let (gone, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.entries).into_iter().partition(is_covered);
+        self.entries = left;
+        for entry in gone {
+            let (context, files) = (entry.context.clone(), entry.staged.files.clone());
+            let handle_op = entry.base.as_ref().and_then(Snapshot::handle_op);
+            let done = Committed::unchanged(&entry.context.op, base.with_op(handle_op));
+            entry.tell(Ok(done));
+            drop(context.env.clone().spawn(async move {
+                context.discard(&files).await;
+                Ok(())
+            }));
+        }
+    }
+
+    fn tell_landed(self, done: &Committed) {
+        for entry in self.entries {
+            let handle_op = entry.base.as_ref().and_then(Snapshot::handle_op);
+            let done = Committed {
+                snapshot: done.snapshot.with_op(handle_op),
+                changed: true,
+                metrics: entry.staged.draft.metrics.clone(),
+                notes: entry.staged.notes.clone(),
+                usage: entry.context.op.usage(),
+            };
+            entry.tell(Ok(done));
+        }
+    }
+
+    async fn tell_failed(self, error: &Error, open: bool) {
+        for entry in self.entries {
+            if !open {
+                entry.context.discard(&entry.staged.files).await;
+            }
+            entry.tell(Err(copied(error)));
+        }
+    }
+}
+
+/// A commit by itself, by its own clock.
+async fn land_alone(mut entry: Entry) -> Landing {
+    entry.enter(Stage::Alone);
+    let draft = std::mem::take(&mut entry.staged.draft);
+    let held = entry.base.as_ref().map(|it| it.loaded().clone());
+    let mut attempt = Attempt::new(entry.context.clone(), held, draft, entry.staged.once);
+    let landed = attempt.run().await;
+    let there = landed.as_ref().ok().map(|it| attempt.there(entry.base.as_ref(), it));
+    let after = async move {
+        let files = &entry.staged.files;
+        let answer = match landed {
+            Ok(landed) => {
+                let done = attempt.conclude(entry.base.as_ref(), landed, files).await;
+                let notes = if done.changed { entry.staged.notes.clone() } else { Vec::new() };
+                Ok(Committed { notes, ..done })
+            }
+            Err(Failure { error, open }) => {
+                if !open && !is_creation_lost(&error) {
+                    attempt.context().discard(files).await;
+                }
+                Err(error)
+            }
+        };
+        entry.tell(answer);
+    };
+    Landing { after: Box::pin(after), there }
+}
+
+/// Errors that one draft of many may bring about.
+fn is_of_one(error: &Error) -> bool {
+    use ErrorKind::{Exhausted, Internal, Invalid, Unsupported};
+    matches!(error.kind(), Invalid | Unsupported | Exhausted | Internal)
+}
+
+/// The same for somebody else, with what programs branch on.
+fn copied(error: &Error) -> Error {
+    let copy = error.copied();
+    match (error.conflict(), error.unresolved()) {
+        (Some(it), _) => copy.with_payload(it.clone()),
+        (None, Some(it)) => copy.with_payload(it.clone()),
+        (None, None) => copy,
+    }
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -1,0 +1,120 @@
+use futures::executor::block_on;
+use futures::future::join_all;
+use futures::poll;
+use lakebed_log::action::Add;
+use lakebed_log::schema::Schema;
+
+use super::*;
+use crate::create::Create;
+use crate::env::Env;
+use crate::op::Op;
+use crate::table::Table;
+
+/// A table of its own, where nobody works on the line yet.
+fn line(name: &str) -> (Context, Snapshot, Arc<Line>) {
+    let env = Env::tokio();
+    let place = format!("memory://group/{name}");
+    let table = Table::open_with(&env, &place).unwrap();
+    let schema = Schema::parse_ddl("id long").unwrap();
+    let base = block_on(table.create_here(Create::new(schema))).unwrap().snapshot();
+    let context = Context::new(&env, &Op::default(), base.store());
+    let line: Arc<Line> = env.shared(&format!("commits to {place}"));
+    line.waiting().busy = true;
+    (context, base, line)
+}
+
+fn append(context: &Context, files: usize, size: i64) -> Staged {
+    let add = |_| Add {
+        path: format!("{}.parquet", context.env.id()),
+        size,
+        data_change: true,
+        ..Add::default()
+    };
+    let draft = Draft {
+        txn_id: context.env.id().to_string(),
+        operation: "WRITE".into(),
+        adds: (0..files).map(add).collect(),
+        ..Draft::default()
+    };
+    Staged { joins: true, ..Staged::new(draft).unwrap() }
+}
+
+/// A group takes what there is room for, in order; what is too much is first in the next.
+///
+/// spec: GROUP-10
+#[test]
+fn groups_are_bounded() {
+    let (context, base, line) = line("bounded");
+    let (long, short) = ("x".repeat(GROUP_BYTES_MAX / 2), "x".repeat(9));
+    let wide = |stats: &str| {
+        let mut staged = append(&context, 1, 1);
+        staged.draft.adds[0].stats = Some(stats.to_string());
+        staged
+    };
+    let rows = [
+        (vec![append(&context, 6_000, 1), append(&context, 3_000, 1)], vec![2]),
+        (
+            vec![
+                append(&context, 6_000, 1),
+                append(&context, 5_000, 1),
+                append(&context, 4_000, 1),
+                append(&context, 5_000, 1),
+            ],
+            vec![2, 2],
+        ),
+        // However large: whoever is first goes.
+        (vec![append(&context, 20_000, 1), append(&context, 1, 1)], vec![1, 1]),
+        (vec![wide(&long), wide(&long), wide(&short), wide(&long)], vec![2, 1, 1]),
+    ];
+    for (all, sizes) in rows {
+        block_on(async {
+            let mut waiting: Vec<_> =
+                all.into_iter().map(|it| Box::pin(submit(&context, Some(&base), it))).collect();
+            for it in &mut waiting {
+                assert!(poll!(it).is_pending());
+            }
+            let groups: Vec<usize> =
+                std::iter::from_fn(|| line.next().map(|it| it.entries.len())).collect();
+            assert_eq!(groups, sizes);
+            line.waiting().busy = true;
+        });
+    }
+}
+
+/// One that no commit may hold is told so by itself, and the others land.
+///
+/// spec: GROUP-11
+#[test]
+fn one_bad_member_falls_out_alone() {
+    let (context, base, line) = line("bad");
+    let all = [1, 1, -1, 1].map(|size| append(&context, 1, size));
+    let told = block_on(async {
+        let mut waiting: Vec<_> =
+            all.into_iter().map(|it| Box::pin(submit(&context, Some(&base), it))).collect();
+        for it in &mut waiting {
+            assert!(poll!(it).is_pending());
+        }
+        Works { line: Arc::clone(&line), is_done: false }.run().await;
+        join_all(waiting).await
+    });
+    let codes: Vec<_> = told.iter().map(|it| it.as_ref().err().map(Error::code)).collect();
+    assert_eq!(codes, [None, None, Some(Code::Internal), None]);
+    let mut at: Vec<u64> = told.iter().flatten().map(|it| it.version().get()).collect();
+    at.sort_unstable();
+    assert_eq!(at, [1, 2, 3]);
+    assert!(!line.waiting().busy);
+}
+
+/// Work that stops in the middle leaves nobody waiting, and the next one begins anew.
+#[test]
+fn a_line_outlives_its_worker() {
+    let (context, base, line) = line("stopped");
+    block_on(async {
+        let mut waiting = Box::pin(submit(&context, Some(&base), append(&context, 1, 1)));
+        assert!(poll!(&mut waiting).is_pending());
+        drop(Works { line: Arc::clone(&line), is_done: false });
+        assert_eq!(waiting.await.err().unwrap().code(), Code::Internal);
+        let done = submit(&context, Some(&base), append(&context, 1, 1)).await.unwrap();
+        assert_eq!(done.version().get(), 1);
+    });
+}
