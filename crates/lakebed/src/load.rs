@@ -43,6 +43,7 @@ mod fetch;
 mod files;
 mod sidecar;
 mod sift;
+mod source;
 mod units;
 
 pub use advance::refresh;

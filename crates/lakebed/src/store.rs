@@ -150,6 +150,12 @@ pub trait Near: Send + Sync + fmt::Debug {
     ///
     /// `short-read` if there are fewer, and what the system says.
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
+    /// The same into memory that is there already, from `at` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Near::read`].
+    fn read_into(&self, at: u64, bytes: &mut [u8]) -> Result<()>;
     /// These will be read soon.
     fn expect(&self, ranges: &[Range<u64>]);
 }

@@ -155,6 +155,12 @@ fn starts_host(rest: &str) -> bool {
     rest.starts_with("://")
 }
 
+/// May a path without an escape have another canonical key than itself? Only one that starts like a
+/// root or like `file:`.
+pub(crate) fn may_be_rooted(path: &str) -> bool {
+    matches!(path.as_bytes().first(), Some(b'/' | b'f' | b'F'))
+}
+
 /// The canonical key of `path` for reconciliation: two spellings of one file have one key. Never
 /// fails: a relative path that does not decode gets a key that no other path has; reading it fails
 /// later.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use lakebed_log::batch::{Footer, Group, SparseFile, Width, parquet_footer};
+use lakebed_log::batch::{Footer, Group, Width, parquet_footer};
 use lakebed_log::error::{Error, ErrorKind, Result};
 use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
 use lakebed_log::replay::Replay;
@@ -14,6 +14,7 @@ use lakebed_log::scan::{self, Scan, ScanPlan, Sift, SiftGroup};
 
 use super::fetch::{FETCHES, KeptPart, Piece, Trouble, footer, trouble};
 use super::files::commits_above;
+use super::source::{Reader, decode_ranges};
 use super::{Loaded, sidecar};
 use crate::env::Env;
 use crate::op::Op;
@@ -155,22 +156,9 @@ async fn run(
     mut group: SiftGroup,
 ) -> Result<SiftGroup, Trouble> {
     while let Some(ranges) = group.wants() {
-        let bytes = ranges.iter().map(|it| it.end - it.start).fold(0, u64::saturating_add);
-        let budget = env.budget();
-        let permit = budget.acquire(bytes.min(budget.total())).await.map_err(Trouble::Final)?;
-        let mut sparse = SparseFile::new(file.size);
-        match &kept.whole {
-            Some(whole) => sparse.insert(0, whole.clone()),
-            None => {
-                let fetched = store.get_ranges(op, &file.key, &ranges).await;
-                let fetched = fetched.map_err(|it| trouble(file, it))?;
-                for (range, bytes) in ranges.iter().zip(fetched) {
-                    sparse.insert(range.start, bytes);
-                }
-            }
-        }
-        group = env.compute(move || group.step(sparse)).await.map_err(Trouble::Checkpoint)?;
-        drop(permit);
+        let (whole, step) = (kept.whole.clone(), move |reader: Reader| group.step(reader));
+        let stepped = decode_ranges(env, op, store, file, whole, &ranges, step).await?;
+        group = stepped.map_err(Trouble::Checkpoint)?;
     }
     Ok(group)
 }

@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 
-use lakebed_log::batch::{FileUnit, SparseFile, Width};
+use lakebed_log::batch::{FileUnit, Width};
 use lakebed_log::error::{Error, ErrorKind, Result};
 use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
 use lakebed_log::replay::Part;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::fetch::{KeptPart, Piece, Trouble, all, footer, read_part, trouble};
+use super::source::{Reader, decode_ranges};
 use crate::env::Env;
 use crate::op::Op;
 use crate::pool::map_ordered;
@@ -51,26 +52,11 @@ pub(super) async fn part_files(
         let footer = Arc::clone(&footer);
         async move {
             let part = unit_files(env, op, store, file, footer, unit, width).await;
-            Ok(part.map_err(|it| it.or_placed(placed)))
+            Ok(part.and_then(|it| it.map_err(placed)))
         }
     };
     // One unit is fetched while each core decodes another.
     all(map_ordered(units, env.cores() + 1, decode)).await
-}
-
-/// Where it went wrong: on the way here, or in what came.
-enum Fault {
-    Fetch(Trouble),
-    Decode(Error),
-}
-
-impl Fault {
-    fn or_placed(self, placed: impl Fn(Error) -> Trouble) -> Trouble {
-        match self {
-            Fault::Fetch(it) => it,
-            Fault::Decode(it) => placed(it),
-        }
-    }
 }
 
 async fn unit_files(
@@ -81,20 +67,8 @@ async fn unit_files(
     footer: Arc<ParquetMetaData>,
     unit: FileUnit,
     width: Width,
-) -> Result<Part, Fault> {
+) -> Result<Result<Part>, Trouble> {
     let ranges = unit.ranges(&footer);
-    let bytes = ranges.iter().map(|it| it.end - it.start).fold(0, u64::saturating_add);
-    let budget = env.budget();
-    let permit = budget.acquire(bytes.min(budget.total())).await;
-    let permit = permit.map_err(|it| Fault::Fetch(Trouble::Final(it)))?;
-    let fetched = store.get_ranges(op, &file.key, &ranges).await;
-    let fetched = fetched.map_err(|it| Fault::Fetch(trouble(file, it)))?;
-    let mut sparse = SparseFile::new(file.size);
-    for (range, bytes) in ranges.iter().zip(fetched) {
-        sparse.insert(range.start, bytes);
-    }
-    let decode = move || Part::new(unit.decode(sparse, &footer)?, width);
-    let part = env.compute(decode).await.map_err(Fault::Decode);
-    drop(permit);
-    part
+    let decode = move |reader: Reader| Part::new(unit.decode(reader, &footer)?, width);
+    decode_ranges(env, op, store, file, None, &ranges, decode).await
 }

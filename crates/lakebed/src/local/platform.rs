@@ -59,8 +59,12 @@ impl Near for NearFile {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| out_of_memory(wanted))?;
         bytes.resize(len, 0);
-        read_full(&mut bytes, |rest, done| read_at(&self.0, rest, range.start + done))?;
+        self.read_into(range.start, &mut bytes)?;
         Ok(Bytes::from(bytes))
+    }
+
+    fn read_into(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        read_full(bytes, |rest, done| read_at(&self.0, rest, at + done))
     }
 
     fn expect(&self, ranges: &[Range<u64>]) {

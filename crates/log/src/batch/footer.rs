@@ -280,11 +280,6 @@ impl SparseFile {
         self.parts.insert(offset, bytes);
     }
 
-    /// Bytes that must be known.
-    pub(super) fn bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        self.get_bytes(start, length)
-    }
-
     /// What is known from `start` on, up to the end of its part.
     fn from(&self, start: u64) -> Option<Bytes> {
         let (offset, bytes) = self.parts.range(..=start).next_back()?;

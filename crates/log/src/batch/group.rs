@@ -29,10 +29,10 @@ use parquet::file::metadata::{
     ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataBuilder,
     ParquetMetaDataReader, RowGroupMetaData,
 };
+use parquet::file::reader::ChunkReader;
 use parquet::file::statistics::Statistics;
 
 use crate::action::DeletionVector;
-use crate::batch::SparseFile;
 use crate::batch::columns::{STATS_PARSED, Strings, Vectors};
 use crate::batch::footer::{joined, walk};
 use crate::batch::parquet::{arrow_metadata, guarded};
@@ -171,7 +171,7 @@ impl Group {
     }
 
     /// The same row group, knowing its pages. `file` must hold the range of the index.
-    pub(crate) fn with_pages(&self, file: &SparseFile) -> Result<Group> {
+    pub(crate) fn with_pages<R: ChunkReader>(&self, file: &R) -> Result<Group> {
         let bad = |it: ParquetError| corrupt("the page index does not decode").because(it);
         let Some(group) = self.metadata.row_groups().first() else { return Ok(self.clone()) };
         guarded(|| {
@@ -179,7 +179,7 @@ impl Group {
                 let start = chunk.offset_index_offset().and_then(|it| u64::try_from(it).ok());
                 let length = chunk.offset_index_length().and_then(|it| usize::try_from(it).ok());
                 if let (Some(start), Some(length)) = (start, length) {
-                    walk(&file.bytes(start, length).map_err(bad)?)?;
+                    walk(&file.get_bytes(start, length).map_err(bad)?)?;
                 }
             }
             let metadata = ParquetMetaData::clone(&self.metadata);
@@ -225,9 +225,9 @@ impl Group {
 
     /// Reads some leaves of the rows of a selection, a batch after the other: the struct `add`, in
     /// which other rows are null.
-    pub(crate) fn read(
+    pub(crate) fn read<R: ChunkReader + 'static>(
         &self,
-        file: SparseFile,
+        file: R,
         leaves: &[usize],
         selection: Option<&RowSelection>,
         mut each: impl FnMut(StructArray) -> Result<()>,

@@ -39,6 +39,10 @@ use crate::batch::{Adds, Footer, LogBatch, Removes, Width, parquet_footer};
 use crate::error::{Error, Result};
 use crate::limits::STATS_BYTES_MAX;
 
+/// Rows decoded at a time, to be joined afterwards. All rows at once would be decoded into columns
+/// that grow by being copied, and each time into memory that was never used before.
+const BATCH_ROWS: usize = 8_192;
+
 /// See [`LogBatch::from_parquet`].
 pub(super) fn from_bytes(bytes: Bytes, width: Width) -> Result<LogBatch> {
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -109,7 +113,7 @@ pub(super) fn read_rows<R: ChunkReader + 'static>(
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(reader, arrow_metadata(metadata)?);
     let builder = builder.with_projection(mask).with_row_groups(picked.groups.clone());
-    let batches = builder.with_batch_size(rows).build().map_err(bad)?;
+    let batches = builder.with_batch_size(BATCH_ROWS).build().map_err(bad)?;
     let schema = batches.schema();
     let batches: Vec<RecordBatch> = batches
         .collect::<Result<_, _>>()

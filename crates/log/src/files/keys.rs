@@ -94,7 +94,28 @@ impl Keys {
 
     /// Hashes of the paths, in row order.
     pub(crate) fn path_hashes(&self) -> Vec<u64> {
-        self.rows().map(|row| hash(&self.path(row))).collect()
+        if self.has_escape() {
+            return self.rows().map(|row| hash(&self.path(row))).collect();
+        }
+        let hashed = |path: &str| match uri::may_be_rooted(path) {
+            true => hash(&uri::canonical(path)),
+            false => hash(path),
+        };
+        (0..self.path.len()).map(|row| hashed(self.path.value(row))).collect()
+    }
+
+    /// Is there a `%` in any path? Few tables have one, and all paths together are searched faster
+    /// than each by itself.
+    fn has_escape(&self) -> bool {
+        let offsets = self.path.value_offsets();
+        let at = |it: Option<&i32>| it.and_then(|it| usize::try_from(*it).ok());
+        let (Some(start), Some(end)) = (at(offsets.first()), at(offsets.last())) else {
+            return true;
+        };
+        let Some(bytes) = self.path.value_data().get(start..end) else { return true };
+        // No early end within a piece, so that many bytes are compared at once.
+        let is_found = |piece: &[u8]| piece.iter().fold(false, |found, it| found | (*it == b'%'));
+        bytes.chunks(4_096).any(is_found)
     }
 
     /// Hashes of path and vector, in row order, from those of the paths.
@@ -131,8 +152,8 @@ impl Index {
     /// Sorts the rows of `keys`, whose path hashes are given.
     pub(crate) fn new(keys: Keys, path_hashes: &[u64]) -> Index {
         let pack = |(row, hash): (u32, &u64)| (hash & HASH_BITS) | u64::from(row);
-        let mut sorted: Vec<u64> = keys.rows().zip(path_hashes).map(pack).collect();
-        sorted.sort_unstable();
+        let entries: Vec<u64> = keys.rows().zip(path_hashes).map(pack).collect();
+        let mut sorted = sorted_by_hash(entries);
         for run in sorted.chunk_by_mut(|a, b| a & HASH_BITS == b & HASH_BITS) {
             if let [_, _, ..] = run {
                 run.sort_by_cached_key(|it| {
@@ -231,11 +252,15 @@ pub(crate) struct Source<'a> {
 /// How many entries of all sources are compared at once, about.
 const BUCKET_ENTRIES: usize = 4_096;
 
+/// Hashes of one bucket are told apart by as many marks, so that few entries share one by chance.
+const MARKS: usize = 1 << 17;
+
 /// A row, as source and row in it, that contradicts another one: a path that is added twice, or a
 /// key twice of which not both are adds. Rows that `counts` leaves out contradict nothing.
 ///
 /// Sources are sorted each by itself. They are walked side by side, a few hashes of all of them at
-/// a time, so that no second copy of the whole exists.
+/// a time, so that no second copy of the whole exists. Nearly every hash stands alone: each leaves
+/// a mark, and only those whose mark was there already are sorted and compared.
 pub(crate) fn contradiction(
     sources: &[Source<'_>],
     counts: impl Fn(usize, u32) -> bool,
@@ -244,29 +269,100 @@ pub(crate) fn contradiction(
     let buckets = (total / BUCKET_ENTRIES).clamp(1, 1 << 30).next_power_of_two();
     let width = (u64::MAX >> buckets.trailing_zeros()).max(1);
     let mut rests: Vec<&[u64]> = sources.iter().map(|it| it.index.sorted.as_slice()).collect();
+    let mut marks = Marks::new(width);
     let mut bucket: Vec<(u64, usize)> = Vec::new();
     let mut end = width;
     loop {
-        bucket.clear();
-        for (source, rest) in rests.iter_mut().enumerate() {
-            let (taken, left) = rest.split_at(rest.partition_point(|it| *it <= end));
-            bucket.extend(taken.iter().map(|it| (*it, source)));
+        let mut taken = Vec::with_capacity(rests.len());
+        for rest in &mut rests {
+            let count = rest.iter().take_while(|it| **it <= end).map(|it| marks.add(*it)).count();
+            let (first, left) = rest.split_at_checked(count).unwrap_or((*rest, &[]));
+            taken.push(first);
             *rest = left;
         }
-        bucket.retain(|(entry, source)| counts(*source, row_of(*entry)));
-        bucket.sort_unstable();
-        for run in bucket.chunk_by(|a, b| a.0 & HASH_BITS == b.0 & HASH_BITS) {
-            if let [_, _, ..] = run
-                && let Some(found) = contradiction_in(sources, run)
-            {
+        if marks.any_twice() {
+            bucket.clear();
+            for (source, entries) in taken.iter().enumerate() {
+                let twice = entries.iter().filter(|it| marks.is_twice(**it));
+                bucket.extend(twice.map(|it| (*it, source)));
+            }
+            if let Some(found) = contradiction_among(sources, &mut bucket, &counts) {
                 return Some(found);
             }
         }
+        marks.clear();
         if end == u64::MAX {
             return None;
         }
         end = end.checked_add(width).and_then(|it| it.checked_add(1)).unwrap_or(u64::MAX);
     }
+}
+
+/// Which hashes of one bucket were met, and which perhaps twice.
+struct Marks {
+    met: Vec<u64>,
+    twice: Vec<u64>,
+    any_twice: bool,
+    /// Right shift of an entry, and the bits of it that name a mark then.
+    shift: u32,
+    mask: u64,
+}
+
+impl Marks {
+    /// For buckets of so many entries at most, one after the other.
+    fn new(width: u64) -> Marks {
+        // Rows of one hash have one mark.
+        let shift = (u64::BITS - width.leading_zeros()).saturating_sub(MARKS.trailing_zeros());
+        let shift = shift.max(HASH_BITS.trailing_zeros());
+        let mask = (width >> shift) & u64::try_from(MARKS - 1).unwrap_or(0);
+        let words = usize::try_from(mask / 64).unwrap_or(0) + 1;
+        Marks { met: vec![0; words], twice: vec![0; words], any_twice: false, shift, mask }
+    }
+
+    fn add(&mut self, entry: u64) {
+        let (at, bit) = self.place(entry);
+        let (Some(met), Some(twice)) = (self.met.get_mut(at), self.twice.get_mut(at)) else {
+            return;
+        };
+        *twice |= *met & bit;
+        self.any_twice |= *met & bit != 0;
+        *met |= bit;
+    }
+
+    fn any_twice(&self) -> bool {
+        self.any_twice
+    }
+
+    fn is_twice(&self, entry: u64) -> bool {
+        let (at, bit) = self.place(entry);
+        self.twice.get(at).is_some_and(|it| it & bit != 0)
+    }
+
+    fn clear(&mut self) {
+        self.met.fill(0);
+        self.twice.fill(0);
+        self.any_twice = false;
+    }
+
+    fn place(&self, entry: u64) -> (usize, u64) {
+        let mark = (entry >> self.shift) & self.mask;
+        (usize::try_from(mark / 64).unwrap_or(usize::MAX), 1 << (mark % 64))
+    }
+}
+
+/// The same among entries of one bucket.
+fn contradiction_among(
+    sources: &[Source<'_>],
+    entries: &mut Vec<(u64, usize)>,
+    counts: &impl Fn(usize, u32) -> bool,
+) -> Option<(usize, u32)> {
+    entries.retain(|(entry, source)| counts(*source, row_of(*entry)));
+    entries.sort_unstable();
+    let mut runs = entries.chunk_by(|a, b| a.0 & HASH_BITS == b.0 & HASH_BITS);
+    runs.find_map(|run| match run {
+        [_, _, ..] => contradiction_in(sources, run),
+        _ => None,
+    })
 }
 
 /// The same among rows of one hash.
@@ -292,11 +388,48 @@ fn contradiction_in(sources: &[Source<'_>], run: &[(u64, usize)]) -> Option<(usi
     None
 }
 
+/// Fewer entries than this are sorted by comparing them.
+const RADIX_ENTRIES_MIN: usize = 1 << 10;
+
+/// Sorts packed entries by hash; those of one hash keep their order. A byte at a time, from the
+/// last of the hash to the first: a million comparisons would each be a coin's throw.
+fn sorted_by_hash(mut entries: Vec<u64>) -> Vec<u64> {
+    if entries.len() < RADIX_ENTRIES_MIN {
+        entries.sort_by_key(|it| it & HASH_BITS);
+        return entries;
+    }
+    let mut sorted = vec![0; entries.len()];
+    for shift in (HASH_BITS.trailing_zeros()..u64::BITS).step_by(8) {
+        let digit = |it: u64| usize::try_from((it >> shift) & 0xff).unwrap_or(0);
+        let mut places = [0_usize; 256];
+        for entry in &entries {
+            if let Some(count) = places.get_mut(digit(*entry)) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for place in &mut places {
+            sum += std::mem::replace(place, sum);
+        }
+        for entry in &entries {
+            if let Some(place) = places.get_mut(digit(*entry))
+                && let Some(to) = sorted.get_mut(*place)
+            {
+                *to = *entry;
+                *place += 1;
+            }
+        }
+        std::mem::swap(&mut entries, &mut sorted);
+    }
+    entries
+}
+
 fn row_of(entry: u64) -> u32 {
     u32::try_from(entry & !HASH_BITS).unwrap_or(u32::MAX)
 }
 
-/// Hashes text with a fixed seed, eight bytes at a time: a multiplication whose halves are folded.
+/// Hashes text with a fixed seed, sixteen bytes at a time: a multiplication whose halves are
+/// folded.
 ///
 /// Fixed, because an index outlives the fold that made it, and because runs must repeat exactly.
 pub(crate) fn hash(text: &str) -> u64 {
@@ -306,16 +439,40 @@ pub(crate) fn hash(text: &str) -> u64 {
         let (low, high) = a.carrying_mul(b, 0);
         low ^ high
     };
-    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let (pairs, rest) = text.as_bytes().as_chunks::<16>();
     let mut state = SEED;
-    for word in words {
-        state = fold(state ^ u64::from_le_bytes(*word), FACTOR);
+    for pair in pairs {
+        let (low, high) = halves(*pair);
+        state = fold(state ^ low, FACTOR ^ high);
     }
-    let mut last = [0; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
+    let (low, high) = ends(rest);
+    state = fold(state ^ low, FACTOR ^ high);
     let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
-    state = fold(state ^ u64::from_le_bytes(last), FACTOR);
     fold(state ^ length, SEED)
 }
+
+fn halves(pair: [u8; 16]) -> (u64, u64) {
+    let number = u128::from_le_bytes(pair);
+    let low = u64::try_from(number & u128::from(u64::MAX)).unwrap_or(0);
+    (low, u64::try_from(number >> 64).unwrap_or(0))
+}
+
+/// Up to fifteen bytes as two numbers, which differ for different bytes of one length. They overlap
+/// rather than to be filled up byte by byte.
+fn ends(rest: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (rest.first_chunk::<8>(), rest.last_chunk::<8>()) {
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+    }
+    if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        return (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into());
+    }
+    match rest {
+        [a, b, c] => (u64::from(*a), u64::from(*b) << 8 | u64::from(*c)),
+        [a, b] => (u64::from(*a), u64::from(*b)),
+        [a] => (u64::from(*a), 0),
+        _ => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,11 +26,12 @@ use arrow_array::{Array, ArrayRef, StructArray};
 use arrow_buffer::BooleanBuffer;
 use hashbrown::HashMap;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use parquet::file::reader::ChunkReader;
 
 use super::judge::{self, Judge};
 use super::partitions::{PartitionColumn, Partitions};
 use super::{Scan, ScanPlan, ScanTask, outline};
-use crate::batch::{Group, SparseFile, TaskRows, kept, partition_strings, valid};
+use crate::batch::{Group, TaskRows, kept, partition_strings, valid};
 use crate::error::{Code, Error, Result};
 use crate::files::FileList;
 use crate::skip::Skipper;
@@ -219,7 +220,7 @@ impl SiftGroup {
     ///
     /// `corrupt-checkpoint` and `limit-exceeded` if what was fetched does not decode;
     /// `invalid-partition-value`.
-    pub fn step(mut self, file: SparseFile) -> Result<SiftGroup> {
+    pub fn step<R: ChunkReader + 'static>(mut self, file: R) -> Result<SiftGroup> {
         if !self.asked_pages && self.rows.is_some() {
             self.asked_pages = true;
             self.group = self.group.with_pages(&file)?;
@@ -319,9 +320,9 @@ impl SiftGroup {
 
     /// Reads what the step needs, and keeps the rows that `keep` gives back. It sees each batch
     /// with the rows that are left of it: their places in the batch, and what is known of them.
-    fn sieve(
+    fn sieve<R: ChunkReader + 'static>(
         &mut self,
-        file: SparseFile,
+        file: R,
         mut keep: impl FnMut(&StructArray, &[(usize, Left)], &mut Partitions) -> Result<Vec<Left>>,
     ) -> Result<()> {
         let (leaves, selection) = (self.leaves(), self.selection());
@@ -365,7 +366,7 @@ impl SiftGroup {
         Ok(())
     }
 
-    fn by_partition(&mut self, file: SparseFile) -> Result<()> {
+    fn by_partition<R: ChunkReader + 'static>(&mut self, file: R) -> Result<()> {
         let it = Arc::clone(&self.sift.0);
         self.sieve(file, |add, rows, partitions| {
             let values = match rows.len() == add.len() {
@@ -383,7 +384,7 @@ impl SiftGroup {
         })
     }
 
-    fn by_structs(&mut self, file: SparseFile) -> Result<()> {
+    fn by_structs<R: ChunkReader + 'static>(&mut self, file: R) -> Result<()> {
         let it = Arc::clone(&self.sift.0);
         let mut judge = Judge::new(&it.skipper, &it.reader);
         let none = Default::default();
@@ -409,7 +410,7 @@ impl SiftGroup {
         })
     }
 
-    fn by_json(&mut self, file: SparseFile) -> Result<()> {
+    fn by_json<R: ChunkReader + 'static>(&mut self, file: R) -> Result<()> {
         let it = Arc::clone(&self.sift.0);
         let mut judge = Judge::new(&it.skipper, &it.reader);
         let none = Default::default();
@@ -436,7 +437,7 @@ impl SiftGroup {
         })
     }
 
-    fn collect(&mut self, file: SparseFile) -> Result<()> {
+    fn collect<R: ChunkReader + 'static>(&mut self, file: R) -> Result<()> {
         let partition_is_open = self.partition_is_open();
         let known = self.sift.0.by_partition;
         let mut tasks = Vec::new();

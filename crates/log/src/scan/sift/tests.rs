@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::action::{Action, Add, DeletionVector, Metadata, Protocol, Remove};
+use crate::batch::SparseFile;
 use crate::batch::{Footer, LogBatch, Width, parquet_footer};
 use crate::checkpoint::render_in_groups;
 use crate::replay::Replay;
