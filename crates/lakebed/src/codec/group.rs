@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Rows must come out in order and in bounded memory, so threads cannot each take a part of the
-//! rows; they take a part of the columns. Each part goes on by steps, on its own, until it is a step
-//! ahead of what is handed out: no thread waits for a slower one.
+//! rows; they take a part of the columns. Each part goes on by steps, on its own, until it is a
+//! step ahead of what is handed out: no thread waits for a slower one.
 //!
 //! With a filter that picks few rows, its columns come first; see [`late`](super::late).
 

@@ -60,7 +60,8 @@ impl Snapshot {
 
     /// The scan in parts of about `target_bytes` bytes of files, to be read in other processes; see
     /// [`Split`]. Large files are cut by rows where the statistics say how many they have, small
-    /// ones are put together; a scan without files is one split without rows. They name a table on the local disk by its absolute location.
+    /// ones are put together; a scan without files is one split without rows. They name a table on
+    /// the local disk by its absolute location.
     ///
     /// # Errors
     ///

@@ -1,3 +1,5 @@
+//! Who goes with whom, and who is told what.
+
 use futures::executor::block_on;
 use futures::future::join_all;
 use futures::poll;
