@@ -25,6 +25,7 @@ mod pages;
 mod pick;
 mod prune;
 mod reader;
+mod recorded;
 mod shred;
 mod sparse;
 mod thrift;
@@ -42,6 +43,7 @@ use lakebed_log::error::Result;
 use lakebed_log::expr::Expr;
 use lakebed_log::row_set::RowSet;
 use lakebed_log::schema::{ColumnMapping, Schema};
+use lakebed_log::stats::Stats;
 
 pub(crate) use ahead::Ahead;
 pub use turn::Turn;
@@ -128,6 +130,9 @@ pub struct Written {
     pub size: u64,
     /// Rows.
     pub rows: u64,
+    /// What the format itself has noted of the columns, by their names in the file; a column that
+    /// it notes nothing of is left out. The statistics of the log are held against it.
+    pub recorded: Stats,
 }
 
 /// A format of data files. Two implementations: Parquet here, JSON rows in the simulator.

@@ -33,10 +33,10 @@ use lakebed_log::action::Add;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::property::Properties;
 use lakebed_log::schema::Schema;
-use lakebed_log::stats::Collector;
+use lakebed_log::stats::{self, Collector, Stats};
 use lakebed_log::uri;
 
-use crate::codec::{FileOptions, FileWriter};
+use crate::codec::{FileOptions, FileWriter, Written};
 use crate::env::{BoxFuture, Deadline, Env};
 use crate::op::Op;
 use crate::store::{Store, Upload};
@@ -496,6 +496,11 @@ impl Open {
             return Err(Error::internal("the file failed before"));
         };
         let written = self.writer.finish().await?;
+        let stats = collector.finish().to_json();
+        if let Err(err) = check(&stats, &written, &context.table) {
+            let _ = context.store.delete(&context.op, &self.key).await;
+            return Err(err.at(self.key));
+        }
         let size = i64::try_from(written.size)
             .map_err(|_| Error::internal("a data file is larger than a number of the log"))?;
         Ok(Add {
@@ -504,9 +509,24 @@ impl Open {
             size,
             modification_time: context.env.now().as_millis(),
             data_change: true,
-            stats: Some(collector.finish().to_json()),
+            stats: Some(stats),
             ..Add::default()
         })
+    }
+}
+
+/// Do the statistics, as readers will find them, hold for the file as its own footer has it? A file
+/// whose statistics lie loses rows without a trace, so no commit may name it.
+fn check(stats: &str, written: &Written, table: &Schema) -> Result<()> {
+    let said = Stats::from_json(stats, table, None);
+    if said.num_records != Some(written.rows) {
+        let rows = said.num_records.unwrap_or(0);
+        let what = format!("statistics of {rows} rows for a file of {}", written.rows);
+        return Err(Error::internal(what));
+    }
+    match stats::disagreement(&said, &written.recorded) {
+        Some(what) => Err(Error::internal(format!("statistics do not fit the file: {what}"))),
+        None => Ok(()),
     }
 }
 

@@ -24,18 +24,15 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{Field, Schema as ArrowSchema};
-
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::eval;
 use crate::expr::{CompareOp, Expr, Pattern};
 use crate::schema::{DataType, PrimitiveType, Schema};
 use crate::stats::{Stats, Term};
 use crate::value::Value;
 
+mod cover;
 #[cfg(test)]
 mod tests;
 
@@ -196,47 +193,14 @@ impl Skipper {
         self.check.terms(&mut terms);
         terms
     }
-
-    /// Does every row of a file with these partition values match, whatever its data?
-    ///
-    /// # Errors
-    ///
-    /// `invalid-expression` if the filter names a column that is no partition column: it cannot be
-    /// decided without reading rows. `invalid-data` if evaluating fails.
-    pub fn covers_partition(&self, partition: &BTreeMap<String, Option<Value>>) -> Result<bool> {
-        if let Some(other) = self.filter.columns().into_iter().find(|it| !self.is_partition(it)) {
-            let what = format!("`{other}` is not a partition column");
-            return Err(Error::new(Code::InvalidExpression, what));
-        }
-        let row = self.row(&self.filter, partition)?;
-        Ok(eval::matches(&self.filter, &self.schema, &row)?.true_count() == 1)
-    }
-
-    fn is_partition(&self, name: &str) -> bool {
-        self.partition_columns.contains(name)
-    }
-
-    /// One row of the partition columns that an expression names.
-    fn row(&self, expr: &Expr, partition: &BTreeMap<String, Option<Value>>) -> Result<RecordBatch> {
-        let mut fields = Vec::new();
-        let mut arrays = Vec::new();
-        for name in expr.columns() {
-            let of = self.schema.field(&name).map(|it| &it.data_type);
-            let (Some(DataType::Primitive(of)), Some(value)) = (of, partition.get(&name)) else {
-                return Err(Error::internal(format!("partition value of `{name}` is missing")));
-            };
-            let array = Value::to_array(value.as_ref(), *of, 1)?;
-            fields.push(Field::new(name, array.data_type().clone(), true));
-            arrays.push(array);
-        }
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(1));
-        RecordBatch::try_new_with_options(Arc::new(ArrowSchema::new(fields)), arrays, &options)
-            .map_err(|it| Error::internal("cannot build a row of partition values").because(it))
-    }
 }
 
 /// From expressions to checks.
 impl Skipper {
+    fn is_partition(&self, name: &str) -> bool {
+        self.partition_columns.contains(name)
+    }
+
     fn check(&self, expr: &Expr) -> Check {
         let anything = Check::Anything { nullable: true };
         match expr {

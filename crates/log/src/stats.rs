@@ -28,7 +28,7 @@ use crate::property::Properties;
 use crate::schema::{ColumnMapping, Schema};
 use crate::value::Value;
 
-pub use audit::Audit;
+pub use audit::{Audit, disagreement};
 pub(crate) use columns::{Leaf, indexed};
 pub use json::Reader;
 pub(crate) use json::{Side, parse_value};

@@ -11,6 +11,7 @@ use lakebed::env::{BoxFuture, Env};
 use lakebed::op::Op;
 use lakebed::store::{Store, Upload};
 use lakebed::{Code, Error, Result};
+use lakebed_log::stats::Stats;
 
 /// One row a line. Everything is held in memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,7 +91,8 @@ impl FileWriter for Writer {
     fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<Written>> {
         Box::pin(async move {
             self.upload.write(std::mem::take(&mut self.lines).into()).await?;
-            Ok(Written { size: self.upload.finish().await?, rows: self.rows })
+            let (rows, recorded) = (self.rows, Stats::default());
+            Ok(Written { size: self.upload.finish().await?, rows, recorded })
         })
     }
 

@@ -27,6 +27,7 @@ use arrow_schema::{FieldRef, SchemaRef};
 use bytes::Bytes;
 use futures::future::{join, try_join_all};
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::stats::Stats;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
@@ -35,6 +36,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::pages::{Blobs, Chunk, Shelf};
+use super::recorded::recorded;
 use super::{FileOptions, FileWriter, Written};
 use crate::env::{BoxFuture, Env};
 use crate::store::Upload;
@@ -169,14 +171,18 @@ impl Writer {
         };
         let sent = match done {
             Err(err) => Err(err),
-            Ok(pieces) => {
+            Ok((pieces, recorded)) => {
                 self.outbox.extend(pieces);
-                send(&mut *self.upload, std::mem::take(&mut self.outbox)).await
+                let sent = send(&mut *self.upload, std::mem::take(&mut self.outbox)).await;
+                sent.map(|()| recorded)
             }
         };
         match sent {
             Err(err) => self.fail(err).await,
-            Ok(()) => Ok(Written { size: self.upload.finish().await?, rows: self.rows }),
+            Ok(recorded) => {
+                let (size, rows) = (self.upload.finish().await?, self.rows);
+                Ok(Written { size, rows, recorded })
+            }
         }
     }
 
@@ -338,8 +344,8 @@ impl Encoder {
         Ok(self.file.inner_mut().take())
     }
 
-    /// Encodes the last rows, if any are left, and the footer.
-    fn finish(&mut self, pending: &[RecordBatch]) -> Result<Vec<Bytes>> {
+    /// Encodes the last rows, if any are left, and the footer; and says what stands there.
+    fn finish(&mut self, pending: &[RecordBatch]) -> Result<(Vec<Bytes>, Stats)> {
         for batch in pending {
             self.columns.iter_mut().try_for_each(|it| it.write(batch))?;
         }
@@ -348,8 +354,9 @@ impl Encoder {
         if rows.max().is_some_and(|it| 0 < it) {
             self.place()?;
         }
-        self.file.finish().map_err(encoding)?;
-        self.pieces()
+        let metadata = self.file.finish().map_err(encoding)?;
+        let recorded = recorded(&metadata, &self.schema);
+        Ok((self.pieces()?, recorded))
     }
 }
 

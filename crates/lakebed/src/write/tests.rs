@@ -5,25 +5,29 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, Int64Array, NullArray, RecordBatch, RecordBatchIterator, StringArray};
-use arrow_schema::Schema as ArrowSchema;
+use arrow_array::{
+    Array, ArrayRef, Int64Array, NullArray, RecordBatch, RecordBatchIterator, StringArray,
+    StructArray,
+};
+use arrow_schema::{Schema as ArrowSchema, SchemaRef};
 use futures::executor::block_on;
-use futures::stream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use lakebed_log::action::Add;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::property::Properties;
 use lakebed_log::schema::Schema;
-use lakebed_log::stats::Stats;
+use lakebed_log::stats::{ColumnStats, Stats};
 use lakebed_log::uri;
+use lakebed_log::value::Value;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
 use super::{Data, Layout, write};
-use crate::codec::{Codec, Parquet, Source, Turn};
-use crate::env::{Deadline, Env};
+use crate::codec::{Codec, FileOptions, FileWriter, Parquet, Source, Turn, Written};
+use crate::env::{BoxFuture, Deadline, Env};
 use crate::op::Op;
-use crate::store::Store;
+use crate::store::{Store, Upload};
 
 /// A place for files, and the table that they would belong to.
 struct Bed {
@@ -334,6 +338,144 @@ fn readers_are_pulled() {
     let err = bed.write(Data::reader(bad)).unwrap_err();
     assert_eq!(err.code(), Code::InvalidArgument);
     assert!(format!("{err:?}").contains("line 3"), "{err:?}");
+}
+
+/// Files whose footer is told otherwise than it is.
+struct Lying(fn(&mut Written));
+
+impl Codec for Lying {
+    fn extension(&self, options: &FileOptions) -> String {
+        Parquet.extension(options)
+    }
+
+    fn read(
+        &self,
+        env: &Env,
+        op: &Op,
+        store: &Store,
+        source: Source,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        Parquet.read(env, op, store, source)
+    }
+
+    fn write(
+        &self,
+        env: &Env,
+        op: &Op,
+        upload: Box<dyn Upload>,
+        schema: SchemaRef,
+        options: &FileOptions,
+    ) -> Result<Box<dyn FileWriter>> {
+        Ok(Box::new(Liar(Parquet.write(env, op, upload, schema, options)?, self.0)))
+    }
+}
+
+struct Liar(Box<dyn FileWriter>, fn(&mut Written));
+
+impl FileWriter for Liar {
+    fn write(&mut self, batch: RecordBatch) -> BoxFuture<'_, Result<()>> {
+        self.0.write(batch)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<Written>> {
+        Box::pin(async move {
+            let mut written = self.0.finish().await?;
+            (self.1)(&mut written);
+            Ok(written)
+        })
+    }
+
+    fn abort(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.0.abort()
+    }
+}
+
+fn recorded<'a>(written: &'a mut Written, name: &str) -> &'a mut ColumnStats {
+    let path: Vec<String> = name.split('.').map(str::to_string).collect();
+    written.recorded.columns.get_mut(&path).unwrap()
+}
+
+/// Statistics are held against the footer of the file before a commit may name it, and a file that
+/// they lie about does not stay.
+///
+/// spec: TXN-45
+#[test]
+fn statistics_that_lie() {
+    let lies: [(fn(&mut Written), &str); 6] = [
+        (|_| {}, ""),
+        (|it| it.rows += 1, "statistics of 3 rows for a file of 4"),
+        (|it| it.recorded.num_records = Some(2), "`numRecords` is 3, the file has 2 rows"),
+        (|it| recorded(it, "n").max = Some(Value::Long(8)), "`n` has a value above its maximum"),
+        (|it| recorded(it, "s.x").min = Some(Value::Long(-1)), "`s.x` has a value below its"),
+        (|it| recorded(it, "n").null_count = Some(1), "`nullCount` of `n` is 0, there are 1"),
+    ];
+    for (lie, expected) in lies {
+        let mut bed = Bed::new("n long, s struct<x: long>", &[]);
+        bed.env = bed.env.with_codec(Arc::new(Lying(lie)));
+        let x = numbers([4, 5, 6]);
+        let field = Arc::new(arrow_schema::Field::new("x", x.data_type().clone(), true));
+        let s: ArrayRef = Arc::new(StructArray::from(vec![(field, x)]));
+        let wrote = bed.write(batch(vec![("n", numbers([3, 1, 7])), ("s", s)]));
+        match wrote {
+            Ok(adds) => assert_eq!((adds.len(), expected), (1, "")),
+            Err(err) => {
+                assert_eq!(err.code(), Code::Internal);
+                assert!(err.to_string().contains(expected) && !expected.is_empty(), "{err}");
+                assert!(bed.keys().is_empty(), "{:?}", bed.keys());
+            }
+        }
+    }
+}
+
+/// The footer has a say on every type that has bounds, over all row groups.
+///
+/// spec: TXN-45
+#[test]
+fn footers_bound_every_type() {
+    let types = [
+        "boolean",
+        "byte",
+        "short",
+        "int",
+        "long",
+        "float",
+        "double",
+        "decimal(5,2)",
+        "decimal(15,2)",
+        "decimal(38,10)",
+        "string",
+        "date",
+        "timestamp",
+        "timestamp_ntz",
+    ];
+    let columns: Vec<String> =
+        types.iter().enumerate().map(|(at, of)| format!("c{at} {of}")).collect();
+    let mut bed = Bed::new(&columns.join(", "), &[]);
+    bed.layout.row_group_rows = 2;
+    bed.env = bed.env.with_codec(Arc::new(Lying(|it| {
+        assert_eq!((it.rows, it.recorded.columns.len()), (3, 14));
+        for (path, column) in &it.recorded.columns {
+            assert!(column.min.is_some() && column.max.is_some(), "{path:?}: {column:?}");
+            assert!(column.min != column.max, "{path:?}: {column:?}");
+            assert_eq!(column.null_count, Some(1), "{path:?}");
+        }
+    })));
+    let shape = bed.schema.to_arrow();
+    let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), None, Some(1)]));
+    let cast = |of: &arrow_schema::DataType| match of {
+        arrow_schema::DataType::Date32 => {
+            let days = arrow_cast::cast(&values, &arrow_schema::DataType::Int32).unwrap();
+            arrow_cast::cast(&days, of).unwrap()
+        }
+        of => arrow_cast::cast(&values, of).unwrap(),
+    };
+    let arrays = shape.fields().iter().map(|it| cast(it.data_type())).collect();
+    let rows = RecordBatch::try_new(shape, arrays).unwrap();
+    assert_eq!(bed.write(rows).unwrap().len(), 1);
 }
 
 /// A pool below the least that a write needs is refused, not exceeded.

@@ -226,6 +226,9 @@ proptest! {
         for stats in [collected, stored] {
             let skips = skipper.skips(&partition, &stats);
             prop_assert!(!skips || hits == 0, "{} over {:?} by {:?}", filter, rows, stats);
+            let covers = skipper.covers(&partition, &stats);
+            let all = hits == rows.len();
+            prop_assert!(!covers || all, "{} over {:?} by {:?}", filter, rows, stats);
         }
         let skips = skipper.skips_partition(&partition);
         prop_assert!(!skips || hits == 0, "{} over {:?}", filter, rows);
@@ -337,6 +340,9 @@ proptest! {
         for stats in [stats, stored] {
             let skips = skipper.skips(&partition, &stats);
             prop_assert!(!skips || hits == 0, "{} over {:?} by {:?}", filter, rows, stats);
+            let covers = skipper.covers(&partition, &stats);
+            let all = hits == rows.len();
+            prop_assert!(!covers || all, "{} over {:?} by {:?}", filter, rows, stats);
         }
     }
 }

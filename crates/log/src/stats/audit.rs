@@ -12,6 +12,7 @@ use super::collect::LeafCollector;
 use super::{Stats, columns};
 use crate::error::Result;
 use crate::schema::{ColumnMapping, Schema};
+use crate::value::Value;
 
 /// Fed all rows of a file, those that a vector deletes as well, says what its statistics get wrong.
 ///
@@ -96,6 +97,45 @@ impl Audit {
         said == found
             || !is_plain && said != 0 && Some(said) != self.stats.num_records && said != self.rows
     }
+}
+
+/// How statistics of the log disagree with what the data file's own format has noted, if they do:
+/// another number of rows or of nulls, or a bound that leaves out what the file has. What either
+/// does not say is no disagreement.
+///
+/// ```
+/// # use lakebed_log::schema::Schema;
+/// use lakebed_log::stats::{Stats, disagreement};
+///
+/// let schema = Schema::parse_ddl("id long")?;
+/// let read = |text: &str| Stats::from_json(text, &schema, None);
+/// let file = read(r#"{"numRecords":2,"minValues":{"id":1},"maxValues":{"id":7}}"#);
+/// assert_eq!(disagreement(&read(r#"{"maxValues":{"id":9}}"#), &file), None);
+/// let wrong = disagreement(&read(r#"{"maxValues":{"id":6}}"#), &file);
+/// assert_eq!(wrong.unwrap(), "`id` has a value above its maximum");
+/// # Ok::<(), lakebed_log::error::Error>(())
+/// ```
+pub fn disagreement(said: &Stats, file: &Stats) -> Option<String> {
+    let differ = |a: Option<u64>, b: Option<u64>| a.zip(b).filter(|(a, b)| a != b);
+    if let Some((said, found)) = differ(said.num_records, file.num_records) {
+        return Some(format!("`numRecords` is {said}, the file has {found} rows"));
+    }
+    said.columns.iter().find_map(|(path, column)| {
+        let found = file.columns.get(path)?;
+        let name = path.join(".");
+        if let Some((said, found)) = differ(column.null_count, found.null_count) {
+            return Some(format!("`nullCount` of `{name}` is {said}, there are {found}"));
+        }
+        let (lower, upper) = Stats::bounds(column);
+        let order = |a: &Option<Value>, b: &Option<Value>| a.as_ref()?.compare(b.as_ref()?);
+        if order(&found.min, &lower) == Some(Ordering::Less) {
+            return Some(format!("`{name}` has a value below its minimum"));
+        }
+        if order(&found.max, &upper) == Some(Ordering::Greater) {
+            return Some(format!("`{name}` has a value above its maximum"));
+        }
+        None
+    })
 }
 
 #[cfg(test)]
