@@ -15,7 +15,8 @@
 //! let any reader of ours notice a file that was cut or damaged. Other engines pass over the
 //! fields.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -25,19 +26,20 @@ use crate::action::{
     Action, Add, CommitInfo, DomainMetadata, Metadata, Protocol, Remove, SetTransaction,
 };
 use crate::batch::{LogBatch, Width};
-use crate::conflict::{Intent, Reads};
+use crate::conflict::{Intent, ROW_TRACKING_DOMAIN, Reads};
 use crate::crc::crc32;
 use crate::error::{Code, Error, Result};
 use crate::feature::TableFeature;
 use crate::property::{IsolationLevel, Properties};
-use crate::schema::{DataType, Schema};
+use crate::row_set::RowSet;
+use crate::schema::Schema;
 use crate::state::Head;
 use crate::support::{self, WritePermit};
 use crate::time::Timestamp;
 use crate::uri;
-use crate::value::Value;
 use crate::version::Version;
 
+mod files;
 mod join;
 
 pub use join::{SEVERAL, added_up, dropped};
@@ -72,6 +74,17 @@ pub struct Draft {
     pub domains: Vec<DomainMetadata>,
     /// What it read, for conflicts.
     pub intent: Intent,
+    /// The rows of new vectors, by canonical path of the data file, as far as they are at hand.
+    pub vectors: BTreeMap<String, VectorChange>,
+}
+
+/// What became of the deletion vector of one data file.
+#[derive(Clone, Debug, Default)]
+pub struct VectorChange {
+    /// Rows that were deleted before; `None` if there was no vector.
+    pub before: Option<Arc<RowSet>>,
+    /// Rows that are deleted now.
+    pub after: Arc<RowSet>,
 }
 
 /// A rendered commit: bytes for exactly one version.
@@ -94,18 +107,25 @@ pub struct Rendered {
 /// `invalid-schema` and `unsupported-protocol` for a new protocol or metadata that this build could
 /// not write to afterwards; the last also for switching on in-commit timestamps in a table that
 /// exists. `internal` for a draft that no verb should make: a path twice, a missing partition
-/// value, a negative size, an intent that hides what the draft does.
+/// value, a negative size, an intent that hides what the draft does; a remove of what is not live,
+/// a file that would be live twice, rows that a mere rearrangement loses, a vector that forgets
+/// rows.
+///
+/// # Cost
+///
+/// That of the draft's actions: each looks up its path in the file list where it is at hand, and
+/// appends have no need of one.
 ///
 /// # Source
 ///
-/// `spec/commit.md`, TXN-5 to TXN-13.
+/// `spec/commit.md`, TXN-5 to TXN-13 and TXN-40 to TXN-44.
 pub fn check(draft: &Draft, base: Option<(&Head, WritePermit)>) -> Result<()> {
     let base = base.map(|(head, _)| head);
     let target = Target::new(draft, base)?;
     target.check_support(draft, base)?;
     check_append_only(draft, base)?;
     check_identity(draft)?;
-    check_files(draft, &target)?;
+    files::check(draft, target.protocol, &target.metadata.partition_columns, &target.schema)?;
     check_small(draft, &target)?;
     check_intent(draft)
 }
@@ -264,71 +284,6 @@ fn check_identity(draft: &Draft) -> Result<()> {
     Ok(())
 }
 
-/// Files, each by itself and together.
-fn check_files(draft: &Draft, target: &Target<'_>) -> Result<()> {
-    let mut changes = draft.adds.iter().map(|it| it.data_change);
-    let mut changes_too = draft.removes.iter().map(|it| it.data_change);
-    if let Some(first) = changes.next().or_else(|| changes_too.next())
-        && !(changes.all(|it| it == first) && changes_too.all(|it| it == first))
-    {
-        return Err(Error::internal("file actions of one commit disagree on `dataChange`"));
-    }
-
-    let vectors = target.protocol.supports(&TableFeature::DeletionVectors);
-    let (mut added, mut removed) = (BTreeSet::new(), BTreeSet::new());
-    let mut added_keys = BTreeSet::new();
-    for add in &draft.adds {
-        check_add(add, target).map_err(|it| it.at(format!("add `{}`", add.path)))?;
-        if add.deletion_vector.is_some() && !vectors {
-            return Err(Error::internal(format!(
-                "`{}` has a vector without the feature",
-                add.path
-            )));
-        }
-        let path = uri::canonical(&add.path);
-        if !added.insert(path.clone()) {
-            return Err(Error::internal(format!("`{path}` is added twice")));
-        }
-        added_keys.insert((path, add.deletion_vector.as_ref().map(|it| it.unique_id())));
-    }
-    for remove in &draft.removes {
-        let path = uri::canonical(&remove.path);
-        if !removed.insert(path.clone()) {
-            return Err(Error::internal(format!("`{path}` is removed twice")));
-        }
-        let key = (path, remove.deletion_vector.as_ref().map(|it| it.unique_id()));
-        if added_keys.contains(&key) {
-            return Err(Error::internal(format!("`{}` is both added and removed", key.0)));
-        }
-        if remove.size.is_some_and(|it| it < 0) {
-            return Err(Error::internal(format!("`size` of `{}` is negative", key.0)));
-        }
-    }
-    Ok(())
-}
-
-fn check_add(add: &Add, target: &Target<'_>) -> Result<()> {
-    uri::decode(&add.path)?;
-    if add.size < 0 {
-        return Err(Error::internal(format!("`size` {} is negative", add.size)));
-    }
-    let columns = &target.metadata.partition_columns;
-    if let Some(name) = add.partition_values.keys().find(|it| !columns.contains(it)) {
-        return Err(Error::internal(format!("`{name}` is no partition column")));
-    }
-    for name in columns {
-        let Some(value) = add.partition_values.get(name) else {
-            return Err(Error::internal(format!("partition column `{name}` has no value")));
-        };
-        let field = target.schema.field(name);
-        if let (Some(text), Some(DataType::Primitive(of))) = (value, field.map(|it| &it.data_type))
-        {
-            Value::from_partition(text, *of)?;
-        }
-    }
-    Ok(())
-}
-
 /// Transactions and domains: one of each name, and the feature that domains need.
 fn check_small(draft: &Draft, target: &Target<'_>) -> Result<()> {
     let mut apps = BTreeSet::new();
@@ -338,6 +293,11 @@ fn check_small(draft: &Draft, target: &Target<'_>) -> Result<()> {
     let mut domains = BTreeSet::new();
     if let Some(it) = draft.domains.iter().find(|it| !domains.insert(&it.domain)) {
         return Err(Error::internal(format!("domain `{}` is set twice", it.domain)));
+    }
+    // Whoever renders hands out row ids above those of the version before.
+    if domains.iter().any(|it| *it == ROW_TRACKING_DOMAIN) {
+        let what = format!("domain `{ROW_TRACKING_DOMAIN}` is not for drafts to set");
+        return Err(Error::internal(what));
     }
     if !domains.is_empty() && !target.protocol.supports(&TableFeature::DomainMetadata) {
         return Err(Error::internal("domain metadata needs the feature `domainMetadata`"));
@@ -354,6 +314,7 @@ fn check_intent(draft: &Draft) -> Result<()> {
         let vector = it.deletion_vector.as_ref().map(|it| it.unique_id());
         intent.removes.contains(&(uri::canonical(&it.path).into_owned(), vector))
     });
+    let adds = draft.adds.iter().all(|it| intent.adds.contains(uri::canonical(&it.path).as_ref()));
     let rearranges = !intent.rearranges_only
         || !draft.adds.iter().any(|it| it.data_change)
             && !draft.removes.iter().any(|it| it.data_change);
@@ -361,6 +322,7 @@ fn check_intent(draft: &Draft) -> Result<()> {
         (apps, "the applications it sets"),
         (domains, "the domains it sets"),
         (removes, "the files it removes"),
+        (adds, "the files it adds"),
         (intent.metadata || draft.metadata.is_none(), "its new metadata"),
         (intent.protocol || draft.protocol.is_none(), "its new protocol"),
         (rearranges, "that it changes rows"),

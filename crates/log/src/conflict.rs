@@ -3,35 +3,52 @@
 //! Two writers that start from one version race for the next. The loser need not start over: what
 //! it read and what it writes is an [`Intent`], what the other did is its commit, and most pairs do
 //! not touch each other. All rules stand in one array, in the order that is part of the contract,
-//! because a rule that hides in a branch is a rule that nobody tests. Where the facts are not known
+//! because a rule that hides in a branch is a rule that nobody tests:
+//!
+//! ```text
+//!   winner                        matters to a draft that
+//!   protocol                      changes it too, or may break what is new or gone
+//!   metadata                      changes it too, or holds rows by the old one
+//!   domain, application           sets the same
+//!   rows added                    read where they may be            Serializable
+//!     by others than appends      the same                          WriteSerializable
+//!     by anybody                  no draft                          SnapshotIsolation
+//!   file removed                  read it
+//!   file removed or added         removes or adds the same path, whatever the vectors
+//! ```
+//! Where the facts are not known
 //! (a remove without partition values, a value that does not parse) the answer is "conflict": a
 //! false alarm costs one retry, a missed one loses rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
-use arrow_array::Array;
-
-use crate::action::Protocol;
-use crate::batch::{Adds, LogBatch, Removes};
+use crate::action::{Metadata, Protocol};
+use crate::batch::{LogBatch, Removes};
 use crate::error::{Code, Error, Result};
 use crate::expr::Expr;
+use crate::feature::TableFeature;
 use crate::property::IsolationLevel;
-use crate::schema::DataType;
-use crate::skip::Skipper;
-use crate::state::Head;
-use crate::stats::Reader;
-use crate::uri;
-use crate::value::Value;
+use crate::state::{Head, TableState};
 use crate::version::Version;
+
+mod read_set;
+
+use read_set::{Overlap, ReadSet};
 
 /// What a draft read and writes.
 #[derive(Clone, Debug, Default)]
 pub struct Intent {
     /// What of the table's rows the operation read.
     pub reads: Reads,
+    /// The version it read, where its files are loaded: tells what was in a file that a winner
+    /// removes, and which files there are to remove.
+    pub state: Option<Arc<TableState>>,
     /// (canonical path, vector id) of files it removes.
     pub removes: BTreeSet<(String, Option<String>)>,
+    /// Canonical paths of files it adds.
+    pub adds: BTreeSet<String>,
     /// Applications whose transaction it sets.
     pub apps: BTreeSet<String>,
     /// Domains it sets.
@@ -40,8 +57,8 @@ pub struct Intent {
     pub metadata: bool,
     /// Does it change the protocol?
     pub protocol: bool,
-    /// Is every file action a mere rearrangement, `dataChange` false? Then the adds of others do
-    /// not matter, whatever it read: the rows stay the same.
+    /// Is every file action a mere rearrangement, `dataChange` false? Then nothing of others
+    /// matters but the files it rearranges, whatever it read: the rows stay the same.
     pub rearranges_only: bool,
 }
 
@@ -72,7 +89,7 @@ pub enum Reason {
     ConcurrentAppend,
     /// The winner removed a file that we read.
     ConcurrentDeleteRead,
-    /// The winner removed a file that we remove.
+    /// The winner removed, or added anew, a file that we remove or add.
     ConcurrentDeleteDelete,
     /// Both made the table.
     TableCreated,
@@ -109,7 +126,9 @@ impl Reason {
             }
             Reason::ConcurrentAppend => "added files where this operation had read",
             Reason::ConcurrentDeleteRead => "removed files that this operation had read",
-            Reason::ConcurrentDeleteDelete => "removed files that this commit removes too",
+            Reason::ConcurrentDeleteDelete => {
+                "removed or replaced files that this commit replaces too"
+            }
             Reason::TableCreated => "created the table",
         }
     }
@@ -128,6 +147,9 @@ pub struct Conflict {
     pub engine: Option<String>,
     /// Overlapping files, as the winner spells them, at most [`FILES_NAMED_MAX`].
     pub files: Vec<String>,
+    /// The partitions of these files, as folders name them, ascending; empty where the table has no
+    /// partition columns, or the winner does not say.
+    pub partitions: Vec<String>,
     /// Does running the operation again from the newest version help?
     pub retry_helps: bool,
 }
@@ -147,7 +169,7 @@ pub const FILES_NAMED_MAX: usize = 10;
 ///
 /// # Source
 ///
-/// `spec/conflict.md`, CON-1 to CON-9.
+/// `spec/conflict.md`, CON-1 to CON-17.
 pub fn check(
     ours: &Intent,
     base: &Head,
@@ -156,28 +178,33 @@ pub fn check(
     winner: &LogBatch,
 ) -> Result<()> {
     let read = ReadSet::new(ours, base);
-    let protocol = winner.protocol.as_ref().is_some_and(|it| !same_protocol(it, &base.protocol));
-    let metadata = winner.metadata.as_ref().is_some_and(|it| *it != base.metadata);
-    let domain = winner.domains.iter().any(|it| ours.domains.contains(&it.domain));
+    let protocol = winner.protocol.as_ref().is_some_and(|it| protocol_matters(ours, base, it));
+    let metadata = winner.metadata.as_ref().is_some_and(|it| metadata_matters(ours, base, it));
+    let domain = winner
+        .domains
+        .iter()
+        .any(|it| it.domain != ROW_TRACKING_DOMAIN && ours.domains.contains(&it.domain));
     let app = winner.txns.iter().any(|it| ours.apps.contains(&it.app_id));
+    let gone = winner.removes.as_ref().map_or_else(Overlap::default, |it| read.removed(it));
     let added = match &winner.adds {
-        Some(adds) if adds_count(ours, isolation, winner) => read.added(adds),
-        _ => Vec::new(),
+        Some(adds) if adds_count(ours, isolation, winner) => read.added(adds, &gone),
+        _ => Overlap::default(),
     };
-    let gone = winner.removes.as_ref().map_or_else(Vec::new, |it| read.removed(it));
-    let gone_twice = winner.removes.as_ref().map_or_else(Vec::new, |it| removed_twice(ours, it));
+    let both = read.both(winner);
 
+    let files = |it: Overlap| (it.is_some(), it);
+    let fact = |it: bool| (it, Overlap::default());
     let rules = [
-        (protocol, Reason::ProtocolChanged, Vec::new()),
-        (metadata, Reason::MetadataChanged, Vec::new()),
-        (domain, Reason::ConcurrentDomainMetadata, Vec::new()),
-        (app, Reason::ConcurrentTransaction, Vec::new()),
-        (!added.is_empty(), Reason::ConcurrentAppend, added),
-        (!gone.is_empty(), Reason::ConcurrentDeleteRead, gone),
-        (!gone_twice.is_empty(), Reason::ConcurrentDeleteDelete, gone_twice),
+        (fact(protocol), Reason::ProtocolChanged),
+        (fact(metadata), Reason::MetadataChanged),
+        (fact(domain), Reason::ConcurrentDomainMetadata),
+        (fact(app), Reason::ConcurrentTransaction),
+        (files(added), Reason::ConcurrentAppend),
+        (files(gone), Reason::ConcurrentDeleteRead),
+        (files(both), Reason::ConcurrentDeleteDelete),
     ];
-    match rules.into_iter().find(|(broken, ..)| *broken) {
-        Some((_, reason, files)) => Err(conflict(reason, version, winner, files, true)),
+    match rules.into_iter().find(|((broken, _), _)| *broken) {
+        Some(((_, overlap), reason)) => Err(conflict(reason, version, winner, overlap, true)),
         None => Ok(()),
     }
 }
@@ -187,144 +214,87 @@ pub fn check(
 /// `adds_rows` says whether our draft holds rows: then running it again adds them to the table that
 /// is there now. A draft that only makes the table will find it made.
 pub fn table_created(winner: &LogBatch, adds_rows: bool) -> Error {
-    conflict(Reason::TableCreated, Version::ZERO, winner, Vec::new(), adds_rows)
+    conflict(Reason::TableCreated, Version::ZERO, winner, Overlap::default(), adds_rows)
+}
+
+/// Row ids are handed out by whoever renders a commit, above those of the winner before it: the
+/// highest of them is no matter of two writers' will.
+pub(crate) const ROW_TRACKING_DOMAIN: &str = "delta.rowTracking";
+
+/// Features that may come to a table while a commit is under way: what the commit says stays true
+/// with them. Those that ask something of every new row are not among them.
+const FEATURES_TOLERATED: &[TableFeature] = &[
+    TableFeature::AppendOnly,
+    TableFeature::CatalogManaged,
+    TableFeature::ChangeDataFeed,
+    TableFeature::ColumnMapping,
+    TableFeature::DeletionVectors,
+    TableFeature::DomainMetadata,
+    TableFeature::InCommitTimestamp,
+    TableFeature::RowTracking,
+    TableFeature::TimestampNtz,
+    TableFeature::TypeWidening,
+    TableFeature::V2Checkpoint,
+    TableFeature::VacuumProtocolCheck,
+];
+
+/// Properties that may change while a commit of rows is under way: they say how later commits are
+/// written, or are obeyed when a commit is rendered.
+const PROPERTIES_TOLERATED: &[&str] = &[
+    "delta.checkpointPolicy",
+    "delta.enableDeletionVectors",
+    "delta.enableInCommitTimestamps",
+    "delta.inCommitTimestampEnablementTimestamp",
+    "delta.inCommitTimestampEnablementVersion",
+];
+
+/// The same features in another order, or under other version numbers, are no change. Whether this
+/// build can write what the table has become is asked again before the next try.
+fn protocol_matters(ours: &Intent, base: &Head, theirs: &Protocol) -> bool {
+    let features = |it: &Protocol| -> BTreeSet<_> { it.features().into_iter().collect() };
+    let (before, after) = (features(&base.protocol), features(theirs));
+    let removed = before.difference(&after).next().is_some();
+    let mut added = after.difference(&before).peekable();
+    let same_numbers = base.protocol.min_reader_version == theirs.min_reader_version
+        && base.protocol.min_writer_version == theirs.min_writer_version;
+    let changed = removed || added.peek().is_some() || !same_numbers;
+    changed && (ours.protocol || removed || added.any(|it| !FEATURES_TOLERATED.contains(it)))
+}
+
+fn metadata_matters(ours: &Intent, base: &Head, theirs: &Metadata) -> bool {
+    if *theirs == base.metadata {
+        return false;
+    }
+    let bare = |it: &Metadata| {
+        let mut it = it.clone();
+        it.configuration.retain(|key, _| !PROPERTIES_TOLERATED.contains(&key.as_str()));
+        it
+    };
+    ours.metadata || bare(theirs) != bare(&base.metadata)
 }
 
 /// Do the adds of this winner count against what we read? By isolation level.
 fn adds_count(ours: &Intent, isolation: IsolationLevel, winner: &LogBatch) -> bool {
-    let blind = winner
-        .commit_info
-        .as_ref()
-        .and_then(|it| it.fields.get("isBlindAppend"))
-        .and_then(serde_json::Value::as_bool)
-        .unwrap_or(false);
     match isolation {
         _ if ours.rearranges_only => false,
         IsolationLevel::Serializable => true,
-        IsolationLevel::WriteSerializable => ours.metadata || !blind,
+        IsolationLevel::WriteSerializable => ours.metadata || !is_blind_append(winner),
         IsolationLevel::SnapshotIsolation => false,
     }
 }
 
-/// Same versions and same features, in whatever order they are listed.
-fn same_protocol(a: &Protocol, b: &Protocol) -> bool {
-    let features = |it: &Protocol| -> BTreeSet<_> { it.features().into_iter().collect() };
-    a.min_reader_version == b.min_reader_version
-        && a.min_writer_version == b.min_writer_version
-        && features(a) == features(b)
-}
-
-/// What we read, made ready to judge files.
-enum ReadSet<'a> {
-    Nothing,
-    Matching { base: &'a Head, skipper: Box<Skipper> },
-    Everything,
-}
-
-impl<'a> ReadSet<'a> {
-    fn new(ours: &Intent, base: &'a Head) -> ReadSet<'a> {
-        match &ours.reads {
-            Reads::Nothing => ReadSet::Nothing,
-            Reads::Everything => ReadSet::Everything,
-            Reads::Matching(filter) => ReadSet::Matching {
-                base,
-                skipper: Box::new(Skipper::new(
-                    filter,
-                    &base.schema,
-                    &base.metadata.partition_columns,
-                )),
-            },
-        }
-    }
-
-    /// Files that may hold rows we would have read. Rearranged files hold none that are new.
-    fn added(&self, adds: &Adds) -> Vec<String> {
-        let changes = |row: &usize| adds.data_change().value(*row);
-        let read = |row: &usize| match self {
-            ReadSet::Nothing => false,
-            ReadSet::Everything => true,
-            ReadSet::Matching { base, skipper } => add_may_match(base, skipper, adds, *row),
-        };
-        let rows = (0..adds.len()).filter(changes).filter(read);
-        rows.take(FILES_NAMED_MAX).map(|row| adds.path().value(row).to_string()).collect()
-    }
-
-    /// Files that we read and that are gone, rearranged or not: our answer named them.
-    fn removed(&self, removes: &Removes) -> Vec<String> {
-        let read = |row: &usize| match self {
-            ReadSet::Nothing => false,
-            ReadSet::Everything => true,
-            ReadSet::Matching { base, skipper } => remove_may_match(base, skipper, removes, *row),
-        };
-        let rows = (0..removes.len()).filter(read);
-        rows.take(FILES_NAMED_MAX).map(|row| removes.path().value(row).to_string()).collect()
-    }
-}
-
-fn add_may_match(base: &Head, skipper: &Skipper, adds: &Adds, row: usize) -> bool {
-    let text = |name: &str| adds.partition_value(row, name);
-    let Some(partition) = typed_partition(base, text) else { return true };
-    if skipper.skips_partition(&partition) {
-        return false;
-    }
-    let text = adds.stats().filter(|it| it.is_valid(row)).map(|it| it.value(row));
-    let wanted = skipper.stats_columns();
-    match text {
-        Some(text) => {
-            let stats = Reader::mapped(&base.schema, base.mapping, Some(wanted)).read(text);
-            !skipper.skips(&partition, &stats)
-        }
-        None => true,
-    }
-}
-
-fn remove_may_match(base: &Head, skipper: &Skipper, removes: &Removes, row: usize) -> bool {
-    let Ok(remove) = removes.get(row) else { return true };
-    let Some(values) = remove.partition_values else { return true };
-    // Some writers leave out the keys of null values in removes.
-    let text = |name: &str| Some(values.get(name).and_then(|it| it.as_deref()));
-    match typed_partition(base, text) {
-        Some(partition) => !skipper.skips_partition(&partition),
-        None => true,
-    }
-}
-
-/// Typed values of all partition columns; `None` if one is absent or does not parse.
-fn typed_partition<'t>(
-    base: &Head,
-    text: impl Fn(&str) -> Option<Option<&'t str>>,
-) -> Option<BTreeMap<String, Option<Value>>> {
-    let mut values = BTreeMap::new();
-    for name in &base.metadata.partition_columns {
-        let field = base.schema.field(name)?;
-        let DataType::Primitive(of) = field.data_type else { return None };
-        let value = match text(field.physical_name(base.mapping))? {
-            Some(text) => Value::from_partition(text, of).ok()?,
-            None => None,
-        };
-        values.insert(name.clone(), value);
-    }
-    Some(values)
-}
-
-fn removed_twice(ours: &Intent, removes: &Removes) -> Vec<String> {
-    if ours.removes.is_empty() {
-        return Vec::new();
-    }
-    let path = removes.path();
-    let both = |row: &usize| {
-        let key = (uri::canonical(path.value(*row)).into_owned(), removes.dv_id(*row));
-        ours.removes.contains(&key)
-    };
-    let rows = (0..removes.len()).filter(both);
-    rows.take(FILES_NAMED_MAX).map(|row| path.value(row).to_string()).collect()
+/// As the winner says, unless it removes something, which no append does.
+fn is_blind_append(winner: &LogBatch) -> bool {
+    let info = winner.commit_info.as_ref();
+    let said = info.and_then(|it| it.fields.get("isBlindAppend")).and_then(|it| it.as_bool());
+    said == Some(true) && winner.removes.as_ref().is_none_or(Removes::is_empty)
 }
 
 fn conflict(
     reason: Reason,
     version: Version,
     winner: &LogBatch,
-    files: Vec<String>,
+    overlap: Overlap,
     retry_helps: bool,
 ) -> Error {
     let says =
@@ -334,7 +304,8 @@ fn conflict(
         version,
         operation: says("operation"),
         engine: says("engineInfo"),
-        files,
+        files: overlap.files,
+        partitions: overlap.partitions.into_iter().collect(),
         retry_helps,
     };
     Error::new(Code::Conflict, conflict.to_string()).with_payload(conflict)
@@ -352,18 +323,24 @@ impl fmt::Display for Conflict {
             (None, None) => {}
         }
         write!(f, " {}", reason.sentence())?;
-        for (index, file) in self.files.iter().enumerate() {
-            write!(f, "{}`{file}`", if index == 0 { ": " } else { ", " })?;
-        }
+        named(f, ": ", &self.files)?;
         if self.files.len() == FILES_NAMED_MAX {
             f.write_str(" and perhaps more")?;
         }
+        named(f, "; of partition ", &self.partitions)?;
         f.write_str(if self.retry_helps {
             "; nothing was committed; run the operation again"
         } else {
             "; nothing was committed; running the operation again will not help"
         })
     }
+}
+
+fn named(f: &mut fmt::Formatter<'_>, before: &str, names: &[String]) -> fmt::Result {
+    for (index, name) in names.iter().enumerate() {
+        write!(f, "{}`{name}`", if index == 0 { before } else { ", " })?;
+    }
+    Ok(())
 }
 
 /// A commit whose outcome was not known at the deadline.
@@ -394,5 +371,7 @@ impl Error {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use lakebed_log::property::Properties;
 use lakebed_log::segment::LogFile;
 use lakebed_log::state::Head;
 use lakebed_log::support;
+use lakebed_log::uri;
 use lakebed_log::version::Version;
 
 use super::{Context, Unresolved, covered};
@@ -73,7 +74,14 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(context: Context, base: Option<Loaded>, draft: Draft, once: bool) -> Attempt {
+    pub(super) fn new(
+        context: Context,
+        base: Option<Loaded>,
+        mut draft: Draft,
+        once: bool,
+    ) -> Attempt {
+        let paths = draft.adds.iter().map(|it| uri::canonical(&it.path).into_owned());
+        draft.intent.adds.extend(paths);
         Attempt { context, base, draft: Arc::new(draft), once }
     }
 
@@ -86,6 +94,7 @@ impl Attempt {
     }
 
     pub(super) async fn run(&mut self) -> Result<Landed, Failure> {
+        self.load_files().await?;
         self.check()?;
         if let Some(done) = self.catch_up_if_stale().await? {
             return Ok(done);
@@ -132,6 +141,29 @@ impl Attempt {
 
     fn head(&self) -> Option<&Head> {
         self.base.as_ref().map(|it| &*it.head)
+    }
+
+    /// What a draft removes is looked up in the files of the version it was made on.
+    async fn load_files(&mut self) -> Result<()> {
+        let Context { env, op, store, .. } = &self.context;
+        let Some(base) = self.base.as_ref().filter(|_| !self.draft.removes.is_empty()) else {
+            return Ok(());
+        };
+        if let Some(state) = &self.draft.intent.state {
+            let (read, held) = (state.head.version, base.head.version);
+            return match read == held {
+                true => Ok(()),
+                false => {
+                    let what = format!("files of version {read} are removed from version {held}");
+                    Err(Error::internal(what))
+                }
+            };
+        }
+        let rearranges = self.draft.removes.iter().any(|it| !it.data_change);
+        let width = if rearranges { Width::Wide } else { Width::Narrow };
+        let state = load::files(env, op, store, base, width, None).await?;
+        Arc::make_mut(&mut self.draft).intent.state = Some(state);
+        Ok(())
     }
 
     /// Everything a commit must meet, before anything is sent.

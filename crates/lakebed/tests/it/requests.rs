@@ -8,7 +8,7 @@ use lakebed_log::row_set::{self, RowSet};
 
 use lakebed_testkit::shape::{Layout, compact, second_layout};
 
-use crate::help::{fresh, grown, ids, memory, read, requests, rows};
+use crate::help::{fresh, grown, ids, memory, parts, read, requests, rows, table};
 
 /// `[lists, gets, heads, puts, deletes]`, in memory and on the local disk.
 fn places(test: impl Fn(&str)) {
@@ -59,6 +59,37 @@ fn refresh() {
         assert_eq!((next.version().get(), rows(&next)), (4, vec![0, 1, 2, 3, 4]));
         assert_eq!(rows(&first), [0, 1, 2]);
     });
+}
+
+/// An append costs what it adds, and is checked by what it adds: the same requests and bytes,
+/// however many files the table has.
+///
+/// spec: TXN-40
+#[test]
+fn append_to_a_large_table() {
+    let spent = |files: i64| {
+        let place = memory();
+        let options = Append::new().partition_by(["p"]);
+        let names: Vec<String> = (0..files).map(|it| format!("{it:04}")).collect();
+        let rows: Vec<(&str, i64)> = names.iter().map(String::as_str).zip(0..).collect();
+        block_on(table(&place).append(parts(&rows), options)).unwrap();
+        block_on(table(&place).append(parts(&[("0000", -1)]), Append::new())).unwrap();
+        let held = block_on(table(&place).snapshot()).unwrap();
+        assert_eq!(block_on(held.files()).unwrap().files.len(), files.cast_unsigned() + 1);
+
+        let (table, op) = fresh(&place);
+        let held = block_on(table.snapshot()).unwrap();
+        let before = op.usage();
+        block_on(held.append(parts(&[("0000", -2)]), Append::new())).unwrap();
+        let after = op.usage();
+        let bytes = after.bytes_written - before.bytes_written;
+        (after.requests() - before.requests(), after.bytes_read - before.bytes_read, bytes)
+    };
+    let (few, many) = (spent(1), spent(400));
+    assert_eq!((few.0, few.1), (2, 0));
+    assert_eq!((many.0, many.1), (2, 0));
+    // Sizes and times are told in more or fewer digits.
+    assert!(few.2.abs_diff(many.2) < 64, "{few:?} {many:?}");
 }
 
 /// From a held snapshot: the data file and the commit; the checksum where the counts are known.

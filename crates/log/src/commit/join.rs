@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::Draft;
+use super::{Draft, VectorChange};
 use crate::action::{Add, Remove};
 use crate::conflict::{Intent, Reads};
 use crate::expr::Expr;
@@ -28,6 +28,7 @@ impl Draft {
     pub fn then(mut self, next: Draft) -> Draft {
         let parameters = described_both(&self, &next);
         let mut intent = self.intent.joined(next.intent);
+        let vectors = joined_vectors(std::mem::take(&mut self.vectors), next.vectors);
         let mut staged: BTreeMap<_, _> = self.adds.drain(..).map(|it| (key_of(&it), it)).collect();
         let mut removed: BTreeMap<_, _> =
             self.removes.drain(..).map(|it| (key_of_removed(&it), it)).collect();
@@ -50,6 +51,9 @@ impl Draft {
         self.txns.extend(next.txns);
         self.domains.retain(|it| next.domains.iter().all(|new| new.domain != it.domain));
         self.domains.extend(next.domains);
+        let with_vector: BTreeSet<_> = staged.keys().filter(|it| it.1.is_some()).collect();
+        let told = |path: &String| with_vector.iter().any(|it| it.0 == *path);
+        let vectors = vectors.into_iter().filter(|it| told(&it.0)).collect();
         Draft {
             operation: SEVERAL.into(),
             parameters,
@@ -59,13 +63,30 @@ impl Draft {
             adds: staged.into_values().collect(),
             removes: removed.into_values().collect(),
             intent,
+            vectors,
             ..self
         }
     }
 }
 
+/// From what was deleted before the first to what is deleted after the second.
+fn joined_vectors(mut first: Vectors, next: Vectors) -> Vectors {
+    for (path, change) in next {
+        let before = match first.remove(&path) {
+            Some(first) => first.before,
+            None => change.before,
+        };
+        first.insert(path, VectorChange { before, after: change.after });
+    }
+    first
+}
+
+/// By canonical path.
+type Vectors = BTreeMap<String, VectorChange>;
+
 impl Intent {
-    /// Both together.
+    /// Both together. Of the second nothing is kept of the files that it was made on: they are
+    /// those of the first with its changes, which no version has.
     #[must_use]
     pub fn joined(mut self, other: Intent) -> Intent {
         self.reads = self.reads.joined(other.reads);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::action::DeletionVector;
+use crate::files::FileList;
+use crate::state::TableState;
 
 const ID: &str = "80a083e8-7026-4e79-81be-64bd76c43a11";
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -35,11 +37,43 @@ fn head(configuration: &[(&str, &str)]) -> Head {
 
 /// What a sound append looks like; rows change one thing in it.
 fn draft() -> Draft {
+    let intent = Intent { state: Some(state(Width::Wide)), ..Intent::default() };
     Draft {
         txn_id: ID.into(),
         operation: "WRITE".into(),
         adds: vec![add("p=1/a.parquet")],
+        intent,
         ..Draft::default()
+    }
+}
+
+/// Live are `b` and `p=1/b.parquet` of one row each, `silent`, which does not say how many rows it
+/// has, and `v` of ten, two of them deleted.
+fn state(width: Width) -> Arc<TableState> {
+    let silent = Add { stats: None, ..add("silent") };
+    let files = [add("b"), add("p=1/b.parquet"), silent, with_vector("v", 1, 10, 2)];
+    let actions: Vec<Action> = files.into_iter().map(Action::Add).collect();
+    let adds = LogBatch::from_actions(&actions).unwrap().adds;
+    let files = FileList::empty(width).advance(adds.as_ref(), None).unwrap();
+    Arc::new(TableState { head: head(&[]), files })
+}
+
+/// The `number`-th vector of a file.
+fn vector(number: i32, cardinality: i64) -> DeletionVector {
+    DeletionVector {
+        storage_type: "u".into(),
+        path_or_inline_dv: "ab^-aqEH.-t@S}K{vb[*k^".into(),
+        offset: Some(number),
+        size_in_bytes: 34,
+        cardinality,
+    }
+}
+
+fn with_vector(path: &str, number: i32, rows: u64, deleted: i64) -> Add {
+    Add {
+        deletion_vector: Some(vector(number, deleted)),
+        stats: Some(format!(r#"{{"numRecords":{rows}}}"#)),
+        ..add(path)
     }
 }
 
@@ -69,8 +103,17 @@ fn removing(draft: &mut Draft, path: &str) {
 fn check(base: Option<&Head>, expected: &str, change: impl FnOnce(&mut Draft)) {
     let mut draft = draft();
     change(&mut draft);
-    let base =
-        base.map(|it| (it, support::writable(&it.protocol, &it.metadata, &it.schema).unwrap()));
+    let paths = draft.adds.iter().map(|it| uri::canonical(&it.path).into_owned());
+    draft.intent.adds.extend(paths);
+    let permit = |it: &Head| {
+        // Vectors are not written yet, and what would be wrong with them is known already.
+        let protocol = match it.protocol.supports(&TableFeature::DeletionVectors) {
+            true => &Protocol::legacy(),
+            false => &it.protocol,
+        };
+        support::writable(protocol, &it.metadata, &it.schema).unwrap()
+    };
+    let base = base.map(|it| (it, permit(it)));
     let verdict = match super::check(&draft, base) {
         Ok(()) => "-".to_string(),
         Err(it) => format!("{}: {it}", it.code().as_str()),
@@ -128,17 +171,144 @@ fn rules_of_a_draft() {
         it.removes[0].data_change = false;
     });
     check(base, "internal: vector without the feature", |it| {
-        it.adds[0].deletion_vector = Some(DeletionVector {
-            storage_type: "u".into(),
-            path_or_inline_dv: "x".into(),
-            offset: Some(1),
-            size_in_bytes: 1,
-            cardinality: 1,
-        });
+        it.adds[0].deletion_vector = Some(vector(1, 1));
     });
 }
 
-/// spec: TXN-10, TXN-11, TXN-12, TXN-17
+/// A draft that would make a version which reads like a sound one and is not.
+///
+/// spec: TXN-40, TXN-41
+#[test]
+fn files_that_are_not_live() {
+    let plain = with_vectors();
+    let base = Some(&plain);
+    check(base, "internal: `gone` is removed, and is not live in version 4", |it| {
+        removing(it, "gone");
+    });
+    check(base, "internal: `v` is removed, and is not live", |it| removing(it, "v"));
+    check(base, "internal: files that were not read", |it| {
+        removing(it, "b");
+        it.intent.state = None;
+    });
+    check(base, "-", |it| removing_vector(it, "v", vector(1, 2)));
+    check(base, "internal: `v` is removed, and is not live", |it| {
+        removing_vector(it, "v", vector(2, 2));
+    });
+    check(base, "-", |it| it.intent.state = None);
+    check(base, "internal: `b` would be live with two", |it| {
+        it.adds.push(with_vector("b", 1, 1, 1));
+    });
+    check(base, "internal: `v` would be live with two", |it| {
+        it.adds.push(with_vector("v", 2, 10, 3));
+    });
+    check(base, "internal: `%76` would be live with two", |it| it.adds.push(add("%76")));
+    check(base, "-", |it| {
+        removing(it, "b");
+        it.adds.push(with_vector("b", 1, 1, 1));
+    });
+    // Said once more, with other statistics.
+    check(base, "-", |it| it.adds.push(with_vector("v", 1, 10, 2)));
+}
+
+/// spec: TXN-42
+#[test]
+fn rearranging_conserves_rows() {
+    let plain = with_vectors();
+    let rearranged = |expected: &str, change: &dyn Fn(&mut Draft)| {
+        check(Some(&plain), expected, |it| {
+            change(it);
+            it.intent.rearranges_only = true;
+            it.adds.iter_mut().for_each(|it| it.data_change = false);
+            it.removes.iter_mut().for_each(|it| it.data_change = false);
+        });
+    };
+    let rows = |it: &mut Draft, rows: u64| {
+        it.adds[0].stats = Some(format!(r#"{{"numRecords":{rows}}}"#));
+    };
+    rearranged("-", &|it| removing(it, "b"));
+    rearranged("internal: 1 rows become 2", &|it| {
+        removing(it, "b");
+        rows(it, 2);
+    });
+    rearranged("internal: 0 rows become 1", &|_| {});
+    rearranged("-", &|it| {
+        removing(it, "b");
+        removing_vector(it, "v", vector(1, 2));
+        rows(it, 9);
+    });
+    rearranged("internal: 9 rows become 11", &|it| {
+        removing(it, "b");
+        removing_vector(it, "v", vector(1, 2));
+        rows(it, 11);
+    });
+    rearranged("internal: `silent` is rearranged, and how many", &|it| removing(it, "silent"));
+    rearranged("internal: `p=1/a.parquet` is rearranged, and how many", &|it| {
+        removing(it, "b");
+        it.adds[0].stats = None;
+    });
+    rearranged("internal: `b` is rearranged, and how many", &|it| {
+        removing(it, "b");
+        it.intent.state = Some(state(Width::Narrow));
+    });
+    rearranged("-", &|it| it.adds = vec![with_vector("v", 1, 10, 2)]);
+    rearranged("internal: 8 rows become 9", &|it| it.adds = vec![with_vector("v", 1, 11, 2)]);
+}
+
+/// spec: TXN-43
+#[test]
+fn vectors_forget_nothing() {
+    let plain = with_vectors();
+    let base = Some(&plain);
+    let grown = |it: &mut Draft, rows: u64, deleted: i64| {
+        removing_vector(it, "v", vector(1, 2));
+        it.adds.push(with_vector("v", 2, rows, deleted));
+    };
+    let told = |it: &mut Draft, before: &[u64], after: &[u64]| {
+        let set = |it: &[u64]| Arc::new(it.iter().copied().collect::<RowSet>());
+        let before = (!before.is_empty()).then(|| set(before));
+        it.vectors.insert("v".into(), VectorChange { before, after: set(after) });
+    };
+    check(base, "-", |it| grown(it, 10, 3));
+    check(base, "internal: 1 rows are deleted, before it were 2", |it| grown(it, 10, 1));
+    check(base, "internal: deletes 11 of 10 rows", |it| grown(it, 10, 11));
+    check(base, "internal: no number of rows", |it| {
+        grown(it, 10, 3);
+        it.adds[1].stats = None;
+    });
+    let check = |expected: &str, before: &[u64], after: &[u64]| {
+        check(base, expected, |it| {
+            grown(it, 10, 3);
+            told(it, before, after);
+        });
+    };
+    check("-", &[1, 4], &[1, 4, 9]);
+    check("internal: row 4 was deleted before", &[1, 4], &[1, 5, 9]);
+    check("internal: deletes row 10 of 10", &[1, 4], &[1, 4, 10]);
+    check("internal: has 2 rows, not 3", &[1, 4], &[1, 4]);
+    check("internal: has 1 rows, not 2", &[1], &[1, 4, 9]);
+    check("internal: before it is not told", &[], &[1, 4, 9]);
+    super::tests::check(base, "internal: `v` is not added with a vector", |it| {
+        told(it, &[1], &[1, 2]);
+    });
+}
+
+fn with_vectors() -> Head {
+    let protocol = Protocol {
+        min_reader_version: 3,
+        min_writer_version: 7,
+        reader_features: Some(vec![TableFeature::DeletionVectors]),
+        writer_features: Some(vec![TableFeature::DeletionVectors]),
+    };
+    Head::new(Version::from(4), protocol, metadata(&[])).unwrap()
+}
+
+fn removing_vector(draft: &mut Draft, path: &str, vector: DeletionVector) {
+    let key = (path.to_string(), Some(vector.unique_id()));
+    draft.intent.removes.insert(key);
+    draft.removes.push(Remove { deletion_vector: Some(vector), ..remove(path) });
+}
+
+/// spec: TXN-10, TXN-11, TXN-12, TXN-17, TXN-44
 #[test]
 fn rules_of_a_draft_beside_files() {
     let plain = head(&[]);
@@ -154,12 +324,21 @@ fn rules_of_a_draft_beside_files() {
     });
     check(base, "internal: hides the applications", |it| it.txns.push(txn()));
     check(base, "internal: hides the files", |it| it.removes.push(remove("b")));
+    let hidden = Draft { adds: vec![add("p=1/a.parquet")], ..draft() };
+    let permit = support::writable(&plain.protocol, &plain.metadata, &plain.schema).unwrap();
+    let refused = super::check(&hidden, Some((&plain, permit))).unwrap_err();
+    assert!(refused.to_string().contains("hides the files it adds"), "{refused}");
     check(base, "internal: hides its new metadata", |it| it.metadata = Some(metadata(&[])));
     check(base, "internal: hides that it changes rows", |it| it.intent.rearranges_only = true);
     check(base, "internal: needs the feature `domainMetadata`", |it| {
         let (domain, configuration) = ("x".to_string(), String::new());
         it.domains.push(DomainMetadata { domain, configuration, removed: false });
         it.intent.domains.insert("x".into());
+    });
+    check(base, "internal: `delta.rowTracking` is not for drafts", |it| {
+        let (domain, configuration) = ("delta.rowTracking".to_string(), String::new());
+        it.domains.push(DomainMetadata { domain, configuration, removed: false });
+        it.intent.domains.insert("delta.rowTracking".into());
     });
 
     let altered = |configuration: &[(&str, &str)]| {
