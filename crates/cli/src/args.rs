@@ -159,7 +159,7 @@ pub(crate) struct WriteArgs {
     /// What to do if there is a table
     #[arg(long, value_enum, default_value = "append")]
     pub(crate) mode: Mode,
-    /// With `--mode overwrite`: replace only rows that match; only partition columns may be named
+    /// With `--mode overwrite`: replace only rows that match; every new row must match, too
     #[arg(long = "where", value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
     /// Partition columns of a new table, separated by commas

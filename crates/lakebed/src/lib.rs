@@ -84,6 +84,7 @@ pub mod doctor;
 pub mod feed;
 mod history;
 pub mod overwrite;
+mod rewrite;
 pub mod transaction;
 
 pub mod blocking;

@@ -1,8 +1,10 @@
 //! `Overwrite`: replaces rows.
 //!
-//! Removes whole files and adds new ones in one commit. Which files leave is decided by their
-//! partition values alone, so no row is read. What it removes it has read, as far as conflicts go:
-//! rows that others add meanwhile where this one replaces must not survive unseen.
+//! Removes files and adds new ones in one commit. Partition values and statistics decide which
+//! files leave whole and which stay, unread; what is left are files that may hold both kinds of
+//! rows, and those are rewritten without the rows that are replaced. What it removes it has read,
+//! as far as conflicts go: rows that others add meanwhile where this one replaces must not survive
+//! unseen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,23 +12,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use arrow_schema::FieldRef;
 use futures::{StreamExt, TryStreamExt};
-use lakebed_log::action::{Add, Remove, SetTransaction};
+use lakebed_log::action::{Add, SetTransaction};
 use lakebed_log::batch::Width;
 use lakebed_log::commit::Draft;
 use lakebed_log::conflict::Reads;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::eval;
 use lakebed_log::expr::{CompareOp, Expr};
+use lakebed_log::scan;
 use lakebed_log::schema::{self, ArrowOptions, DataType, Schema};
 use lakebed_log::skip::Skipper;
-use lakebed_log::state::TableState;
+use lakebed_log::state::{Head, TableState};
+use lakebed_log::stats::{Reader, Stats};
 use lakebed_log::uri;
 use lakebed_log::value::Value;
 
 use crate::append::{Append, Target};
 use crate::create;
 use crate::load;
+use crate::rewrite::{self, Rewrite};
 use crate::snapshot::Snapshot;
 use crate::txn::{self, Committed, Context, Staged};
 use crate::write::Data;
@@ -47,6 +53,7 @@ const PARTITIONS_NAMED_MAX: usize = 1_000;
 #[must_use = "options do nothing until they are passed to an operation"]
 pub struct Overwrite {
     pub(crate) filter: Option<Expr>,
+    pub(crate) other_rows: bool,
     pub(crate) partitions: bool,
     pub(crate) append: Append,
 }
@@ -62,7 +69,10 @@ impl Overwrite {
         Overwrite::default()
     }
 
-    /// Rows that match; only partition columns may be named. Every new row must match too.
+    /// Rows that match. Every new row must match too, see [`Overwrite::other_rows`].
+    ///
+    /// Files that hold matching rows and others are written anew, without the matching ones; a
+    /// filter that names partition columns only reads no data.
     ///
     /// ```
     /// # use lakebed::{Overwrite, col, lit};
@@ -71,6 +81,18 @@ impl Overwrite {
     /// ```
     pub fn filter(filter: Expr) -> Overwrite {
         Overwrite { filter: Some(filter), ..Overwrite::default() }
+    }
+
+    /// Takes new rows that do not match the filter. Defaults to `false`: they are an error, because
+    /// the same overwrite run again would not replace them.
+    ///
+    /// ```
+    /// # use lakebed::{Overwrite, col, lit};
+    /// let moved = Overwrite::filter(col("day").eq(lit("2026-08-01"))).other_rows(true);
+    /// # let _ = moved;
+    /// ```
+    pub fn other_rows(self, allowed: bool) -> Overwrite {
+        Overwrite { other_rows: allowed, ..self }
     }
 
     /// All rows of the partitions that the new rows name (Spark's dynamic partition overwrite).
@@ -174,10 +196,10 @@ pub(crate) async fn prepare(
     {
         return Ok(None);
     }
-    let filter = bound_filter(options, &target)?;
+    let which = Which::new(options, &target, base).map_err(|it| it.at(context.store.location()))?;
     let state = match base {
         Some(base) => {
-            let files = base.state(&context.op, Width::Narrow);
+            let files = base.state(&context.op, which.width());
             Some(context.bounded("reading the file list", files).await?)
         }
         None => None,
@@ -187,12 +209,13 @@ pub(crate) async fn prepare(
         let what = "the table is append-only (property `delta.appendOnly` is true)";
         return Err(Error::invalid(what).at(context.store.location()));
     }
-    let data = match (&options.filter, &filter) {
-        (Some(asked), Some(bound)) => {
+    let data = match &options.filter {
+        Some(asked) if !options.other_rows => {
             let check = RowCheck {
                 asked: asked.to_string(),
-                bound: bound.clone(),
+                bound: asked.bind_filter(&target.schema)?,
                 schema: target.schema.clone(),
+                partition_columns: target.partition_columns.clone(),
                 arrow: options.append.layout.arrow,
                 rows: AtomicU64::new(0),
             };
@@ -201,7 +224,7 @@ pub(crate) async fn prepare(
         _ => data,
     };
     let adds = target.write(context, data, &options.append).await?;
-    stage(context, target, options, filter, state, adds).await
+    stage(context, target, options, which, state, adds).await
 }
 
 /// The commit, or `None` if it would change nothing. What was written is deleted if it fails.
@@ -209,7 +232,7 @@ async fn stage(
     context: &Context,
     target: Target,
     options: &Overwrite,
-    filter: Option<Expr>,
+    which: Which,
     state: Option<Arc<TableState>>,
     adds: Vec<Add>,
 ) -> Result<Option<Staged>> {
@@ -218,52 +241,91 @@ async fn stage(
     if let Some(filter) = &options.filter {
         draft.parameters.insert("predicate".into(), filter.to_string().into());
     }
-    let written = Staged::new(draft.clone())?.files;
     if let Some(state) = state {
-        let which = Which {
-            filter,
-            partitions: options.partitions,
-            schema: target.schema.clone(),
-            columns: target.partition_columns.clone(),
-        };
-        let now = context.env.now().as_millis();
-        let work = move || {
-            which.remove(&state, now, &mut draft)?;
-            Ok(draft)
-        };
-        draft = match context.env.compute(work).await {
-            Ok(it) => it,
-            Err(it) => {
-                context.discard(&written).await;
-                return Err(it.at(context.store.location()));
-            }
-        };
+        let written = Staged::new(draft.clone())?.files;
+        let replaced = replace(context, &target, options, which, state, &mut draft).await;
+        if let Err(it) = replaced {
+            context.discard(&written).await;
+            return Err(it.at(context.store.location()));
+        }
         if draft.adds.is_empty() && draft.removes.is_empty() && draft.txns.is_empty() {
             return Ok(None);
         }
     }
     target.stage(&mut draft);
     let once = options.append.once.is_some();
-    Ok(Some(Staged { draft, files: written, once, joins: false, notes }))
+    Ok(Some(Staged { once, notes, ..Staged::new(draft)? }))
 }
 
-/// The filter bound to the schema; only partition columns may be named.
-fn bound_filter(options: &Overwrite, target: &Target) -> Result<Option<Expr>> {
-    if options.partitions && target.partition_columns.is_empty() {
-        let what = "the table has no partition columns, so no partitions to overwrite";
-        return Err(Error::invalid(what));
+/// Puts what leaves into the draft, with the files that take the place of those that hold other
+/// rows too, and what all that means for conflicts.
+async fn replace(
+    context: &Context,
+    target: &Target,
+    options: &Overwrite,
+    which: Which,
+    state: Arc<TableState>,
+    draft: &mut Draft,
+) -> Result<()> {
+    let (new, judged) = (draft.adds.clone(), Arc::clone(&state));
+    let work = move || Ok((which.leaving(&judged, &new)?, which));
+    let (leaving, which) = context.env.compute(work).await?;
+    draft.intent.reads = leaving.reads;
+    draft.intent.state = Some(Arc::clone(&state));
+    let mut rows = leaving.rows;
+    let mut removed = leaving.whole;
+    if let Some(filter) = which.filter.as_ref().filter(|_| !leaving.perhaps.is_empty()) {
+        let refused = state.head.properties.enable_change_data_feed;
+        let write = |data| async move {
+            match refused {
+                true => Err(keeps_feed()),
+                false => target.write(context, data, &options.append).await,
+            }
+        };
+        let rewrite = Rewrite::new(context, &state.head, filter);
+        let done = rewrite.leave_out(leaving.perhaps, write).await?;
+        rows = rows.and_then(|it| it.checked_add(done.deleted_rows));
+        count(draft, "numCopiedRows", done.copied_rows);
+        note_files(draft, &done.added);
+        removed.extend(done.removed);
+        draft.adds.extend(done.added);
+    } else if which.filter.is_some() {
+        count(draft, "numCopiedRows", 0);
     }
-    let Some(filter) = &options.filter else { return Ok(None) };
-    let bound = filter.bind_filter(&target.schema)?;
-    let columns = &target.partition_columns;
-    if let Some(name) = bound.columns().iter().find(|it| !columns.contains(it)) {
-        let what = format!(
-            "`{name}` is not a partition column; overwriting by other columns comes in a later \
-             release"
-        );
-        return Err(Error::invalid(what));
+    if let Some(rows) = rows {
+        count(draft, "numDeletedRows", rows);
     }
-    Ok(Some(bound))
+    let bytes: i64 = removed.iter().map(|it| it.size).fold(0, i64::saturating_add);
+    count(draft, "numRemovedFiles", removed.len());
+    count(draft, "numRemovedBytes", bytes);
+    let now = context.env.now().as_millis();
+    for add in removed {
+        let vector = add.deletion_vector.as_ref().map(|it| it.unique_id());
+        draft.intent.removes.insert((uri::canonical(&add.path).into_owned(), vector));
+        draft.removes.push(rewrite::remove(add, now));
+    }
+    Ok(())
+}
+
+/// Numbers in metrics are text.
+fn count(draft: &mut Draft, metric: &str, number: impl ToString) {
+    draft.metrics.insert(metric.into(), number.to_string().into());
+}
+
+/// Rows that the caller gave are counted; files and bytes are of those that were copied too.
+fn note_files(draft: &mut Draft, added: &[Add]) {
+    let files = draft.adds.iter().chain(added);
+    let (number, bytes) = files
+        .fold((0usize, 0i64), |(number, bytes), it| (number + 1, bytes.saturating_add(it.size)));
+    count(draft, "numFiles", number);
+    count(draft, "numOutputBytes", bytes);
+}
+
+fn keeps_feed() -> Error {
+    let what = "the table keeps a change feed (property `delta.enableChangeDataFeed` is true), and \
+                files that hold other rows than those to replace would need change files, which \
+                this build does not write; name partitions, or switch the feed off";
+    Error::new(Code::UnsupportedProtocol, what)
 }
 
 /// Refuses new rows that the overwrite would not replace if it were run again.
@@ -271,6 +333,7 @@ struct RowCheck {
     asked: String,
     bound: Expr,
     schema: Schema,
+    partition_columns: Vec<String>,
     arrow: ArrowOptions,
     /// Rows seen so far.
     rows: AtomicU64,
@@ -278,7 +341,8 @@ struct RowCheck {
 
 impl RowCheck {
     fn check(&self, batch: &RecordBatch) -> Result<()> {
-        let conformed = as_stored(&schema::conform(batch, &self.schema, self.arrow)?)?;
+        let conformed = schema::conform(batch, &self.schema, self.arrow)?;
+        let conformed = as_stored(&conformed, &self.partition_columns)?;
         let matches = eval::matches(&self.bound, &self.schema, &conformed)?;
         let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         let before = self.rows.fetch_add(rows, Ordering::Relaxed);
@@ -296,11 +360,13 @@ impl RowCheck {
     }
 }
 
-/// Rows as a filter on partition columns will find them: an empty text or binary is null there.
-/// Other columns do not matter to such a filter.
-fn as_stored(batch: &RecordBatch) -> Result<RecordBatch> {
-    let stored = |it: &ArrayRef| -> ArrayRef {
-        if let Some(texts) = it.as_string_opt::<i32>() {
+/// Rows as a filter will find them: an empty text or binary is null in a partition column.
+fn as_stored(batch: &RecordBatch, partition_columns: &[String]) -> Result<RecordBatch> {
+    let fields = batch.schema();
+    let stored = |(field, it): (&FieldRef, &ArrayRef)| -> ArrayRef {
+        if !partition_columns.contains(field.name()) {
+            Arc::clone(it)
+        } else if let Some(texts) = it.as_string_opt::<i32>() {
             let full = texts.iter().map(|it| it.filter(|it| !it.is_empty()));
             Arc::new(full.collect::<StringArray>())
         } else if let Some(bytes) = it.as_binary_opt::<i32>() {
@@ -310,8 +376,7 @@ fn as_stored(batch: &RecordBatch) -> Result<RecordBatch> {
             Arc::clone(it)
         }
     };
-    let columns = batch.columns().iter().map(stored).collect();
-    let fields = batch.schema();
+    let columns = fields.fields().iter().zip(batch.columns()).map(stored).collect();
     let nullable = fields.fields().iter().map(|it| it.as_ref().clone().with_nullable(true));
     let schema = Arc::new(arrow_schema::Schema::new(nullable.collect::<Vec<_>>()));
     RecordBatch::try_new(schema, columns)
@@ -336,54 +401,97 @@ fn checked(context: &Context, data: Data, check: RowCheck) -> Data {
 
 /// Which files leave.
 struct Which {
+    /// Bound to the schema of the version that is read, or of the table to make.
     filter: Option<Expr>,
     partitions: bool,
-    schema: Schema,
+    schema: Arc<Schema>,
     columns: Vec<String>,
+}
+
+/// What is known of the files before one is opened.
+struct Leaving {
+    /// All rows leave.
+    whole: Vec<Add>,
+    /// Some rows may leave.
+    perhaps: Vec<Add>,
+    /// How many rows leave with whole files, where statistics say.
+    rows: Option<u64>,
+    reads: Reads,
 }
 
 /// Typed partition values by column.
 type Partition = BTreeMap<String, Option<Value>>;
 
 impl Which {
-    /// Adds the removes to the draft, and what they mean for conflicts.
-    fn remove(&self, state: &TableState, now: i64, draft: &mut Draft) -> Result<()> {
-        let skipper = self.filter.as_ref().map(|it| Skipper::new(it, &self.schema, &self.columns));
-        let mut new = BTreeMap::new();
+    fn new(options: &Overwrite, target: &Target, base: Option<&Snapshot>) -> Result<Which> {
+        if options.partitions && target.partition_columns.is_empty() {
+            let what = "the table has no partition columns, so no partitions to overwrite";
+            return Err(Error::invalid(what));
+        }
+        let schema = match base {
+            Some(base) => Arc::clone(base.schema()),
+            None => Arc::new(target.schema.clone()),
+        };
+        let filter = options.filter.as_ref().map(|it| it.bind_filter(&schema)).transpose()?;
+        let (partitions, columns) = (options.partitions, target.partition_columns.clone());
+        Ok(Which { filter, partitions, schema, columns })
+    }
+
+    /// A filter is judged by statistics as well; without one they are not worth their memory.
+    fn width(&self) -> Width {
+        if self.filter.is_some() { Width::Wide } else { Width::Narrow }
+    }
+
+    fn leaving(&self, state: &TableState, new: &[Add]) -> Result<Leaving> {
+        let mut named = BTreeMap::new();
         if self.partitions {
-            for add in &draft.adds {
+            for add in new {
                 let partition = self.partition(add)?;
-                new.insert(key(&partition), partition);
+                named.insert(key(&partition), partition);
             }
         }
-        let mut bytes = 0i64;
+        let reads = self.reads(&named)?;
+        let mut leaving = Leaving { whole: Vec::new(), perhaps: Vec::new(), rows: Some(0), reads };
+        let judge = self.filter.as_ref().map(|it| Judge::new(it, self, &state.head));
         for at in state.files.iter() {
             let add = state.files.get(at)?;
-            let leaves = match &skipper {
-                Some(skipper) => skipper.covers_partition(&self.partition(&add)?)?,
-                None if self.partitions => new.contains_key(&key(&self.partition(&add)?)),
-                None => true,
+            let verdict = match &judge {
+                Some(judge) => {
+                    let stats = state.files.row(at);
+                    let stats = stats.and_then(|(it, row)| scan::stats_at(it, row, &judge.reader));
+                    let verdict = judge.file(&self.partition(&add)?, stats.as_ref())?;
+                    if verdict == Leaves::Whole {
+                        let rows = stats.and_then(|it| live_rows(&it, &add));
+                        leaving.rows = leaving.rows.zip(rows).map(|(a, b)| a.saturating_add(b));
+                    }
+                    verdict
+                }
+                None => {
+                    leaving.rows = None;
+                    let leaves =
+                        !self.partitions || named.contains_key(&key(&self.partition(&add)?));
+                    if leaves { Leaves::Whole } else { Leaves::Not }
+                }
             };
-            if leaves {
-                bytes = bytes.saturating_add(add.size);
-                let vector = add.deletion_vector.as_ref().map(|it| it.unique_id());
-                draft.intent.removes.insert((uri::canonical(&add.path).into_owned(), vector));
-                draft.removes.push(remove(add, now));
+            match verdict {
+                Leaves::Not => {}
+                Leaves::Perhaps => leaving.perhaps.push(add),
+                Leaves::Whole => leaving.whole.push(add),
             }
         }
-        draft.intent.reads = match (&self.filter, self.partitions) {
+        Ok(leaving)
+    }
+
+    fn reads(&self, named: &BTreeMap<Vec<Option<String>>, Partition>) -> Result<Reads> {
+        Ok(match (&self.filter, self.partitions) {
             (Some(filter), _) => Reads::Matching(Box::new(filter.clone())),
             (None, false) => Reads::Everything,
-            (None, true) if PARTITIONS_NAMED_MAX < new.len() => Reads::Everything,
+            (None, true) if PARTITIONS_NAMED_MAX < named.len() => Reads::Everything,
             (None, true) => {
-                let any = Expr::Or(new.values().map(filter_of).collect());
+                let any = Expr::Or(named.values().map(filter_of).collect());
                 Reads::Matching(Box::new(any.bind(&self.schema)?))
             }
-        };
-        let removed = draft.removes.len().to_string();
-        draft.metrics.insert("numRemovedFiles".into(), removed.into());
-        draft.metrics.insert("numRemovedBytes".into(), bytes.to_string().into());
-        Ok(())
+        })
     }
 
     fn partition(&self, add: &Add) -> Result<Partition> {
@@ -399,6 +507,53 @@ impl Which {
         let partition: Result<Partition> = self.columns.iter().map(value).collect();
         partition.map_err(|it| it.at(format!("add `{}`", add.path)))
     }
+}
+
+/// Does a file leave?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaves {
+    /// No row of it matches.
+    Not,
+    /// That has to be looked up.
+    Perhaps,
+    /// Every row of it matches.
+    Whole,
+}
+
+/// Judges files by what the log knows of them.
+struct Judge {
+    skipper: Skipper,
+    reader: Reader,
+    /// Does the filter name partition columns only, so that no row has to be read?
+    by_partition: bool,
+}
+
+impl Judge {
+    fn new(filter: &Expr, which: &Which, head: &Head) -> Judge {
+        let by_partition = filter.columns().iter().all(|it| which.columns.contains(it));
+        let skipper = Skipper::new(filter, &which.schema, &which.columns);
+        let reader = Reader::mapped(&head.schema, head.mapping, Some(skipper.stats_columns()));
+        Judge { skipper, reader, by_partition }
+    }
+
+    fn file(&self, partition: &Partition, stats: Option<&Stats>) -> Result<Leaves> {
+        if self.by_partition {
+            let covers = self.skipper.covers_partition(partition)?;
+            return Ok(if covers { Leaves::Whole } else { Leaves::Not });
+        }
+        let unknown = Stats::default();
+        let stats = stats.unwrap_or(&unknown);
+        Ok(match () {
+            () if self.skipper.skips(partition, stats) => Leaves::Not,
+            () if self.skipper.covers(partition, stats) => Leaves::Whole,
+            () => Leaves::Perhaps,
+        })
+    }
+}
+
+fn live_rows(stats: &Stats, add: &Add) -> Option<u64> {
+    let deleted = add.deletion_vector.as_ref().map_or(0, |it| it.cardinality);
+    stats.num_records?.checked_sub(u64::try_from(deleted).ok()?)
 }
 
 /// Two spellings of one value are one partition.
@@ -418,18 +573,4 @@ fn filter_of(partition: &Partition) -> Expr {
         }
     };
     Expr::And(partition.iter().map(term).collect())
-}
-
-fn remove(add: Add, now: i64) -> Remove {
-    Remove {
-        path: add.path,
-        deletion_timestamp: Some(now),
-        data_change: true,
-        extended_file_metadata: Some(true),
-        partition_values: Some(add.partition_values),
-        size: Some(add.size),
-        deletion_vector: add.deletion_vector,
-        base_row_id: add.base_row_id,
-        default_row_commit_version: add.default_row_commit_version,
-    }
 }

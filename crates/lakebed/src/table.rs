@@ -336,9 +336,11 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// As [`Table::append`]; `invalid-argument` for a filter on other than partition columns and
-    /// for an append-only table; `invalid-data` for a new row that the filter does not match;
-    /// `conflict` if others added or removed rows meanwhile where this one replaces them.
+    /// As [`Table::append`]; `unknown-column` and `invalid-expression` for the filter;
+    /// `invalid-argument` for an append-only table; `invalid-data` for a new row that the filter
+    /// does not match; `unsupported-protocol` if files hold other rows as well and the table keeps
+    /// a change feed; what reading such files says; `conflict` if others added or removed rows
+    /// meanwhile where this one replaces them.
     ///
     /// ```
     /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));

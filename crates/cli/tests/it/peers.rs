@@ -64,6 +64,9 @@ fn peers_read_our_tables() {
     assert!(shell.path("t/_delta_log/00000000000000000010.checkpoint.parquet").exists());
     shell.write("ewr.csv", "origin,day\nEWR,1\n");
     shell.run(&["write", "t", "ewr.csv", "--mode", "overwrite", "--where", "origin = 'EWR'"]);
+    shell.write("late.csv", "origin,day,dep_delay\nJFK,31,600\n");
+    let late = "dep_delay > 500 or day = 31 and dep_delay is null";
+    shell.run(&["write", "t", "late.csv", "--mode", "overwrite", "--where", late]);
     for (engine, python) in &peers {
         agree(&shell, python, engine, "t", None);
         agree(&shell, python, engine, "t", Some("1"));

@@ -22,6 +22,7 @@ mod layouts;
 mod lines;
 mod outcomes;
 mod portions;
+mod replace;
 mod replaced;
 mod rewritten;
 mod requests;

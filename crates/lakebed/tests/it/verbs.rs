@@ -183,8 +183,8 @@ fn overwrite_all_and_by_partition() {
 
     let stray = table.overwrite(parts(&[("a", 1), ("b", 1)]), Overwrite::filter(a()));
     assert_eq!(code(block_on(stray)), Code::InvalidData);
-    let by_id = table.overwrite(parts(&[]), Overwrite::filter(col("id").eq(lit(1))));
-    assert_eq!(code(block_on(by_id)), Code::InvalidArgument);
+    let unknown = table.overwrite(parts(&[]), Overwrite::filter(col("q").eq(lit(1))));
+    assert_eq!(code(block_on(unknown)), Code::UnknownColumn);
     assert_eq!(rows(&block_on(table.snapshot()).unwrap()), [2, 3, 10, 11]);
 
     let new = parts(&[("b", 20), ("d", 40)]);

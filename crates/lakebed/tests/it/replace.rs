@@ -1,0 +1,403 @@
+//! Overwrite by any filter: which rows leave, which files, and what others may do meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use futures::StreamExt;
+use futures::executor::block_on;
+use lakebed::{
+    Append, Code, Committed, Doctor, Env, Expr, Layout, Op, Overwrite, Reason, Scan, Snapshot,
+    Table, col, lit,
+};
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use proptest::prelude::*;
+
+use crate::help::{memory, parts, read, rows, table};
+
+/// Partition, number, fraction, text.
+type Row = (Option<&'static str>, Option<i64>, Option<f64>, Option<&'static str>);
+
+const TEXTS: [&str; 4] = ["", "abc", "abd", "zz"];
+const PARTS: [&str; 3] = ["a", "b", "c d"];
+const FRACTIONS: [f64; 5] = [f64::NEG_INFINITY, -0.0, 0.0, 1.5, f64::NAN];
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let p: ArrayRef = Arc::new(rows.iter().map(|it| it.0).collect::<StringArray>());
+    let x: ArrayRef = Arc::new(rows.iter().map(|it| it.1).collect::<Int64Array>());
+    let f: ArrayRef = Arc::new(rows.iter().map(|it| it.2).collect::<Float64Array>());
+    let s: ArrayRef = Arc::new(rows.iter().map(|it| it.3).collect::<StringArray>());
+    let columns = [("p", p, true), ("x", x, true), ("f", f, true), ("s", s, true)];
+    RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+}
+
+fn shown(rows: impl IntoIterator<Item = Row>) -> Vec<String> {
+    let mut shown: Vec<String> = rows.into_iter().map(|it| format!("{it:?}")).collect();
+    shown.sort_unstable();
+    shown
+}
+
+/// All rows of a version, as text, sorted.
+fn held(snapshot: &Snapshot) -> Vec<String> {
+    let mut all = Vec::new();
+    for batch in read(snapshot, &Scan::new()) {
+        let column = |name: &str| batch.column_by_name(name).unwrap().clone();
+        let (p, s) = (column("p"), column("s"));
+        let (p, s) = (p.as_string::<i32>(), s.as_string::<i32>());
+        let (x, f) = (column("x"), column("f"));
+        let (x, f) = (x.as_primitive::<Int64Type>(), f.as_primitive::<Float64Type>());
+        let text =
+            |of: &StringArray, row: usize| of.is_valid(row).then(|| of.value(row).to_string());
+        for row in 0..batch.num_rows() {
+            let (x, f) =
+                (x.is_valid(row).then(|| x.value(row)), f.is_valid(row).then(|| f.value(row)));
+            all.push(format!("{:?}", (text(p, row), x, f, text(s, row))));
+        }
+    }
+    all.sort_unstable();
+    all
+}
+
+/// A filter, and what it says of a row: true, false or null.
+#[derive(Clone, Debug)]
+enum Filter {
+    Part(&'static str),
+    Above(i64),
+    Fraction(f64),
+    Text(&'static str),
+    IsNull(&'static str),
+    Not(Box<Filter>),
+    And(Box<Filter>, Box<Filter>),
+    Or(Box<Filter>, Box<Filter>),
+}
+
+impl Filter {
+    fn expr(&self) -> Expr {
+        match self {
+            Filter::Part(it) => col("p").eq(lit(*it)),
+            Filter::Above(it) => col("x").gt(lit(*it)),
+            Filter::Fraction(it) => col("f").gt(lit(*it)),
+            Filter::Text(it) => col("s").eq(lit(*it)),
+            Filter::IsNull(name) => Expr::IsNull(Box::new(col(*name))),
+            Filter::Not(it) => Expr::Not(Box::new(it.expr())),
+            Filter::And(a, b) => Expr::And(vec![a.expr(), b.expr()]),
+            Filter::Or(a, b) => Expr::Or(vec![a.expr(), b.expr()]),
+        }
+    }
+
+    fn of(&self, row: &Row) -> Option<bool> {
+        match self {
+            Filter::Part(it) => row.0.map(|p| p == *it),
+            Filter::Above(it) => row.1.map(|x| *it < x),
+            // NaN is the greatest, and equal to itself; the zeros are one.
+            Filter::Fraction(it) => row.2.map(|f| *it < f || f.is_nan() && !it.is_nan()),
+            Filter::Text(it) => row.3.map(|s| s == *it),
+            Filter::IsNull("p") => Some(row.0.is_none()),
+            Filter::IsNull("x") => Some(row.1.is_none()),
+            Filter::IsNull("f") => Some(row.2.is_none()),
+            Filter::IsNull(_) => Some(row.3.is_none()),
+            Filter::Not(it) => it.of(row).map(|it| !it),
+            Filter::And(a, b) => match (a.of(row), b.of(row)) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            },
+            Filter::Or(a, b) => match (a.of(row), b.of(row)) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            },
+        }
+    }
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    let leaf = prop_oneof![
+        prop::sample::select(&PARTS[..]).prop_map(Filter::Part),
+        (-1..9i64).prop_map(Filter::Above),
+        prop::sample::select(&FRACTIONS[..]).prop_map(Filter::Fraction),
+        prop::sample::select(&TEXTS[..]).prop_map(Filter::Text),
+        prop::sample::select(&["p", "x", "f", "s"][..]).prop_map(Filter::IsNull),
+    ];
+    leaf.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(|it| Filter::Not(Box::new(it))),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| Filter::And(Box::new(a), Box::new(b))),
+            (inner.clone(), inner).prop_map(|(a, b)| Filter::Or(Box::new(a), Box::new(b))),
+        ]
+    })
+}
+
+fn some_rows(most: usize) -> impl Strategy<Value = Vec<Row>> {
+    let row = (
+        prop::option::weighted(0.8, prop::sample::select(&PARTS[..])),
+        prop::option::weighted(0.8, 0..8i64),
+        prop::option::weighted(0.8, prop::sample::select(&FRACTIONS[..])),
+        prop::option::weighted(0.8, prop::sample::select(&TEXTS[..])),
+    );
+    prop::collection::vec(row, 1..=most)
+}
+
+/// Which rows each live file holds, by its path.
+fn files(snapshot: &Snapshot) -> BTreeMap<String, Vec<i64>> {
+    let mut files: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for batch in read(snapshot, &Scan::new().columns(["_file", "x"])) {
+        let x = batch.column(1).as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            let path = batch.column(0).as_string::<i32>().value(row).to_string();
+            files.entry(path).or_default().push(if x.is_valid(row) { x.value(row) } else { -9 });
+        }
+    }
+    files
+}
+
+fn metric(done: &Committed, name: &str) -> u64 {
+    done.metrics()[name].as_str().unwrap().parse().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(80))]
+
+    /// Rows for which the filter is true leave, all others stay, whatever their files held; and the
+    /// log tells as much.
+    #[test]
+    fn rows_that_match_are_replaced(
+        written in prop::collection::vec(some_rows(7), 1..4),
+        filter in filter(),
+        new in some_rows(5),
+        partitioned in any::<bool>(),
+    ) {
+        let table = table(&memory());
+        let by: &[&str] = if partitioned { &["p"] } else { &[] };
+        for rows in &written {
+            let options = Append::new().partition_by(by.iter().copied());
+            block_on(table.append(batch(rows), options)).unwrap();
+        }
+        let before = block_on(table.snapshot()).unwrap();
+        let all: Vec<Row> = written.into_iter().flatten().collect();
+        let (leave, stay): (Vec<Row>, Vec<Row>) =
+            all.into_iter().partition(|it| filter.of(it) == Some(true));
+
+        let fits: Vec<Row> = new.into_iter().filter(|it| filter.of(it) == Some(true)).collect();
+        let options = Overwrite::filter(filter.expr());
+        let done = block_on(table.overwrite(batch(&fits), options)).unwrap();
+        let expected = shown(stay.iter().chain(&fits).copied());
+        prop_assert_eq!(held(&done.snapshot()), expected, "{:?}", filter);
+        prop_assert_eq!(done.changed(), !(leave.is_empty() && fits.is_empty()));
+        if done.changed() {
+            prop_assert_eq!(metric(&done, "numOutputRows"), fits.len() as u64);
+            prop_assert_eq!(metric(&done, "numDeletedRows"), leave.len() as u64);
+            let removed = gone(&before, &done.snapshot());
+            prop_assert_eq!(metric(&done, "numRemovedFiles"), removed.len() as u64);
+            let held: usize = removed.values().map(Vec::len).sum();
+            prop_assert_eq!(metric(&done, "numCopiedRows"), (held - leave.len()) as u64);
+        }
+        let deep = Doctor::new().deep(true);
+        let report = block_on(table.doctor(deep)).unwrap();
+        prop_assert!(report.is_sound(), "{:?}", report.findings());
+    }
+}
+
+/// Files of one version that another one has no more.
+fn gone(before: &Snapshot, after: &Snapshot) -> BTreeMap<String, Vec<i64>> {
+    let after: BTreeSet<String> = files(after).into_keys().collect();
+    files(before).into_iter().filter(|it| !after.contains(&it.0)).collect()
+}
+
+fn numbers(range: impl IntoIterator<Item = i64>) -> RecordBatch {
+    let x: ArrayRef = Arc::new(Int64Array::from_iter_values(range));
+    RecordBatch::try_from_iter([("x", x)]).unwrap()
+}
+
+fn above(least: i64) -> Overwrite {
+    Overwrite::filter(col("x").gt_eq(lit(least)))
+}
+
+/// Statistics tell files that stay and files that leave whole; what is left is read, and rewritten
+/// only if it holds both.
+#[test]
+fn only_files_of_both_kinds_are_rewritten() {
+    let place = memory();
+    let table = table(&place);
+    for range in [0..10, 10..20, 20..30] {
+        block_on(table.append(numbers(range), Append::new())).unwrap();
+    }
+    // Between its bounds, but not in it.
+    block_on(table.append(numbers([0, 100]), Append::new())).unwrap();
+    let before = block_on(table.snapshot()).unwrap();
+    let sparse = Overwrite::filter(col("x").eq(lit(50)));
+    let done = block_on(before.overwrite(numbers([50]), sparse)).unwrap();
+    assert_eq!(gone(&before, &done.snapshot()).len(), 0);
+    assert_eq!(metric(&done, "numRemovedFiles"), 0);
+
+    let before = done.snapshot();
+    let op = Op::default();
+    let watched = self::table(&place).with_op(op.clone());
+    let some = Overwrite::filter(col("x").gt_eq(lit(15)).and(col("x").lt(lit(40))));
+    let done = block_on(watched.overwrite(numbers([16, 17]), some)).unwrap();
+    let left: BTreeSet<i64> = gone(&before, &done.snapshot()).into_values().flatten().collect();
+    assert_eq!(left, (10..30).collect::<BTreeSet<_>>());
+    assert_eq!((metric(&done, "numDeletedRows"), metric(&done, "numCopiedRows")), (15, 5));
+    assert_eq!((metric(&done, "numFiles"), metric(&done, "numOutputRows")), (2, 2));
+    let mut now: Vec<i64> = files(&done.snapshot()).into_values().flatten().collect();
+    now.sort_unstable();
+    let expected: Vec<i64> =
+        (0..1).chain(0..10).chain([10, 11, 12, 13, 14, 16, 17, 50, 100]).collect();
+    assert_eq!(now, expected);
+    let info = &done.snapshot().head().commit_info.clone().unwrap().fields;
+    assert_eq!(info["isBlindAppend"], false);
+    assert_eq!(info["operationParameters"]["predicate"], "x >= 15 AND x < 40");
+}
+
+/// A filter on partition columns reads no data, however the partitions are combined.
+#[test]
+fn partitions_leave_unread() {
+    let place = memory();
+    let options = Append::new().partition_by(["p"]);
+    block_on(table(&place).append(parts(&[("a", 1), ("b", 2), ("c", 3)]), options)).unwrap();
+    let held = block_on(table(&place).snapshot()).unwrap();
+    block_on(held.files()).unwrap();
+    let op = Op::default();
+    let watched = table(&place).with_op(op.clone());
+    let snapshot = block_on(watched.snapshot()).unwrap();
+    block_on(snapshot.state(&op, lakebed::Width::Wide)).unwrap();
+    let before = op.usage().gets;
+    let filter = col("p").eq(lit("a")).or(col("p").gt(lit("b")));
+    let done = block_on(snapshot.overwrite(parts(&[("a", 9)]), Overwrite::filter(filter))).unwrap();
+    assert_eq!(op.usage().gets, before);
+    assert_eq!(rows(&done.snapshot()), [2, 9]);
+    assert_eq!(metric(&done, "numDeletedRows"), 2);
+}
+
+/// New rows that the same overwrite would not replace are refused, unless they are asked for; and
+/// whatever fails leaves no file behind.
+#[test]
+fn rows_that_do_not_match() {
+    let objects = Arc::new(InMemory::new());
+    let env = Env::tokio().with_store("mem://", Arc::clone(&objects) as Arc<dyn ObjectStore>);
+    let table = Table::open_with(&env, "mem://b/t").unwrap();
+    let count = || block_on(objects.list(None).collect::<Vec<_>>()).len();
+    block_on(table.append(numbers(0..10), Append::new())).unwrap();
+    let before = count();
+    let stray = block_on(table.overwrite(numbers([7, 3]), above(5))).err().unwrap();
+    assert_eq!(stray.code(), Code::InvalidData);
+    assert!(stray.to_string().contains("row 1 "), "{stray}");
+    let unknown = Overwrite::filter(col("nope").gt(lit(1)));
+    let unknown = block_on(table.overwrite(numbers([7]), unknown)).err().unwrap();
+    assert_eq!(unknown.code(), Code::UnknownColumn);
+    assert_eq!(count(), before);
+
+    let done = block_on(table.overwrite(numbers([7, 3]), above(5).other_rows(true))).unwrap();
+    let mut now: Vec<i64> = files(&done.snapshot()).into_values().flatten().collect();
+    now.sort_unstable();
+    assert_eq!(now, [0, 1, 2, 3, 3, 4, 7]);
+
+    let held = done.snapshot();
+    block_on(table.append(numbers([6]), Append::new())).unwrap();
+    let before = count();
+    let lost = block_on(held.overwrite(numbers([8]), above(4))).err().unwrap();
+    assert_eq!(lost.code(), Code::Conflict);
+    assert_eq!(count(), before);
+
+    // A data file that is gone: nothing is committed and nothing stays.
+    let held = block_on(table.snapshot()).unwrap();
+    let (file, _) = files(&held).into_iter().find(|it| it.1.contains(&0)).unwrap();
+    let key = object_store::path::Path::from(format!("b/t/{file}"));
+    block_on(objects.delete(&key)).unwrap();
+    let before = count();
+    let failed = block_on(table.overwrite(numbers([9]), above(1))).err().unwrap();
+    assert_eq!(failed.code(), Code::MissingFile);
+    assert_eq!(count(), before);
+}
+
+/// What others append where rows are replaced conflicts as the level says; elsewhere it does not.
+#[test]
+fn appends_meanwhile() {
+    let verdict = |level: &str, appended: i64| {
+        let table = table(&memory());
+        let options = Append::new().property("delta.isolationLevel", level);
+        block_on(table.append(numbers(0..10), options)).unwrap();
+        let held = block_on(table.snapshot()).unwrap();
+        block_on(table.append(numbers([appended]), Append::new())).unwrap();
+        let done = block_on(held.overwrite(numbers([20]), above(5)));
+        done.map(|it| files(&it.snapshot()).into_values().flatten().count())
+            .map_err(|it| it.conflict().unwrap().reason)
+    };
+    assert_eq!(verdict("Serializable", 4), Ok(7));
+    assert_eq!(verdict("Serializable", 30), Err(Reason::ConcurrentAppend));
+    assert_eq!(verdict("WriteSerializable", 30), Ok(7));
+}
+
+/// Two overwrites from one version: they may touch other files, not the same.
+#[test]
+fn overwrites_meanwhile() {
+    let table = table(&memory());
+    for range in [0..10, 10..20, 20..30] {
+        block_on(table.append(numbers(range), Append::new())).unwrap();
+    }
+    let held = block_on(table.snapshot()).unwrap();
+    let between = |low: i64, high: i64| {
+        Overwrite::filter(col("x").gt_eq(lit(low)).and(col("x").lt(lit(high))))
+    };
+    block_on(held.overwrite(numbers([12]), between(11, 14))).unwrap();
+    // Another file, by what its own version knows of the file that left.
+    block_on(held.overwrite(numbers([22]), between(21, 24))).unwrap();
+    let same = block_on(held.overwrite(numbers([17]), between(16, 19))).err().unwrap();
+    let conflict = same.conflict().unwrap();
+    // What the first one copied is an addition where this one has read.
+    assert_eq!(conflict.reason, Reason::ConcurrentAppend);
+    assert_eq!((conflict.version.get(), conflict.retry_helps), (3, true));
+    let read = block_on(table.snapshot()).unwrap();
+    assert_eq!(files(&read).into_values().flatten().count(), 30 - 3 + 1 - 3 + 1);
+}
+
+/// A table that keeps its rows keeps them, and one with a change feed is not given a version whose
+/// changes would be told wrong.
+#[test]
+fn tables_that_refuse() {
+    let kept = |key: &str| {
+        let table = table(&memory());
+        let options = Append::new().property(key, "true");
+        block_on(table.append(numbers(0..10), options)).unwrap();
+        table
+    };
+    let append_only = kept("delta.appendOnly");
+    let refused = block_on(append_only.overwrite(numbers([7]), above(5))).err().unwrap();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+
+    let fed = kept("delta.enableChangeDataFeed");
+    let refused = block_on(fed.overwrite(numbers([7]), above(5))).err().unwrap();
+    assert_eq!(refused.code(), Code::UnsupportedProtocol);
+    assert!(refused.to_string().contains("change feed"), "{refused}");
+    let done = block_on(fed.overwrite(numbers([7]), above(0))).unwrap();
+    assert_eq!(metric(&done, "numDeletedRows"), 10);
+}
+
+/// A file much larger than memory goes through it in batches.
+#[test]
+fn large_files_in_little_memory() {
+    let env = Env::tokio();
+    let place = memory();
+    let table = Table::open_with(&env, &place).unwrap();
+    let scattered = |it: i64| it.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()) >> 8;
+    let layout = Layout { row_group_rows: 20_000, ..Layout::default() };
+    let all: Vec<RecordBatch> =
+        (0..60).map(|at| numbers((at * 10_000..(at + 1) * 10_000).map(scattered))).collect();
+    block_on(table.append(all, Append::new().layout(layout.clone()))).unwrap();
+
+    let small = env.with_budget(6 << 20);
+    let table = Table::open_with(&small, &place).unwrap();
+    let options = Append::new().layout(layout);
+    let over = above(0).options(options);
+    let done = block_on(table.overwrite(numbers([7]), over)).unwrap();
+    let negative = (0..600_000).map(scattered).filter(|it| *it < 0).count() as u64;
+    assert_eq!(metric(&done, "numCopiedRows"), negative);
+    assert_eq!(metric(&done, "numDeletedRows"), 600_000 - negative);
+    assert_eq!((small.budget().used(), small.write_budget().used()), (0, 0));
+    let low = Scan::new().filter(col("x").lt(lit(0)));
+    let kept: usize = read(&done.snapshot(), &low).iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(kept as u64, negative);
+}
