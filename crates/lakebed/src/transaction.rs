@@ -534,7 +534,11 @@ async fn seen_from(context: &Context, base: &Snapshot, draft: &Draft) -> Result<
     let Some(version) = head.version.next() else {
         return Err(Error::invalid("the table is out of versions").at(place));
     };
-    let (draft, now) = (draft.clone(), env.now());
+    let (mut draft, now) = (draft.clone(), env.now());
+    draft.note_adds();
+    if !draft.removes.is_empty() && draft.intent.state.is_none() {
+        draft.intent.state = Some(base.state(&context.op, Width::Narrow).await?);
+    }
     let work = move || {
         let permit = support::writable(&head.protocol, &head.metadata, &head.schema)?;
         commit::check(&draft, Some((&head, permit)))?;

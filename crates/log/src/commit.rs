@@ -78,6 +78,14 @@ pub struct Draft {
     pub vectors: BTreeMap<String, VectorChange>,
 }
 
+impl Draft {
+    /// Notes the files that it adds in its intent, once all of them are known.
+    pub fn note_adds(&mut self) {
+        let paths = self.adds.iter().map(|it| uri::canonical(&it.path).into_owned());
+        self.intent.adds = paths.collect();
+    }
+}
+
 /// What became of the deletion vector of one data file.
 #[derive(Clone, Debug, Default)]
 pub struct VectorChange {

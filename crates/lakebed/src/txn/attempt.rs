@@ -16,7 +16,6 @@ use lakebed_log::property::Properties;
 use lakebed_log::segment::LogFile;
 use lakebed_log::state::Head;
 use lakebed_log::support;
-use lakebed_log::uri;
 use lakebed_log::version::Version;
 
 use super::{Context, Unresolved, covered};
@@ -80,8 +79,7 @@ impl Attempt {
         mut draft: Draft,
         once: bool,
     ) -> Attempt {
-        let paths = draft.adds.iter().map(|it| uri::canonical(&it.path).into_owned());
-        draft.intent.adds.extend(paths);
+        draft.note_adds();
         Attempt { context, base, draft: Arc::new(draft), once }
     }
 

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use futures::executor::block_on;
+use futures::stream::BoxStream;
+use lakebed::codec::{Codec, FileOptions, FileWriter, Parquet, Source};
+use lakebed::store::{Store, Upload};
 use lakebed::{
     Append, Code, Committed, Doctor, Env, Expr, Layout, Op, Overwrite, Reason, Scan, Snapshot,
     Table, col, lit,
@@ -163,6 +167,8 @@ proptest! {
 
     /// Rows for which the filter is true leave, all others stay, whatever their files held; and the
     /// log tells as much.
+    ///
+    /// spec: OVER-1, OVER-3, OVER-9
     #[test]
     fn rows_that_match_are_replaced(
         written in prop::collection::vec(some_rows(7), 1..4),
@@ -218,6 +224,8 @@ fn above(least: i64) -> Overwrite {
 
 /// Statistics tell files that stay and files that leave whole; what is left is read, and rewritten
 /// only if it holds both.
+///
+/// spec: OVER-2, OVER-3, OVER-5
 #[test]
 fn only_files_of_both_kinds_are_rewritten() {
     let place = memory();
@@ -253,6 +261,8 @@ fn only_files_of_both_kinds_are_rewritten() {
 }
 
 /// A filter on partition columns reads no data, however the partitions are combined.
+///
+/// spec: OVER-2
 #[test]
 fn partitions_leave_unread() {
     let place = memory();
@@ -274,6 +284,8 @@ fn partitions_leave_unread() {
 
 /// New rows that the same overwrite would not replace are refused, unless they are asked for; and
 /// whatever fails leaves no file behind.
+///
+/// spec: OVER-4, OVER-8
 #[test]
 fn rows_that_do_not_match() {
     let objects = Arc::new(InMemory::new());
@@ -314,6 +326,8 @@ fn rows_that_do_not_match() {
 }
 
 /// What others append where rows are replaced conflicts as the level says; elsewhere it does not.
+///
+/// spec: OVER-5, CON-5, CON-6
 #[test]
 fn appends_meanwhile() {
     let verdict = |level: &str, appended: i64| {
@@ -356,6 +370,8 @@ fn overwrites_meanwhile() {
 
 /// A table that keeps its rows keeps them, and one with a change feed is not given a version whose
 /// changes would be told wrong.
+///
+/// spec: OVER-7, TXN-6
 #[test]
 fn tables_that_refuse() {
     let kept = |key: &str| {
@@ -376,7 +392,60 @@ fn tables_that_refuse() {
     assert_eq!(metric(&done, "numDeletedRows"), 10);
 }
 
+/// Data files whose statistics inside hide the first row that matches.
+struct Hiding;
+
+impl Codec for Hiding {
+    fn extension(&self, options: &FileOptions) -> String {
+        Parquet.extension(options)
+    }
+
+    fn read(
+        &self,
+        env: &Env,
+        op: &Op,
+        store: &Store,
+        source: Source,
+    ) -> BoxStream<'static, lakebed::Result<RecordBatch>> {
+        let hides = source.filter.is_some();
+        let rows = Parquet.read(env, op, store, source);
+        let hidden = |it: RecordBatch| it.slice(it.num_rows() - 1, 1);
+        rows.map(move |it| if hides { it.map(hidden) } else { it }).boxed()
+    }
+
+    fn write(
+        &self,
+        env: &Env,
+        op: &Op,
+        upload: Box<dyn Upload>,
+        schema: SchemaRef,
+        options: &FileOptions,
+    ) -> lakebed::Result<Box<dyn FileWriter>> {
+        Parquet.write(env, op, upload, schema, options)
+    }
+}
+
+/// What a file hides from a filter is not taken for what it holds.
+///
+/// spec: OVER-6, OVER-8
+#[test]
+fn files_that_hide_rows() {
+    let objects = Arc::new(InMemory::new());
+    let env = Env::tokio().with_store("mem://", Arc::clone(&objects) as Arc<dyn ObjectStore>);
+    let env = env.with_codec(Arc::new(Hiding));
+    let table = Table::open_with(&env, "mem://b/t").unwrap();
+    block_on(table.append(numbers(0..10), Append::new())).unwrap();
+    let count = || block_on(objects.list(None).collect::<Vec<_>>()).len();
+    let before = count();
+    let refused = block_on(table.overwrite(numbers([7]), above(5))).err().unwrap();
+    assert_eq!(refused.code(), Code::CorruptData);
+    assert!(refused.to_string().contains("5 rows match the filter, but 1"), "{refused}");
+    assert_eq!(count(), before);
+}
+
 /// A file much larger than memory goes through it in batches.
+///
+/// spec: OVER-3
 #[test]
 fn large_files_in_little_memory() {
     let env = Env::tokio();

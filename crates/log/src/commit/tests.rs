@@ -103,8 +103,7 @@ fn removing(draft: &mut Draft, path: &str) {
 fn check(base: Option<&Head>, expected: &str, change: impl FnOnce(&mut Draft)) {
     let mut draft = draft();
     change(&mut draft);
-    let paths = draft.adds.iter().map(|it| uri::canonical(&it.path).into_owned());
-    draft.intent.adds.extend(paths);
+    draft.note_adds();
     let permit = |it: &Head| {
         // Vectors are not written yet, and what would be wrong with them is known already.
         let protocol = match it.protocol.supports(&TableFeature::DeletionVectors) {
