@@ -50,7 +50,13 @@ async fn run(operation: &str, table: &str, options: &BTreeMap<String, String>) -
         "many" => {
             let files = options.get("files").map_or(Ok(100_000), |it| it.parse())?;
             let partitioned = options.get("by").is_none_or(|it| it == "day");
-            many::make(table, files, partitioned).await
+            let second = options.get("policy").is_some_and(|it| it == "v2");
+            many::make(table, files, partitioned, second).await
+        }
+        "change" => {
+            let files = options.get("files").map_or(Ok(100), |it| it.parse())?;
+            let partitioned = options.get("by").is_none_or(|it| it == "day");
+            many::change(table, files, partitioned).await
         }
         "plan" => plan(table, options).await,
         "refresh" => refresh(table).await,

@@ -19,11 +19,16 @@ const DAYS: u64 = 365;
 const KEYS: u64 = 6_000;
 
 /// Writes commits of `files` adds, partitioned by day or not, and a checkpoint over them.
-pub(crate) async fn make(location: &str, files: u64, partitioned: bool) -> Outcome<Figures> {
+pub(crate) async fn make(
+    location: &str,
+    files: u64,
+    partitioned: bool,
+    second: bool,
+) -> Outcome<Figures> {
     let log = Path::new(location).join("_delta_log");
     std::fs::create_dir_all(&log)?;
     let mut version = 0;
-    let mut text = head(partitioned);
+    let mut text = head(partitioned, second);
     for at in 0..files {
         add(&mut text, scattered(at, files), partitioned)?;
         if (at + 1) % COMMIT_ADDS == 0 || at + 1 == files {
@@ -45,6 +50,42 @@ pub(crate) async fn make(location: &str, files: u64, partitioned: bool) -> Outco
     }))
 }
 
+/// Changes `changed` files of such a table, half of them removed and of one day, and writes a
+/// checkpoint: by a handle that has just opened the table, then again by the same one.
+pub(crate) async fn change(location: &str, changed: u64, partitioned: bool) -> Outcome<Figures> {
+    let log = Path::new(location).join("_delta_log");
+    let before = checkpoint_bytes(&log)?;
+    let table = Table::open(location).await?;
+    let mut rounds = Vec::new();
+    let opened = peak_mb();
+    for round in 0..2 {
+        let version = table.snapshot().await?.version().get() + 1;
+        let mut text = String::new();
+        for at in 0..changed / 2 {
+            let file = (at + round * changed) * DAYS;
+            let day = day_of(file);
+            writeln!(
+                text,
+                "{{\"remove\":{{\"path\":\"{}\",\"dataChange\":true,\"deletionTimestamp\":{}}}}}",
+                path_of(file, &day, partitioned),
+                u64::try_from(lakebed::Env::tokio().now().as_millis())?,
+            )?;
+            add(&mut text, (1 << 40) + at + round * changed, partitioned)?;
+        }
+        std::fs::write(log.join(format!("{version:020}.json")), &text)?;
+        let bytes = checkpoint_bytes(&log)?;
+        let snapshot = table.snapshot().await?;
+        let start = std::time::Instant::now();
+        snapshot.checkpoint().await?;
+        rounds.push(json!({
+            "checkpoint_s": start.elapsed().as_secs_f64(),
+            "checkpoint_bytes": checkpoint_bytes(&log)? - bytes,
+        }));
+    }
+    figures(json!({"before_bytes": before, "rss_opened_mb": opened, "rounds": rounds}))
+}
+
+/// Bytes of all checkpoints, and of the sidecars.
 fn checkpoint_bytes(log: &Path) -> Outcome<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(log)? {
@@ -53,10 +94,15 @@ fn checkpoint_bytes(log: &Path) -> Outcome<u64> {
             bytes += entry.metadata()?.len();
         }
     }
+    if let Ok(sidecars) = std::fs::read_dir(log.join("_sidecars")) {
+        for entry in sidecars {
+            bytes += entry?.metadata()?.len();
+        }
+    }
     Ok(bytes)
 }
 
-fn head(partitioned: bool) -> String {
+fn head(partitioned: bool, second: bool) -> String {
     let field =
         |name: &str, of: &str| json!({"name": name, "type": of, "nullable": true, "metadata": {}});
     let fields = [
@@ -66,16 +112,28 @@ fn head(partitioned: bool) -> String {
         field("day", "string"),
     ];
     let schema = json!({"type": "struct", "fields": fields}).to_string();
+    let configuration = match second {
+        false => json!({}),
+        true => json!({"delta.checkpointPolicy": "v2"}),
+    };
     let by: &[&str] = if partitioned { &["day"] } else { &[] };
     let metadata = json!({"metaData": {
         "id": "5fba94ed-9794-4965-ba6e-6ee3c0d22af9",
         "format": {"provider": "parquet", "options": {}},
         "schemaString": schema,
         "partitionColumns": by,
-        "configuration": {},
+        "configuration": configuration,
         "createdTime": 1_700_000_000_000_i64,
     }});
-    let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
+    let protocol = match second {
+        false => json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
+        true => json!({"protocol": {
+            "minReaderVersion": 3,
+            "minWriterVersion": 7,
+            "readerFeatures": ["v2Checkpoint"],
+            "writerFeatures": ["v2Checkpoint"],
+        }}),
+    };
     format!("{protocol}\n{metadata}\n")
 }
 
@@ -92,16 +150,22 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn add(text: &mut String, file: u64, partitioned: bool) -> Outcome<()> {
-    let (low, high) = (file * KEYS, file * KEYS + KEYS - 1);
+fn day_of(file: u64) -> String {
     let day = file % DAYS;
-    let day = format!("2024-{:02}-{:02}", 1 + day / 31, 1 + day % 31);
-    let (folder, values) = match partitioned {
-        true => (format!("day={day}/"), format!("\"day\":\"{day}\"")),
-        false => (String::new(), String::new()),
-    };
+    format!("2024-{:02}-{:02}", 1 + day / 31, 1 + day % 31)
+}
+
+fn path_of(file: u64, day: &str, partitioned: bool) -> String {
+    let folder = if partitioned { format!("day={day}/") } else { String::new() };
     let random = file.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let other = random.rotate_left(29).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    format!("{folder}part-{:05}-{random:016x}{other:016x}.c000.snappy.parquet", file % 100_000)
+}
+
+fn add(text: &mut String, file: u64, partitioned: bool) -> Outcome<()> {
+    let (low, high) = (file.wrapping_mul(KEYS), file.wrapping_mul(KEYS) + KEYS - 1);
+    let day = day_of(file);
+    let values = if partitioned { format!("\"day\":\"{day}\"") } else { String::new() };
     let price = file % 613;
     let stats = format!(
         "{{\\\"numRecords\\\":100000,\\\"minValues\\\":{{\\\"id\\\":{low},\\\"price\\\":{price}.25,\
@@ -111,10 +175,10 @@ fn add(text: &mut String, file: u64, partitioned: bool) -> Outcome<()> {
     );
     writeln!(
         text,
-        "{{\"add\":{{\"path\":\"{folder}part-{:05}-{random:016x}{other:016x}.c000.snappy.parquet\",\
+        "{{\"add\":{{\"path\":\"{}\",\
          \"partitionValues\":{{{values}}},\"size\":{},\"modificationTime\":{},\"dataChange\":true,\
          \"stats\":\"{stats}\"}}}}",
-        file % 100_000,
+        path_of(file, &day, partitioned),
         5_000_000 + file % 100_000,
         1_700_000_000_000_u64 + file,
     )?;

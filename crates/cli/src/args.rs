@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Files(FilesArgs),
     /// Check a table against itself, and say what to do (exit code 5 if something is wrong)
     Doctor(DoctorArgs),
+    /// Delete the files of the log that no version within its retention needs
+    CleanLog(CleanLogArgs),
     /// Print what happened to the rows, version by version
     Changes(ChangesArgs),
     /// Print the rows by which two versions differ
@@ -406,6 +408,15 @@ pub(crate) struct FilesArgs {
     /// Only files that may hold rows for which it is true
     #[arg(long = "where", value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CleanLogArgs {
+    /// Where: a path or a URL
+    pub(crate) table: String,
+    /// Only show what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Args, Debug)]

@@ -8,14 +8,14 @@ use lakebed::op::Op;
 use lakebed::table::Resolved;
 use lakebed::write::{Data, Layout};
 use lakebed::{
-    Append, ArrowOptions, Code, Committed, Create, Env, Error, Expr, Overwrite, Result, Scan,
-    Schema, Snapshot, Table, Version,
+    Append, ArrowOptions, CleanLog, Code, Committed, Create, Env, Error, Expr, Overwrite, Result,
+    Scan, Schema, Snapshot, Table, Version,
 };
 use serde_json::{Value, json};
 
 use crate::args::{
-    At, CreateArgs, FilesArgs, Format, Global, HeadArgs, HistoryArgs, LayoutName, Mode, ReadArgs,
-    ResolveArgs, WhichArgs, WriteArgs,
+    At, CleanLogArgs, CreateArgs, FilesArgs, Format, Global, HeadArgs, HistoryArgs, LayoutName,
+    Mode, ReadArgs, ResolveArgs, WhichArgs, WriteArgs,
 };
 use crate::exit::plain;
 use crate::input;
@@ -357,6 +357,23 @@ pub(crate) async fn files(session: &Session<'_>, args: &FilesArgs) -> Result<()>
         ]);
     }
     session.list(&["path", "bytes", "rows", "partition"], &rows, Cells::Whole)
+}
+
+pub(crate) async fn clean_log(session: &Session<'_>, args: &CleanLogArgs) -> Result<()> {
+    let options = CleanLog::new().dry_run(args.dry_run);
+    let cleaned = session.table(&args.table)?.clean_log(options).await?;
+    if args.dry_run {
+        let row = |it: &(String, u64)| vec![json!(it.0), json!(it.1)];
+        let rows: Vec<_> = cleaned.files().iter().map(row).collect();
+        return session.list(&["would be deleted", "bytes"], &rows, Cells::Whole);
+    }
+    session.answer(&[
+        ("done", json!("cleaned up")),
+        ("files", json!(cleaned.files().len())),
+        ("bytes", json!(cleaned.bytes())),
+        ("oldest version kept", json!(cleaned.oldest().map(Version::get))),
+        ("stands on checkpoint", json!(cleaned.base().map(Version::get))),
+    ])
 }
 
 pub(crate) async fn resolve(session: &Session<'_>, args: &ResolveArgs) -> Result<()> {

@@ -104,6 +104,7 @@ async fn command(session: &Session<'_>, command: &Command) -> Result<()> {
         Command::Schema(at) => commands::schema(session, at).await,
         Command::History(args) => commands::history(session, args).await,
         Command::Files(args) => commands::files(session, args).await,
+        Command::CleanLog(args) => commands::clean_log(session, args).await,
         Command::Doctor(args) => doctor::run(session, args).await,
         Command::Changes(args) => rows::changes(session, args).await,
         Command::Diff(args) => rows::diff(session, args).await,

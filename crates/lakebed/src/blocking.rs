@@ -19,6 +19,7 @@ use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
 use crate::append::Append;
+use crate::clean::{CleanLog, CleanedLog};
 use crate::create::Create;
 use crate::doctor::{Doctor, Report};
 use crate::env::Env;
@@ -138,6 +139,11 @@ impl Table {
     /// See [`crate::Table::history`].
     pub fn history(&self) -> Result<History> {
         block_on(self.0.history()).map(History)
+    }
+
+    /// See [`crate::Table::clean_log`].
+    pub fn clean_log(&self, options: CleanLog) -> Result<CleanedLog> {
+        block_on(self.0.clean_log(options))
     }
 
     /// See [`crate::Table::doctor`].

@@ -65,6 +65,7 @@ pub mod store;
 pub mod load;
 #[doc(hidden)]
 pub mod save;
+pub mod clean;
 
 pub mod codec;
 #[doc(hidden)]
@@ -91,6 +92,7 @@ pub mod blocking;
 pub mod table;
 
 pub use append::Append;
+pub use clean::{CleanLog, CleanedLog};
 pub use create::Create;
 pub use data_files::DataFiles;
 pub use doctor::Doctor;

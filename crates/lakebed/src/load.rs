@@ -18,11 +18,14 @@
 //! Opening decodes no more than the small state needs. The bytes it fetched are kept, so that the
 //! files cost no second request when somebody asks for them.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lakebed_log::action::CommitInfo;
 use lakebed_log::batch::{LogBatch, Width};
+use lakebed_log::checksum::Counts;
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::HINT_BYTES_MAX;
 use lakebed_log::log_path::{HINT, LOG_DIR, LogPath, STAGED_DIR};
@@ -45,6 +48,7 @@ mod sidecar;
 mod sift;
 mod source;
 mod units;
+mod walk;
 
 pub use advance::refresh;
 pub(crate) use advance::{commits_after, follows, follows_from};
@@ -52,9 +56,10 @@ pub use catalog::Catalog;
 pub(crate) use fetch::{
     Commit, Trouble, checkpoint_parts, checkpoint_place, commit, decode, read_commits,
 };
-pub(crate) use files::checkpoint_state;
 pub use files::files;
+pub(crate) use files::{checkpoint_state, commits_from};
 pub(crate) use sift::plan_once;
+pub(crate) use walk::{Layers, SidecarKeys, checkpoint_alone, layers, prove, sidecars_of, sum};
 
 use fetch::{KeptPart, read_commit, read_tail};
 
@@ -119,8 +124,27 @@ struct Kept {
     commit_bytes: usize,
     identity: Identity,
     seen: Seen,
+    /// Actions of the top level of the checkpoint, where it was read.
+    checkpoint_actions: u64,
     /// One per cold open: states of different lineages are states of different tables.
-    lineage: Arc<()>,
+    lineage: Arc<Lineage>,
+}
+
+/// What all states share that go back to one cold open.
+struct Lineage {
+    /// Before this time, in milliseconds, no file of the log can expire.
+    settled_until: AtomicI64,
+    /// Number and bytes of the live files of the newest version of which they are known.
+    counts: Mutex<Option<(Version, Counts)>>,
+    /// What the sidecars of the newest checkpoint hold, by path.
+    sidecars: Mutex<BTreeMap<String, Arc<SidecarKeys>>>,
+}
+
+impl Default for Lineage {
+    fn default() -> Lineage {
+        let settled_until = AtomicI64::new(i64::MIN);
+        Lineage { settled_until, counts: Mutex::default(), sidecars: Mutex::default() }
+    }
 }
 
 /// How to recognise the object of the newest version.
@@ -339,8 +363,10 @@ impl Opening<'_> {
             None => Identity::None,
         };
         let commit_bytes = commits.iter().map(|it| it.bytes.len()).sum();
-        let lineage = Arc::new(());
-        let mut kept = Kept { checkpoint, commits, commit_bytes, identity, seen, lineage };
+        let lineage = Arc::default();
+        let checkpoint_actions = found;
+        let mut kept =
+            Kept { checkpoint, commits, commit_bytes, identity, seen, checkpoint_actions, lineage };
         // What the catalog gave cannot be fetched again.
         if catalog.is_none() {
             kept.shed();
@@ -510,6 +536,54 @@ fn check_hint(
 }
 
 impl Loaded {
+    /// The time before which cleanup need not look at the log again.
+    pub(crate) fn nothing_expires_before(&self) -> Timestamp {
+        Timestamp::from_millis(self.kept.lineage.settled_until.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_nothing_expires_before(&self, at: Timestamp) {
+        self.kept.lineage.settled_until.store(at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// What is known of the number of files of some version of this handle.
+    pub(crate) fn known_counts(&self) -> Option<(Version, Counts)> {
+        *self.kept.lineage.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn keep_counts(&self, version: Version, counts: Counts) {
+        let mut known = self.kept.lineage.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none_or(|it| it.0 <= version) {
+            *known = Some((version, counts));
+        }
+    }
+
+    /// What a sidecar holds, if it was read or written by this handle.
+    pub(crate) fn sidecar_keys(&self, path: &str) -> Option<Arc<SidecarKeys>> {
+        let sidecars = &self.kept.lineage.sidecars;
+        sidecars.lock().unwrap_or_else(PoisonError::into_inner).get(path).map(Arc::clone)
+    }
+
+    /// Keeps what the sidecars of a new checkpoint hold, and forgets those of older ones.
+    pub(crate) fn keep_sidecar_keys(&self, keys: BTreeMap<String, Arc<SidecarKeys>>) {
+        let sidecars = &self.kept.lineage.sidecars;
+        *sidecars.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Bytes of the checkpoint that it rests on, those of its sidecars included as far as they are
+    /// known.
+    pub(crate) fn checkpoint_bytes(&self) -> u64 {
+        let files = self.segment.checkpoint.iter().map(|it| it.size);
+        let named = self.kept.checkpoint.iter().filter_map(|it| it.sidecars.as_ref());
+        let sidecars = named.flat_map(|it| it.iter());
+        let sidecars = sidecars.filter_map(|it| u64::try_from(it.size_in_bytes).ok());
+        files.chain(sidecars).fold(0, u64::saturating_add)
+    }
+
+    /// Actions of the top level of the checkpoint that it was opened from.
+    pub(crate) fn checkpoint_actions(&self) -> u64 {
+        self.kept.checkpoint_actions
+    }
+
     /// What was passed over so far to make up this version, and why.
     pub(crate) fn skipped(&self) -> Vec<Skipped> {
         self.skips.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

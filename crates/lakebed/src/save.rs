@@ -5,24 +5,47 @@
 //! checkpoint that is wrong would be believed long after the commits that prove it wrong are gone.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use lakebed_log::action::Sidecar;
 use lakebed_log::batch::{FileUnit, Footer, LogBatch, Width, parquet_footer};
 use lakebed_log::checkpoint;
-use lakebed_log::checksum::Checksum;
+use lakebed_log::checksum::{Checksum, Counts};
+use lakebed_log::compact;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, HINT_BYTES_MAX};
 use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
 use lakebed_log::segment::{Hint, LogFile};
 use lakebed_log::state::TableState;
+use lakebed_log::version::Version;
 
 use crate::env::Env;
-use crate::load;
+use crate::load::{self, Loaded};
 use crate::op::Op;
 use crate::store::{Put, Store};
 
+mod merge;
+mod second;
+
+pub(crate) use merge::merged;
+pub(crate) use second::second_layout;
+
+/// A checkpoint that was written, or was there.
+pub struct Saved {
+    /// Its file, as a listing would show it: the classic one, or the top level.
+    pub file: LogFile,
+    /// The sidecars that it names.
+    pub(crate) sidecars: Arc<Vec<Sidecar>>,
+    /// Number and bytes of the live files in it.
+    pub counts: Option<Counts>,
+}
+
+/// Largest checksum that is read for its counts, in bytes: some hold every file.
+const CHECKSUM_BYTES_MAX: u64 = 16 << 20;
+
 /// Writes a classic checkpoint of a wide state, reads it back and compares, then the hint (never
-/// back to an older version). Gives the file, as a listing would.
+/// back to an older version).
 ///
 /// One that is there already is left as it is, because two writers of one version write the same;
 /// it is compared all the same, unless it is of the second layout.
@@ -31,7 +54,7 @@ use crate::store::{Put, Store};
 ///
 /// What writing and reading give; `corrupt-checkpoint` if what is there does not hold the files of
 /// the state. Then the hint is not written.
-pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -> Result<LogFile> {
+pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -> Result<Saved> {
     let version = state.head.version;
     let path = LogPath::Checkpoint(version, CheckpointName::Classic);
     let key = path.to_path();
@@ -67,13 +90,16 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
     let compared = env.compute(compare).await;
     let compared = compared.map_err(|it| it.at(format!("{}/{key}", store.location())))?;
     let file = LogFile { path, size, modified: now, etag: None };
-    let Some((actions, hint)) = compared else { return Ok(file) };
+    let counts = Counts::of(state.files.sum());
+    let Some((actions, hint)) = compared else {
+        return Ok(Saved { file, sidecars: Arc::default(), counts });
+    };
 
     let hint = Hint { size: i64::try_from(actions).ok(), size_in_bytes: Some(size), ..hint };
     write_hint(op, store, &hint).await?;
     let files = expected.0;
     tracing::info!(table = store.location(), %version, files, size, "checkpoint written");
-    Ok(file)
+    Ok(Saved { file, sidecars: Arc::default(), counts })
 }
 
 /// Points readers at a checkpoint unless they are pointed at a newer one already.
@@ -148,4 +174,42 @@ fn digest(path: &str, vector: Option<String>) -> u64 {
 pub async fn checksum(op: &Op, store: &Store, checksum: &Checksum) -> Result<()> {
     let key = LogPath::Checksum(checksum.head.version).to_path();
     store.put_new(op, &key, checksum.to_json().into()).await.map(|_| ())
+}
+
+/// Number and bytes of the live files of a version, as its checksum says. One GET; none for a
+/// version that we have made ourselves, because then we know whether there is a checksum.
+pub(crate) async fn stored_counts(op: &Op, store: &Store, of: &Loaded) -> Option<Counts> {
+    if !of.is_listed() {
+        return None;
+    }
+    let key = LogPath::Checksum(of.head.version).to_path();
+    let stored = store.get(op, &key, CHECKSUM_BYTES_MAX).await.ok()?;
+    Counts::stored(&stored, &of.head)
+}
+
+/// Puts the last commits together, if `lakebed.logCompactionInterval` says that so many have come
+/// since the checkpoint, or since they were put together last. One PUT.
+///
+/// # Errors
+///
+/// What reading them gives, and writing.
+pub(crate) async fn compact_if_due(env: &Env, op: &Op, store: &Store, of: &Loaded) -> Result<()> {
+    let Some(interval) = of.head.properties.log_compaction_interval else { return Ok(()) };
+    let last = of.head.version.get();
+    let after = of.segment.checkpoint_version.map_or(0, |it| it.get() + 1);
+    let count = (last + 1).saturating_sub(after);
+    if count == 0 || !count.is_multiple_of(interval) {
+        return Ok(());
+    }
+    let Some(first) = Version::new(last + 1 - interval) else { return Ok(()) };
+    let Some(commits) = load::commits_from(env, op, store, of, first).await? else {
+        return Ok(());
+    };
+    let batches = commits.iter().map(|it| it.batch.clone()).collect();
+    let text = env.compute(move || compact::compact(batches)).await?;
+    if text.is_empty() {
+        return Ok(());
+    }
+    let key = LogPath::Compacted { first, last: of.head.version }.to_path();
+    store.put_new(op, &key, text).await.map(|_| ())
 }

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use lakebed_log::batch::Width;
+use lakebed_log::checksum::Counts;
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::feature::TableFeature;
 use lakebed_log::scan::{self, Scan, ScanPlan};
 use lakebed_log::schema::Schema;
-use lakebed_log::segment::LogFile;
 use lakebed_log::state::{Head, TableState};
 use lakebed_log::support;
 use lakebed_log::time::Timestamp;
@@ -39,13 +40,6 @@ struct Inner {
     /// Live files and their bytes, where they are known without the file list.
     counts: Option<Counts>,
     files: Files,
-}
-
-/// How many live files, and their bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) files: i64,
-    pub(crate) bytes: i64,
 }
 
 struct Files {
@@ -126,10 +120,11 @@ impl Snapshot {
     }
 
     /// The same version, resting on a checkpoint that was just written.
-    pub(crate) fn rebased(&self, checkpoint: LogFile) -> Snapshot {
+    pub(crate) fn rebased(&self, checkpoint: save::Saved) -> Snapshot {
         let it = &self.0;
-        let loaded = it.loaded.rebased(checkpoint);
-        Snapshot::with(&it.env, &it.store, it.op.clone(), loaded, it.files.peek(), it.counts)
+        let loaded = it.loaded.rebased(checkpoint.file, checkpoint.sidecars);
+        let counts = checkpoint.counts.or(it.counts);
+        Snapshot::with(&it.env, &it.store, it.op.clone(), loaded, it.files.peek(), counts)
     }
 
     pub(crate) fn loaded(&self) -> &Loaded {
@@ -471,9 +466,25 @@ impl Snapshot {
     pub async fn checkpoint(&self) -> Result<()> {
         self.check_committed()?;
         support::checkpointable(&self.head().protocol, self.head().read)?;
-        let op = self.op();
-        let state = self.state(&op, Width::Wide).await?;
-        save::checkpoint(&self.0.env, &op, &self.0.store, &state).await.map(|_| ())
+        self.write_checkpoint(&self.op()).await.map(|_| ())
+    }
+
+    /// Writes one from the checkpoint before it, or else from the whole state.
+    pub(crate) async fn write_checkpoint(&self, op: &Op) -> Result<save::Saved> {
+        let Inner { env, store, loaded, .. } = &*self.0;
+        let head = self.head();
+        if head.properties.checkpoint_policy_v2
+            && head.protocol.supports(&TableFeature::V2Checkpoint)
+        {
+            return save::second_layout(env, op, store, loaded).await;
+        }
+        match save::merged(env, op, store, loaded).await? {
+            Some(saved) => Ok(saved),
+            None => {
+                let state = self.state(op, Width::Wide).await?;
+                save::checkpoint(env, op, store, &state).await
+            }
+        }
     }
 }
 

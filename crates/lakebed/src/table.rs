@@ -7,6 +7,7 @@ use lakebed_log::segment::LogSegment;
 use lakebed_log::version::Version;
 
 use crate::append::{self, Append};
+use crate::clean::{self, CleanLog, CleanedLog};
 use crate::create::{self, Create};
 use crate::env::Env;
 use crate::history;
@@ -358,6 +359,38 @@ impl Table {
         let base = self.base(&context).await?;
         let done = overwrite::overwrite(&context, base.as_ref(), data.into(), &options).await?;
         Ok(self.seen(done.logged("overwrite", &context)))
+    }
+
+    /// Deletes the files of the log that no version within `delta.logRetentionDuration` needs. What
+    /// goes is verified first: the checkpoint that stays is read whole, and held against what it
+    /// replaces. Commits that write a checkpoint do the same by the way.
+    ///
+    /// Dropping the future, or a failure, leaves files for the next time.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-argument` if `delta.enableExpiredLogCleanup` is false; `unsupported-protocol` for a
+    /// table that a catalog manages, or with features that this build does not know; `clock-skew`
+    /// if the clocks of this machine and of the store disagree; `corrupt-checkpoint`, `version-gap`
+    /// for a log that is not sound.
+    ///
+    /// ```
+    /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
+    /// # let rows = arrow_array::RecordBatch::try_from_iter([("id", ids as _)]).unwrap();
+    /// # use lakebed::*;
+    /// # futures::executor::block_on(async {
+    /// let table = Table::open("memory://doc/t-clean-log").await?;
+    /// table.append(rows, Append::new()).await?;
+    /// let done = table.clean_log(CleanLog::new()).await?;
+    /// assert_eq!((done.base(), done.bytes()), (None, 0));
+    /// # Ok::<(), lakebed::Error>(()) }).unwrap();
+    /// ```
+    pub async fn clean_log(&self, options: CleanLog) -> Result<CleanedLog> {
+        let context = self.context();
+        let newest = self.newest(&context).await?;
+        let Context { env, op, store, .. } = &context;
+        let cleaned = clean::clean(env, op, store, newest.loaded(), &options);
+        context.bounded("cleaning up the log", cleaned).await
     }
 
     /// The location, without secrets.

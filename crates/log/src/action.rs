@@ -30,6 +30,9 @@ pub use vector::VectorBytes;
 
 pub(crate) use rows::{AddRow, Entries, RemoveRow, VectorRow};
 
+/// `engineInfo` of every commit we make.
+pub const ENGINE_INFO: &str = concat!("Lakebed/", env!("CARGO_PKG_VERSION"));
+
 /// A map of strings whose values may be null.
 pub type NullableMap = BTreeMap<String, Option<String>>;
 

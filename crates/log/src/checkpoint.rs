@@ -17,19 +17,19 @@
 
 mod files;
 mod parsed;
+mod sidecar;
 mod small;
+mod writer;
 
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray, new_null_array};
-use arrow_schema::{ArrowError, DataType, Field, Fields, Schema as ArrowSchema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Fields, SchemaRef};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::Compression;
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
+
+pub use sidecar::{SIDECAR_ROWS, SidecarFile, render_sidecars, render_top_level, to_merge};
+pub use writer::{Pushed, Writer, Written};
 
 use crate::batch::Width;
 use crate::error::{Error, Result};
@@ -54,13 +54,6 @@ pub struct Checkpoint {
 /// the footer stays small.
 const ROW_GROUP_ROWS: usize = 100_000;
 
-/// Rows of one page: of a path column some hundred kilobytes, which is what a selective reader
-/// fetches at least.
-const PAGE_ROWS: usize = 2_048;
-
-/// Who wrote the file, in the form that Parquet readers parse.
-const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
-
 /// Renders a classic checkpoint of a wide state: protocol, metadata, transactions, domains, live
 /// files in order, tombstones.
 ///
@@ -68,7 +61,7 @@ const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
 /// else of the first column with bounds, then by path. Statistics stand as JSON and as struct as
 /// the properties say, and `partitionValues_parsed` beside the struct; of the struct, bounds the
 /// wrong way round are left out. `now` decides which tombstones and transactions have expired. The
-/// same state and time give the same bytes.
+/// same state and time give the same bytes, here and from a [`Writer`].
 ///
 /// # Cost
 ///
@@ -95,44 +88,16 @@ pub(crate) fn render_in_groups(
     if state.files.width() < Width::Wide {
         return Err(Error::internal("a checkpoint needs a state with statistics"));
     }
-    let small = small::actions(&state.head, now)?;
-    let adds = files::Adds::new(state)?;
-    let removes = files::Removes::new(state, now)?;
-    let rows = small.rows + adds.len() + removes.len();
-
-    let mut fields = small.fields();
-    fields.push(field("add", DataType::Struct(adds.fields()?)));
-    fields.push(field("remove", DataType::Struct(removes.fields()?)));
-    let schema: SchemaRef = Arc::new(ArrowSchema::new(fields));
-    let mut writer = writer(schema.clone(), group_rows)?;
-    let mut write = |columns: Vec<(&str, StructArray)>, rows: usize| {
-        writer.write(&batch(&schema, columns, rows)?).map_err(parquet_failed)
-    };
-    write(small.columns, small.rows)?;
-    for range in slices(adds.len(), group_rows) {
-        let rows = range.len();
-        write(vec![("add", adds.rows(range)?)], rows)?;
-    }
-    for range in slices(removes.len(), group_rows) {
-        let rows = range.len();
-        write(vec![("remove", removes.rows(range)?)], rows)?;
-    }
-    let bytes = Bytes::from(writer.into_inner().map_err(parquet_failed)?);
-
-    let (actions, files) = (rows as u64, adds.len() as u64);
+    let writer = Writer::in_groups(&state.head, &state.files, now, group_rows)?;
+    let Written { bytes, actions, sum } = writer.finish()?;
     let hint = Hint {
         version: state.head.version,
         size: i64::try_from(actions).ok(),
         parts: None,
-        size_in_bytes: Some(bytes.len() as u64),
-        num_of_add_files: Some(files),
+        size_in_bytes: u64::try_from(bytes.len()).ok(),
+        num_of_add_files: Some(sum.files),
     };
-    Ok(Checkpoint { bytes, actions, files, hint })
-}
-
-/// `0..len` in steps of a row group.
-fn slices(len: usize, step: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..len).step_by(step).map(move |it| it..len.min(it + step))
+    Ok(Checkpoint { bytes, actions, files: sum.files, hint })
 }
 
 /// Everything may be null: a row holds one action, and that is how other writers declare it.
@@ -163,27 +128,6 @@ fn batch(
         }
     }
     RecordBatch::try_new(schema.clone(), arrays).map_err(arrow_failed)
-}
-
-/// Snappy and the first Parquet version, because every reader of checkpoints knows them. Paths and
-/// statistics are nearly all distinct: a dictionary would be built and thrown away.
-fn writer(schema: SchemaRef, group_rows: usize) -> Result<ArrowWriter<Vec<u8>>> {
-    let column = |path: &[&str]| ColumnPath::new(path.iter().map(ToString::to_string).collect());
-    let properties = WriterProperties::builder()
-        .set_created_by(CREATED_BY.to_string())
-        .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(group_rows))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS / 2)
-        .set_column_statistics_enabled(column(&["add", "stats"]), EnabledStatistics::None)
-        .set_column_dictionary_enabled(column(&["add", "path"]), false)
-        .set_column_dictionary_enabled(column(&["add", "stats"]), false)
-        .set_column_dictionary_enabled(column(&["remove", "path"]), false)
-        .build();
-    let options =
-        ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(parquet_failed)
 }
 
 fn arrow_failed(it: ArrowError) -> Error {

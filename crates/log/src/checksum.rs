@@ -13,9 +13,11 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-use crate::action::{Action, CommitInfo};
+use crate::action::{Action, CommitInfo, ENGINE_INFO};
+use crate::batch::LogBatch;
 use crate::error::{Code, Error, Result};
 use crate::feature::TableFeature;
+use crate::files::FileSum;
 use crate::segment::Strict;
 use crate::state::{Head, TableState};
 
@@ -160,35 +162,96 @@ struct Document<'a> {
     protocol: Option<Box<RawValue>>,
 }
 
+/// Number and bytes of the live files of a version: what a writer must know to write a checksum,
+/// and can carry from version to version without knowing the files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// How many live files.
+    pub files: i64,
+    /// Their bytes.
+    pub bytes: i64,
+}
+
+impl Counts {
+    /// Of live files that were added up.
+    pub fn of(sum: FileSum) -> Option<Counts> {
+        let (files, bytes) = (i64::try_from(sum.files).ok()?, i64::try_from(sum.bytes).ok()?);
+        Some(Counts { files, bytes })
+    }
+
+    /// By the stored checksum of the version that `head` is of. `None` if it makes no sense, or is
+    /// of another commit or another table: then it is as if there were none.
+    pub fn stored(bytes: &[u8], head: &Head) -> Option<Counts> {
+        let stored = Stored::parse(bytes)?;
+        let is_of = |key, name, ours: Action| stored.action(key, name) == Some(ours);
+        let other = matches!((stored.txn_id(), head.txn_id()), (Some(a), Some(b)) if a != b);
+        if other
+            || !is_of("metadata", "metaData", Action::Metadata(head.metadata.clone()))
+            || !is_of("protocol", "protocol", Action::Protocol(head.protocol.clone()))
+        {
+            return None;
+        }
+        let (files, bytes) = (stored.count("numFiles")?, stored.count("tableSizeBytes")?);
+        Some(Counts { files, bytes })
+    }
+
+    /// After so many files and bytes more; `None` if a count leaves its range, which makes no
+    /// sense.
+    #[must_use]
+    pub fn moved(self, files: i64, bytes: i64) -> Option<Counts> {
+        let moved = |it: i64, by: i64| it.checked_add(by).filter(|it| 0 <= *it);
+        Some(Counts { files: moved(self.files, files)?, bytes: moved(self.bytes, bytes)? })
+    }
+
+    /// After another writer's commit, decoded at any width with files, as far as its actions tell.
+    ///
+    /// A commit may add a file that is live, to give it other statistics, or remove one that is
+    /// not; only who knows the files sees that. Commits of ours do neither, and one that only adds
+    /// new rows does not either. After any other nothing is known.
+    #[must_use]
+    pub fn after(self, commit: &LogBatch) -> Option<Counts> {
+        let info = commit.commit_info.as_ref();
+        let is_ours = info.and_then(|it| it.text("engineInfo")) == Some(ENGINE_INFO);
+        let mut counts = self;
+        if let Some(adds) = &commit.adds {
+            if !is_ours && adds.data_change().false_count() > 0 {
+                return None;
+            }
+            for size in adds.size().values() {
+                counts = counts.moved(1, *size)?;
+            }
+        }
+        if let Some(removes) = &commit.removes {
+            if !is_ours || removes.size().null_count() > 0 {
+                return None;
+            }
+            for size in removes.size().values() {
+                counts = counts.moved(-1, size.checked_neg()?)?;
+            }
+        }
+        Some(counts)
+    }
+}
+
 impl Checksum {
     /// From a whole state.
     pub fn of(state: &TableState) -> Checksum {
-        Checksum {
-            txn_id: state.head.txn_id().map(str::to_string),
-            table_size_bytes: i64::try_from(state.files.total_bytes()).unwrap_or(i64::MAX),
-            num_files: i64::try_from(state.files.len()).unwrap_or(i64::MAX),
-            in_commit_timestamp: in_commit_timestamp(&state.head),
-            head: state.head.clone(),
-        }
+        let counts = Counts {
+            files: i64::try_from(state.files.len()).unwrap_or(i64::MAX),
+            bytes: i64::try_from(state.files.total_bytes()).unwrap_or(i64::MAX),
+        };
+        Checksum::new(&state.head, counts)
     }
 
-    /// The next version's, from this one and the counts of one commit: so a writer that holds no
-    /// files writes checksums all the same.
-    ///
-    /// `None` if that makes no sense: `head` is not of the next version, or a count would leave
-    /// its range. Then none is written.
-    pub fn advance(&self, head: &Head, files_delta: i64, bytes_delta: i64) -> Option<Checksum> {
-        if self.head.version.next() != Some(head.version) {
-            return None;
-        }
-        let moved = |it: i64, by: i64| it.checked_add(by).filter(|it| 0 <= *it);
-        Some(Checksum {
+    /// From what is known of a version whose files nobody holds.
+    pub fn new(head: &Head, counts: Counts) -> Checksum {
+        Checksum {
             txn_id: head.txn_id().map(str::to_string),
-            table_size_bytes: moved(self.table_size_bytes, bytes_delta)?,
-            num_files: moved(self.num_files, files_delta)?,
+            table_size_bytes: counts.bytes,
+            num_files: counts.files,
             in_commit_timestamp: in_commit_timestamp(head),
             head: head.clone(),
-        })
+        }
     }
 
     /// The JSON document. The same checksum gives the same text.
@@ -209,13 +272,6 @@ impl Checksum {
             protocol: inner(&Action::Protocol(head.protocol.clone())),
         };
         serde_json::to_string(&document).unwrap_or_default()
-    }
-
-    /// `(tableSizeBytes, numFiles, txnId)` of a stored one; `None` if it makes no sense: checksums
-    /// are lenient.
-    pub fn parse_counts(bytes: &[u8]) -> Option<(i64, i64, Option<String>)> {
-        let stored = Stored::parse(bytes)?;
-        Some((stored.count("tableSizeBytes")?, stored.count("numFiles")?, stored.txn_id()))
     }
 
     /// Does a stored checksum agree with the state?

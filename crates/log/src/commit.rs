@@ -44,8 +44,7 @@ mod join;
 
 pub use join::{SEVERAL, added_up, dropped};
 
-/// `engineInfo` of every commit we make.
-pub const ENGINE_INFO: &str = concat!("Lakebed/", env!("CARGO_PKG_VERSION"));
+pub use crate::action::ENGINE_INFO;
 
 /// A commit not yet numbered.
 #[derive(Clone, Debug, Default)]

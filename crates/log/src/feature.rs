@@ -139,7 +139,7 @@ static ROWS: &[Row] = &[
     row(F::DeletionVectors, "deletionVectors", ReaderWriter, None, Support::Read, &[]),
     row(F::TimestampNtz, "timestampNtz", ReaderWriter, None, Support::Write, &[]),
     older(F::TimestampWithoutTimezone, "timestampWithoutTimezone", ReaderWriter, F::TimestampNtz),
-    row(F::V2Checkpoint, "v2Checkpoint", ReaderWriter, None, Support::Read, &[]),
+    row(F::V2Checkpoint, "v2Checkpoint", ReaderWriter, None, Support::Write, &[]),
     row(F::DomainMetadata, "domainMetadata", Writer, None, Support::Write, &[]),
     row(F::RowTracking, "rowTracking", Writer, None, Support::Read, &[F::DomainMetadata]),
     row(F::Clustering, "clustering", Writer, None, Support::Read, &[F::DomainMetadata]),

@@ -28,8 +28,10 @@ use crate::error::{Code, Error, Result};
 
 mod keys;
 mod layer;
+mod sum;
 
 pub use layer::{Chunk, Layer, TombstoneChunk};
+pub use sum::FileSum;
 
 pub(crate) use keys::{Index, Keys, Source, contradiction, hash};
 
@@ -149,9 +151,13 @@ impl FileList {
     /// Does the list say what became of a (path, vector id) key: is it live, or a tombstone?
     pub fn decides(&self, path: &str, dv_id: Option<&str>) -> bool {
         let path = crate::uri::canonical(path);
-        let path_hash = hash(&path);
+        self.decides_hashed(&path, hash(&path), dv_id)
+    }
+
+    /// The same of a path that is canonical, and its hash.
+    fn decides_hashed(&self, path: &str, path_hash: u64, dv_id: Option<&str>) -> bool {
         let stands = |index: &Index, live: &RoaringBitmap| {
-            index.rows_of_key(path_hash, &path, dv_id).any(|row| live.contains(row))
+            index.rows_of_key(path_hash, path, dv_id).any(|row| live.contains(row))
         };
         self.chunks.iter().any(|it| stands(it.index(), &it.live))
             || self.tombstones.iter().any(|it| stands(it.index(), &it.live))

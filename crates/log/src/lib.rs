@@ -43,9 +43,11 @@ pub mod support;
 
 pub mod checkpoint;
 pub mod checksum;
+pub mod compact;
 pub mod replay;
 
 pub mod changes;
+pub mod cleanup;
 pub mod commit;
 pub mod conflict;
 pub mod scan;

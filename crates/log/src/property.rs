@@ -35,6 +35,8 @@ pub struct Properties {
     /// Milliseconds.
     pub deleted_file_retention_millis: i64,
     pub enable_expired_log_cleanup: bool,
+    /// `lakebed.logCompactionInterval`: commits are put together by so many.
+    pub log_compaction_interval: Option<u64>,
     /// -1 is all.
     pub data_skipping_num_indexed_cols: i64,
     /// Paths of names.
@@ -148,6 +150,11 @@ impl Parse<'_> {
                 .interval(DELETED_FILE_RETENTION)
                 .unwrap_or(7 * DAY_MILLIS),
             enable_expired_log_cleanup: self.boolean("delta.enableExpiredLogCleanup", true),
+            log_compaction_interval: self.one(
+                "lakebed.logCompactionInterval",
+                "an integer above 1",
+                |it| positive(it).filter(|it| *it > 1),
+            ),
             data_skipping_num_indexed_cols: self
                 .one("delta.dataSkippingNumIndexedCols", "an integer from -1", |it| {
                     it.parse().ok().filter(|it| *it >= -1)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
-use crate::action::{CommitInfo, DomainMetadata, Metadata, Protocol, SetTransaction};
+use crate::action::{Action, CommitInfo, DomainMetadata, Metadata, Protocol, SetTransaction};
 use crate::batch::{Adds, LogBatch, Removes, Run, Width};
 use crate::error::{Code, Error, Result};
 use crate::files::{
@@ -300,6 +300,31 @@ impl Replay {
     pub fn finish_files(mut self) -> Result<FileList> {
         let (chunks, tombstones) = self.take_layers();
         listed(chunks, tombstones, self.width)
+    }
+
+    /// What the log files fed amount to, as actions: the newest of each file, application and
+    /// domain, and the newest protocol and metadata. For a part of a log, which has no state.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-action` if one path is live with two vectors.
+    pub fn finish_actions(mut self) -> Result<Vec<Action>> {
+        let (chunks, tombstones) = self.take_layers();
+        let Replay { protocol, metadata, txns, domains, width, .. } = self;
+        let mut actions: Vec<Action> = protocol.map(Action::Protocol).into_iter().collect();
+        actions.extend(metadata.map(Action::Metadata));
+        actions.extend(txns.into_values().map(Action::SetTransaction));
+        actions.extend(domains.into_values().map(Action::DomainMetadata));
+        let files = listed(chunks, tombstones, width)?;
+        for chunk in files.tombstones().iter().rev() {
+            for row in chunk.live.iter().filter_map(|it| usize::try_from(it).ok()) {
+                actions.push(Action::Remove(chunk.rows.get(row)?));
+            }
+        }
+        for at in files.iter() {
+            actions.push(Action::Add(files.get(at)?));
+        }
+        Ok(actions)
     }
 
     fn take_layers(&mut self) -> (Vec<Chunk>, Vec<TombstoneChunk>) {

@@ -34,7 +34,7 @@ use crate::version::Version;
 
 pub use judge::stats_at;
 pub use metadata::{MetadataColumn, RowTracking};
-pub use sift::{Sift, SiftGroup};
+pub use sift::{Sift, SiftGroup, sidecar_tags};
 
 /// Rows of a batch, unless the scan says otherwise.
 const BATCH_ROWS: usize = 8192;

@@ -421,7 +421,7 @@ mod tests {
             (listed(&["columnMapping"], &["changeDataFeed", "invariants"]), "ok", "ok"),
             (listed(&["deletionVectors"], &[]), "ok", "deletionVectors"),
             (listed(&["DeletionVectors"], &[]), "DeletionVectors", "DeletionVectors"),
-            (listed(&["v2Checkpoint"], &[]), "ok", "v2Checkpoint"),
+            (listed(&["v2Checkpoint"], &[]), "ok", "ok"),
             (listed(&["catalogManaged"], &[]), "catalogManaged", "catalogManaged"),
             (
                 listed(&["catalogOwned-preview"], &[]),

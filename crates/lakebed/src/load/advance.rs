@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lakebed_log::action::Sidecar;
 use lakebed_log::batch::{LogBatch, Width};
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::COMMIT_BYTES_MAX;
@@ -138,7 +139,8 @@ impl Loaded {
             commits: vec![commit],
             identity: Identity::met(file),
             seen: Seen { at: Moment::now(env), newest: true },
-            lineage: Arc::new(()),
+            checkpoint_actions: 0,
+            lineage: Arc::default(),
         };
         let (segment, head, kept) = (Arc::new(segment), Arc::new(head), Arc::new(kept));
         Ok(Loaded { segment, head, kept, skips: Skips::default() })
@@ -227,7 +229,7 @@ impl Loaded {
     }
 
     /// The same version, now resting on a checkpoint that was just written.
-    pub(crate) fn rebased(&self, checkpoint: LogFile) -> Loaded {
+    pub(crate) fn rebased(&self, checkpoint: LogFile, sidecars: Arc<Vec<Sidecar>>) -> Loaded {
         let mut loaded = self.clone();
         let segment = Arc::make_mut(&mut loaded.segment);
         segment.checkpoint_version = Some(segment.version);
@@ -235,7 +237,7 @@ impl Loaded {
         segment.commits.clear();
         segment.compacted.clear();
         let kept = Arc::make_mut(&mut loaded.kept);
-        kept.checkpoint = vec![KeptPart::default()];
+        kept.checkpoint = vec![KeptPart { sidecars: Some(sidecars), ..KeptPart::default() }];
         kept.commits.clear();
         kept.commit_bytes = 0;
         loaded
@@ -286,6 +288,28 @@ impl Loaded {
             Err(it) if it.code() == Code::FileNotFound => Ok(Among::No),
             Err(it) => Err(it),
         }
+    }
+
+    /// The commits after a version up to another, ascending, where all of them were read with their
+    /// files; `None` else. After nothing means from the first.
+    pub(crate) fn commits_since(
+        &self,
+        after: Option<Version>,
+        last: Version,
+    ) -> Option<Vec<Arc<Commit>>> {
+        let wanted = |it: Version| after.is_none_or(|after| after < it) && it <= last;
+        let commits: Vec<_> =
+            self.kept.commits.iter().filter(|it| wanted(it.version)).map(Arc::clone).collect();
+        let is_whole = |it: &Arc<Commit>| it.first == it.version && it.width >= Width::Narrow;
+        let expected = last.get().checked_sub(after.map_or(0, Version::get))?;
+        let expected = if after.is_none() { expected.checked_add(1)? } else { expected };
+        let complete = u64::try_from(commits.len()) == Ok(expected);
+        (complete && commits.iter().all(is_whole)).then_some(commits)
+    }
+
+    /// Was the version read from a listing, rather than made or met by us?
+    pub(crate) fn is_listed(&self) -> bool {
+        matches!(self.kept.identity, Identity::Listed(_))
     }
 
     /// Is the table come by through its catalog, whose word a refresh would have to ask for?

@@ -152,7 +152,7 @@ pub(super) async fn all<T>(
     Ok(found)
 }
 
-async fn read_top_level(
+pub(super) async fn read_top_level(
     env: &Env,
     op: &Op,
     store: &Store,
@@ -297,8 +297,13 @@ enum Fetched {
 }
 
 async fn fetch_whole(op: &Op, store: &Store, file: &Piece) -> Result<Fetched> {
+    fetch_whole_bytes(op, store, file).await.map(Fetched::Whole)
+}
+
+/// All of a file, if it is of its size.
+pub(super) async fn fetch_whole_bytes(op: &Op, store: &Store, file: &Piece) -> Result<Bytes> {
     match store.get(op, &file.key, file.size.max(1)).await {
-        Ok(bytes) if u64::try_from(bytes.len()) == Ok(file.size) => Ok(Fetched::Whole(bytes)),
+        Ok(bytes) if u64::try_from(bytes.len()) == Ok(file.size) => Ok(bytes),
         Ok(bytes) => Err(changed(store, &file.key, file.size, bytes.len())),
         Err(it) if it.code() == Code::LimitExceeded => {
             let what = format!("{} bytes were listed and there are more", file.size);

@@ -238,3 +238,23 @@ pub(super) async fn commits_above(
     commits.extend(widen(env, store, kept, width).await.map_err(Trouble::Final)?);
     Ok(commits)
 }
+
+/// The commits from a version up to the version itself, decoded wide, ascending; `None` if they do
+/// not all lie above the checkpoint as they are.
+///
+/// # Errors
+///
+/// What reading them gives.
+pub(crate) async fn commits_from(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    first: Version,
+) -> Result<Option<Vec<Arc<Commit>>>> {
+    let commits = commits_above(env, op, store, of, Width::Wide).await.map_err(Trouble::error)?;
+    let commits: Vec<_> = commits.into_iter().filter(|it| first <= it.version).collect();
+    let expected = of.head.version.get().checked_sub(first.get()).and_then(|it| it.checked_add(1));
+    let whole = commits.iter().all(|it| it.first == it.version);
+    Ok((whole && u64::try_from(commits.len()).ok() == expected).then_some(commits))
+}

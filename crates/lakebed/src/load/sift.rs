@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use futures::TryStreamExt;
+use lakebed_log::action::Sidecar;
 use lakebed_log::batch::{Footer, Group, Width, parquet_footer};
 use lakebed_log::error::{Error, ErrorKind, Result};
 use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
@@ -35,7 +36,7 @@ pub(crate) async fn plan_once(
     scan: &Scan,
 ) -> Result<Option<ScanPlan>> {
     let Some(pieces) = pieces(store, of) else { return Ok(None) };
-    let bytes = pieces.iter().map(|(it, _)| it.size).fold(0, u64::saturating_add);
+    let bytes = pieces.iter().map(|it| it.piece.size).fold(0, u64::saturating_add);
     if bytes <= CHECKPOINT_WHOLE_BYTES {
         return Ok(None);
     }
@@ -54,15 +55,23 @@ pub(crate) async fn plan_once(
     }
 }
 
+/// A file with file actions of the checkpoint.
+struct Source {
+    piece: Piece,
+    kept: KeptPart,
+    /// As the top level names it, if it is one.
+    sidecar: Option<Sidecar>,
+}
+
 /// The files that hold the file actions of the checkpoint; `None` if that is not known, or if one
 /// of them has no row groups.
-fn pieces(store: &Store, of: &Loaded) -> Option<Vec<(Piece, KeptPart)>> {
+fn pieces(store: &Store, of: &Loaded) -> Option<Vec<Source>> {
     let (mut pieces, mut sidecars) = (Vec::new(), Vec::new());
     for (at, file) in of.segment.checkpoint.iter().enumerate() {
         let kept = of.kept.checkpoint.get(at).cloned().unwrap_or_default();
         let named = kept.sidecars.clone()?;
         if named.is_empty() {
-            pieces.push((Piece::of(file), kept));
+            pieces.push(Source { piece: Piece::of(file), kept, sidecar: None });
         }
         sidecars.extend(named.iter().cloned());
     }
@@ -70,9 +79,13 @@ fn pieces(store: &Store, of: &Loaded) -> Option<Vec<(Piece, KeptPart)>> {
     if !sidecars.is_empty() && !pieces.is_empty() {
         return None;
     }
-    let sidecars = sidecar::pieces(store, &sidecars).ok()?;
-    pieces.extend(sidecars.into_iter().map(|it| (it, KeptPart::default())));
-    pieces.iter().all(|(it, _)| !it.json).then_some(pieces)
+    let found = sidecar::pieces(store, &sidecars).ok()?;
+    pieces.extend(found.into_iter().zip(sidecars).map(|(piece, sidecar)| Source {
+        piece,
+        kept: KeptPart::default(),
+        sidecar: Some(sidecar),
+    }));
+    pieces.iter().all(|it| !it.piece.json).then_some(pieces)
 }
 
 async fn sifted(
@@ -81,7 +94,7 @@ async fn sifted(
     store: &Store,
     of: &Loaded,
     scan: &Scan,
-    pieces: Vec<(Piece, KeptPart)>,
+    pieces: Vec<Source>,
 ) -> Result<Option<ScanPlan>, Trouble> {
     let final_ = Trouble::Final;
     let width = match scan::needs_stats(&of.head, scan).map_err(final_)? {
@@ -101,11 +114,19 @@ async fn sifted(
 
     let mut adds = 0u64;
     let mut groups: Vec<(Piece, KeptPart, SiftGroup)> = Vec::new();
+    // What tags rule out is not even looked at.
+    let mut wanted = Vec::with_capacity(pieces.len());
+    for source in pieces {
+        match source.sidecar.as_ref().and_then(|it| sift.rules_out(it)) {
+            Some(files) => adds = adds.saturating_add(files),
+            None => wanted.push((source.piece, source.kept)),
+        }
+    }
     let find = |(piece, kept): (Piece, KeptPart)| async move {
         let found = row_groups(op, store, &piece, &kept).await;
         Ok(found.map(|groups| (piece, kept, groups)))
     };
-    let found = map_ordered(pieces, FETCHES, find).try_collect::<Vec<_>>().await;
+    let found = map_ordered(wanted, FETCHES, find).try_collect::<Vec<_>>().await;
     for found in found.map_err(final_)? {
         let (file, kept, found) = found?;
         for group in found {

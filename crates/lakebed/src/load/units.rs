@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use lakebed_log::batch::{FileUnit, Width};
+use lakebed_log::batch::{FileUnit, LogBatch, Width};
 use lakebed_log::error::{Error, ErrorKind, Result};
 use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
 use lakebed_log::replay::Part;
@@ -34,14 +34,32 @@ pub(super) async fn part_files(
     kept: &KeptPart,
     width: Width,
 ) -> Result<Vec<Part>, Trouble> {
+    each_unit(env, op, store, file, kept, width, move |it| Part::new(it, width)).await
+}
+
+/// What `make` makes of each unit of one part of a checkpoint, in the order of the file. What a
+/// unit was decoded from, and into, is let go with it.
+pub(super) async fn each_unit<T, F>(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &Piece,
+    kept: &KeptPart,
+    width: Width,
+    make: F,
+) -> Result<Vec<T>, Trouble>
+where
+    T: Send + 'static,
+    F: Fn(LogBatch) -> Result<T> + Clone + Send + 'static,
+{
     let placed = |it: Error| match it.kind() {
         ErrorKind::Internal => Trouble::Final(it),
         _ => Trouble::Checkpoint(it.at(format!("{}/{}", store.location(), file.key))),
     };
     if !is_sparse(file, kept) {
         let (_, batch) = read_part(env, op, store, file, width, kept.whole.clone()).await?;
-        let part = env.compute(move || Part::new(batch, width)).await;
-        return Ok(vec![part.map_err(placed)?]);
+        let made = env.compute(move || make(batch)).await;
+        return Ok(vec![made.map_err(placed)?]);
     }
     let footer = match &kept.footer {
         Some(it) => Arc::clone(it),
@@ -49,26 +67,26 @@ pub(super) async fn part_files(
     };
     let units = FileUnit::of(&footer, width);
     let decode = |unit: FileUnit| {
-        let footer = Arc::clone(&footer);
+        let (footer, make) = (Arc::clone(&footer), make.clone());
         async move {
-            let part = unit_files(env, op, store, file, footer, unit, width).await;
-            Ok(part.and_then(|it| it.map_err(placed)))
+            let made = unit_files(env, op, store, file, footer, unit, make).await;
+            Ok(made.and_then(|it| it.map_err(placed)))
         }
     };
     // One unit is fetched while each core decodes another.
     all(map_ordered(units, env.cores() + 1, decode)).await
 }
 
-async fn unit_files(
+async fn unit_files<T: Send + 'static>(
     env: &Env,
     op: &Op,
     store: &Store,
     file: &Piece,
     footer: Arc<ParquetMetaData>,
     unit: FileUnit,
-    width: Width,
-) -> Result<Result<Part>, Trouble> {
+    make: impl Fn(LogBatch) -> Result<T> + Send + 'static,
+) -> Result<Result<T>, Trouble> {
     let ranges = unit.ranges(&footer);
-    let decode = move |reader: Reader| Part::new(unit.decode(reader, &footer)?, width);
+    let decode = move |reader: Reader| make(unit.decode(reader, &footer)?);
     decode_ranges(env, op, store, file, None, &ranges, decode).await
 }

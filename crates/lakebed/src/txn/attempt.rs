@@ -19,6 +19,7 @@ use lakebed_log::support;
 use lakebed_log::version::Version;
 
 use super::{Context, Unresolved, covered};
+use crate::clean;
 use crate::load::{self, Among, Commit, Loaded, Moment};
 use crate::pool::map_ordered;
 use crate::store::Put;
@@ -308,19 +309,27 @@ impl Attempt {
     }
 
     /// After a put that took long: was its number still free for us to take, or had cleanup freed
-    /// it?
+    /// it? It had where the marker of cleanup says so, where the commit before it is gone, or where
+    /// the table went on from another one.
     async fn check_number(&self, version: Version, began: Moment) -> Result<(), Failure> {
         let Context { env, op, store, .. } = &self.context;
         let limit = retention(self.properties().log_retention_millis) / 2;
         if began.age(env) <= limit {
             return Ok(());
         }
-        let listed = load::list(op, store, Some(version)).await;
-        let files = listed.map_err(|it| self.doubt(version, it))?;
-        let ours = files.iter().find(|it| it.path == LogPath::Commit(version));
-        let reused = ours.is_none_or(|ours| {
-            load::commits_after(&files, version).iter().any(|it| it.modified < ours.modified)
-        });
+        let before = version.get().checked_sub(1).and_then(Version::new);
+        let looked = async {
+            // The marker last: what cleanup deletes it has marked before.
+            let files = load::list(op, store, before.or(Some(version))).await?;
+            Ok((files, clean::marker(op, store).await?))
+        };
+        let (files, marker) = looked.await.map_err(|it: Error| self.doubt(version, it))?;
+        let commit = |it: Version| files.iter().find(|file| file.path == LogPath::Commit(it));
+        let reused = marker.is_some_and(|it| version <= it)
+            || before.is_some_and(|it| commit(it).is_none())
+            || commit(version).is_none_or(|ours| {
+                load::commits_after(&files, version).iter().any(|it| it.modified < ours.modified)
+            });
         if !reused {
             return Ok(());
         }

@@ -1,14 +1,14 @@
 //! What follows a commit that landed: a checksum, now and then a checkpoint. None of it can fail
 //! it.
 
-use lakebed_log::batch::Width;
-use lakebed_log::checksum::Checksum;
+use lakebed_log::checksum::{Checksum, Counts};
 use lakebed_log::version::Version;
 
 use super::attempt::{Attempt, Landed};
 use super::{Committed, Context};
-use crate::save;
-use crate::snapshot::{Counts, Snapshot};
+use crate::load::Loaded;
+use crate::snapshot::Snapshot;
+use crate::{clean, save};
 
 impl Attempt {
     /// What follows a commit. None of it can fail it.
@@ -28,14 +28,18 @@ impl Attempt {
                 return Committed::unchanged(op, snapshot);
             }
         };
-        let counts = self.counts(base, version);
+        let counts = counts_after(self.context(), base, version, &loaded).await;
         let snapshot = Snapshot::new(env, store, verb_op, loaded, base).with_counts(counts);
         let snapshot = checkpoint_if_due(self.context(), snapshot).await;
         if let Some(counts) = snapshot.counts() {
-            let written = save::checksum(op, store, &checksum(&snapshot, counts)).await;
-            if let Err(it) = written {
+            snapshot.loaded().keep_counts(version, counts);
+            let checksum = Checksum::new(snapshot.head(), counts);
+            if let Err(it) = save::checksum(op, store, &checksum).await {
                 tracing::debug!(error = ?it, "the version checksum was not written");
             }
+        }
+        if let Err(it) = save::compact_if_due(env, op, store, snapshot.loaded()).await {
+            tracing::debug!(error = ?it, "the commits were not put together");
         }
         let metrics = self.draft().metrics.clone();
         Committed { snapshot, changed: true, metrics, notes: Vec::new(), usage: op.usage() }
@@ -45,47 +49,55 @@ impl Attempt {
     pub(super) fn there(&self, base: Option<&Snapshot>, landed: &Landed) -> Snapshot {
         let Context { env, store, .. } = self.context();
         let (counts, loaded) = match landed {
-            Landed::Ours(version, loaded) => (self.counts(base, *version), loaded),
+            Landed::Ours(version, loaded) => (known_counts(base, *version, loaded), loaded),
             Landed::Covered(loaded) => (None, loaded),
         };
         let snapshot = Snapshot::new(env, store, None, loaded.clone(), base);
         if counts.is_some() { snapshot.with_counts(counts) } else { snapshot }
     }
+}
 
-    /// Number and bytes of the live files after our commit, if they are known: nobody else's may
-    /// lie between it and the base whose counts are known.
-    fn counts(&self, base: Option<&Snapshot>, version: Version) -> Option<Counts> {
-        let before = match base {
-            None => Counts { files: 0, bytes: 0 },
-            Some(base) if base.version().next() == Some(version) => base.counts()?,
-            Some(_) => return None,
-        };
-        let mut after = before;
-        for add in &self.draft().adds {
-            after.files = after.files.checked_add(1)?;
-            after.bytes = after.bytes.checked_add(add.size)?;
+/// Number and bytes of the live files after our commit, if they are known without a request: those
+/// of the base, or of an older version of this handle, moved by the commits since, ours and those
+/// of winners.
+fn known_counts(base: Option<&Snapshot>, version: Version, loaded: &Loaded) -> Option<Counts> {
+    let (from, before) = match base {
+        None => (None, Counts::default()),
+        Some(base) => match base.counts() {
+            Some(it) => (Some(base.version()), it),
+            None => {
+                let (from, before) = loaded.known_counts().filter(|it| it.0 <= version)?;
+                (Some(from), before)
+            }
+        },
+    };
+    moved(from, before, version, loaded)
+}
+
+/// The same, and else from those that the checksum of the base says.
+async fn counts_after(
+    context: &Context,
+    base: Option<&Snapshot>,
+    version: Version,
+    loaded: &Loaded,
+) -> Option<Counts> {
+    match (known_counts(base, version, loaded), base) {
+        (None, Some(base)) => {
+            let before = save::stored_counts(&context.op, &context.store, base.loaded()).await?;
+            moved(Some(base.version()), before, version, loaded)
         }
-        for remove in &self.draft().removes {
-            after.files = after.files.checked_sub(1)?;
-            after.bytes = after.bytes.checked_sub(remove.size?)?;
-        }
-        Some(after)
+        (known, _) => known,
     }
 }
 
-fn checksum(snapshot: &Snapshot, counts: Counts) -> Checksum {
-    let head = snapshot.head();
-    let info = head.commit_info.as_ref();
-    Checksum {
-        txn_id: head.txn_id().map(str::to_string),
-        table_size_bytes: counts.bytes,
-        num_files: counts.files,
-        in_commit_timestamp: match head.properties.enable_in_commit_timestamps {
-            true => info.and_then(|it| it.in_commit_timestamp()),
-            false => None,
-        },
-        head: head.clone(),
-    }
+fn moved(
+    from: Option<Version>,
+    before: Counts,
+    version: Version,
+    loaded: &Loaded,
+) -> Option<Counts> {
+    let commits = loaded.commits_since(from, version)?;
+    commits.iter().try_fold(before, |counts, it| counts.after(&it.batch))
 }
 
 /// Every n-th version gets a checkpoint from whoever made it; the snapshot then rests on it.
@@ -96,12 +108,14 @@ async fn checkpoint_if_due(context: &Context, snapshot: Snapshot) -> Snapshot {
     if version == Version::ZERO || !version.get().is_multiple_of(interval) {
         return snapshot;
     }
-    let written = async {
-        let state = snapshot.state(op, Width::Wide).await?;
-        save::checkpoint(env, op, store, &state).await
-    };
-    match written.await {
-        Ok(file) => snapshot.rebased(file),
+    match snapshot.write_checkpoint(op).await {
+        Ok(saved) => {
+            let cleaned = clean::clean_by_the_way(env, op, store, snapshot.loaded()).await;
+            if let Err(it) = cleaned {
+                tracing::warn!(error = ?it, %version, "the log was not cleaned up");
+            }
+            snapshot.rebased(saved)
+        }
         Err(it) => {
             tracing::warn!(error = ?it, %version, "the checkpoint was not written");
             snapshot

@@ -11,7 +11,7 @@ use futures::executor::block_on;
 use futures::{StreamExt, TryStreamExt};
 use lakebed::env::{BoxFuture, Runtime};
 use lakebed::write::Data;
-use lakebed::{Append, Code, Env, Op, Snapshot, Table, Timestamp};
+use lakebed::{Append, CleanLog, Code, Env, Op, Snapshot, Table, Timestamp};
 use lakebed_testkit::choices::Choices;
 use lakebed_testkit::sim::{Side, World};
 use object_store::path::Path;
@@ -184,32 +184,64 @@ fn an_operation_past_the_retention() {
 }
 
 /// The machine stopped while the put was under way, and the number was used and cleaned up
-/// meanwhile.
+/// meanwhile: a newer commit is older, the marker says so, or the commit before is gone.
+///
+/// spec: CLEAN-11
 #[test]
 fn a_put_past_the_log() {
-    for newer_is_older in [true, false] {
+    let log = "t/_delta_log";
+    let commit = |version: u64| Path::from(format!("{log}/{version:020}.json"));
+    for past in ["newer", "marked", "cut off", "marked below", "nothing"] {
         let sleeper = Sleeper::new();
         let held = sleeper.append(0);
-        let newer = Path::from("t/_delta_log/00000000000000000005.json");
-        let put = |path: &Path| block_on(sleeper.store.put(path, "{}".into())).unwrap();
-        if newer_is_older {
-            put(&newer);
-            block_on(Env::tokio().sleep(Duration::from_millis(5)));
+        let put = |path: &Path, text: &'static str| block_on(sleeper.store.put(path, text.into()));
+        match past {
+            "newer" => {
+                put(&commit(5), "{}").unwrap();
+                block_on(Env::tokio().sleep(Duration::from_millis(5)));
+            }
+            "marked" => {
+                put(&Path::from(format!("{log}/_lakebed_cleanup")), r#"{"version":1}"#).unwrap();
+            }
+            "marked below" => {
+                put(&Path::from(format!("{log}/_lakebed_cleanup")), r#"{"version":0}"#).unwrap();
+            }
+            _ => {}
         }
         // The deadline must not come first: the machine stood still, the operation is young.
-        let ahead = Arc::clone(&sleeper.ahead_millis);
+        let (ahead, store) = (Arc::clone(&sleeper.ahead_millis), Arc::clone(&sleeper.store));
         let jump = 16 * i64::try_from(DAY.as_millis()).unwrap();
+        let (is_cut_off, first) = (past == "cut off", commit(0));
         sleeper.store.during_put(move || {
             ahead.fetch_add(jump, Ordering::Relaxed);
+            if is_cut_off {
+                block_on(store.delete(&first)).unwrap();
+            }
         });
         sleeper.store.plan([Fate::Fine]);
         let data = sleeper.names(".parquet").len();
-        let done = sleeper.append_from(&held);
-        match newer_is_older {
-            true => assert_eq!(done.unwrap_err().code(), Code::TransactionExpired),
-            false => assert_eq!(done.unwrap(), 1),
+        match (past, sleeper.append_from(&held)) {
+            ("nothing" | "marked below", done) => assert_eq!(done.unwrap(), 1, "{past}"),
+            (_, done) => {
+                assert_eq!(done.unwrap_err().code(), Code::TransactionExpired, "{past}");
+            }
         }
         // The log names the file in either case.
         assert_eq!(sleeper.names(".parquet").len(), data + 1);
     }
+}
+
+/// A machine that lives in the future would find all versions old.
+///
+/// spec: CLEAN-10
+#[test]
+fn a_clock_far_ahead_deletes_nothing() {
+    let sleeper = Sleeper::new();
+    (0..13).for_each(|it| drop(sleeper.append(it)));
+    let log = sleeper.names("");
+    sleeper.pass(10_000 * DAY);
+    let table = sleeper.table();
+    let cleaned = sleeper.run(async move { table.clean_log(CleanLog::new()).await });
+    assert_eq!(cleaned.unwrap_err().code(), Code::ClockSkew);
+    assert_eq!(sleeper.names(""), log);
 }

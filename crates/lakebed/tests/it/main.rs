@@ -13,6 +13,8 @@
 
 mod broken;
 mod catalogs;
+mod checkpoints;
+mod cleaning;
 mod clocks;
 mod deadlines;
 mod faulty;

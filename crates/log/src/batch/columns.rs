@@ -366,6 +366,11 @@ impl Removes {
         &self.0.path
     }
 
+    /// Bytes of the file, where the writer said so.
+    pub fn size(&self) -> &Int64Array {
+        &self.0.size
+    }
+
     /// Milliseconds.
     pub fn deletion_timestamp(&self) -> &Int64Array {
         &self.0.deletion_timestamp

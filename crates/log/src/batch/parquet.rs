@@ -100,6 +100,23 @@ pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
     decoded.unwrap_or_else(|_| Err(corrupt("the Parquet reader gave up on the file")))
 }
 
+/// The rows of the groups as batches of struct columns, so many rows each.
+pub(super) fn slices<R: ChunkReader + 'static>(
+    reader: R,
+    metadata: &Arc<ParquetMetaData>,
+    picked: &Picked,
+    rows: usize,
+) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+    let bad = |it: parquet::errors::ParquetError| corrupt("the columns do not decode").because(it);
+    let leaves = picked.leaves.iter().copied();
+    let mask = ProjectionMask::leaves(metadata.file_metadata().schema_descr(), leaves);
+    let builder =
+        ParquetRecordBatchReaderBuilder::new_with_metadata(reader, arrow_metadata(metadata)?);
+    let builder = builder.with_projection(mask).with_row_groups(picked.groups.clone());
+    let batches = builder.with_batch_size(rows).build().map_err(bad)?;
+    Ok(batches.map(|it| it.map_err(|it| corrupt("the columns do not decode").because(it))))
+}
+
 /// The rows of the groups as one batch of struct columns.
 pub(super) fn read_rows<R: ChunkReader + 'static>(
     reader: R,

@@ -13,7 +13,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use crate::batch::columns::STATS_PARSED;
 use crate::batch::footer::joined;
-use crate::batch::parquet::{guarded, read_rows, to_batch};
+use crate::batch::parquet::{guarded, read_rows, slices, to_batch};
 use crate::batch::rules::corrupt;
 use crate::batch::{LogBatch, Width};
 use crate::error::{Code, Error, Result};
@@ -143,6 +143,27 @@ impl FileUnit {
     ) -> Result<LogBatch> {
         self.picked.check_shape(metadata, reader.len())?;
         guarded(|| to_batch(&read_rows(reader, metadata, &self.picked)?, self.width))
+    }
+
+    /// The same, at most so many rows at a time, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileUnit::decode`], and those of `each`.
+    pub fn decode_slices<R: ChunkReader + 'static>(
+        &self,
+        reader: R,
+        metadata: &Arc<ParquetMetaData>,
+        rows: usize,
+        mut each: impl FnMut(LogBatch) -> Result<()>,
+    ) -> Result<()> {
+        self.picked.check_shape(metadata, reader.len())?;
+        guarded(|| {
+            for slice in slices(reader, metadata, &self.picked, rows)? {
+                each(to_batch(&slice?, self.width)?)?;
+            }
+            Ok(())
+        })
     }
 }
 

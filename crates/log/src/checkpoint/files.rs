@@ -21,8 +21,9 @@ use super::{arrow_failed, field, structure};
 use crate::action::DomainMetadata;
 use crate::batch;
 use crate::error::{Error, Result};
-use crate::schema::{DataType as TableType, Schema};
-use crate::state::TableState;
+use crate::files::{Chunk, TombstoneChunk};
+use crate::schema::{DataType as TableType, PrimitiveType, Schema};
+use crate::state::Head;
 use crate::stats::{Leaf, Reader, Stats, indexed};
 use crate::time::Timestamp;
 use crate::value::Value;
@@ -55,44 +56,92 @@ const REMOVE_COLUMNS: [&str; 8] = [
     "defaultRowCommitVersion",
 ];
 
-/// The live files, in order.
-pub(super) struct Adds {
-    rows: Rows,
-    /// JSON statistics by chunk, those that only a struct had included.
-    stats: Vec<StringArray>,
-    /// Typed partition values by row before ordering.
-    partitions: Vec<(String, ArrayRef)>,
+/// How the files of a table are written: in which order, and with which statistics.
+pub(super) struct Shape {
+    /// A checkpoint has physical names throughout.
+    schema: Schema,
+    order: Vec<Leaf>,
+    /// Physical names and types.
+    partitions: Vec<(String, PrimitiveType)>,
     reader: Reader,
     as_json: bool,
     as_struct: bool,
 }
 
-impl Adds {
-    pub(super) fn new(state: &TableState) -> Result<Adds> {
-        let head = &state.head;
+impl Shape {
+    pub(super) fn new(head: &Head) -> Result<Shape> {
         let columns = &head.metadata.partition_columns;
         let leaves = indexed(&head.schema, head.mapping, columns, &head.properties);
-        // A checkpoint has physical names throughout.
-        let schema = head.schema.physical(head.mapping);
-        let order = order(&leaves, &head.domains);
+        let mut partitions = Vec::new();
+        for name in columns {
+            let field = head.schema.field(name);
+            let Some(TableType::Primitive(of)) = field.map(|it| &it.data_type) else {
+                return Err(Error::internal(format!("partition column `{name}` has no type")));
+            };
+            let physical = field.map_or(name.as_str(), |it| it.physical_name(head.mapping));
+            partitions.push((physical.to_string(), *of));
+        }
+        Ok(Shape {
+            schema: head.schema.physical(head.mapping),
+            order: order(&leaves, &head.domains),
+            partitions,
+            reader: Reader::of(leaves),
+            as_json: head.properties.checkpoint_write_stats_as_json,
+            as_struct: head.properties.checkpoint_write_stats_as_struct,
+        })
+    }
+}
+
+/// Live files, in order.
+pub(super) struct Adds<'a> {
+    shape: &'a Shape,
+    rows: Rows,
+    /// JSON statistics by chunk, those that only a struct had included.
+    stats: Vec<StringArray>,
+    /// Typed partition values by row before ordering.
+    partitions: Vec<(String, ArrayRef)>,
+}
+
+impl<'a> Adds<'a> {
+    pub(super) fn new(shape: &'a Shape, chunks: &[Chunk]) -> Result<Adds<'a>> {
         let mut rows = Rows::default();
         let mut stats = Vec::new();
-        let mut partitions = Partitions::new(state)?;
-        for chunk in state.files.chunks() {
+        let mut partitions = Partitions::new(shape)?;
+        for chunk in chunks {
             partitions.append(&chunk.rows, &chunk.live)?;
-            stats.push(json_stats(&chunk.rows, &chunk.live, &schema)?);
+            stats.push(json_stats(&chunk.rows, &chunk.live, &shape.schema)?);
             rows.push(chunk.rows.batch(), &ADD_COLUMNS, &chunk.live)?;
         }
         let partitions = partitions.finish();
-        let minimums = minimums(&order, &stats)?;
+        let minimums = minimums(&shape.order, &stats)?;
         let keys: Vec<&ArrayRef> = partitions.iter().map(|(_, it)| it).chain(&minimums).collect();
         rows.sort(&keys, &[])?;
-        if rows.len() as u64 != state.files.len() {
-            return Err(Error::internal("the live files of the state do not add up"));
+        Ok(Adds { shape, rows, stats, partitions })
+    }
+
+    /// Of which chunk each row is, and which of its live rows, in order.
+    pub(super) fn order(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + '_ {
+        self.rows.order.iter().map(|it| (it.0, it.1))
+    }
+
+    /// Some of the rows as they came: `wanted` is asked for place and chunk of each. `chunks` are
+    /// those that this was made of.
+    pub(super) fn pick(
+        &self,
+        chunks: &[Chunk],
+        wanted: impl Fn(usize, usize) -> bool,
+    ) -> Vec<Chunk> {
+        let mut picked = vec![RoaringBitmap::new(); chunks.len()];
+        let wanted = self.order().enumerate().filter(|(at, it)| wanted(*at, it.0));
+        for (_, (chunk, row)) in wanted {
+            let row = u32::try_from(row).ok();
+            let row = row.zip(chunks.get(chunk)).and_then(|(row, it)| it.live.select(row));
+            if let Some((rows, row)) = picked.get_mut(chunk).zip(row) {
+                rows.insert(row);
+            }
         }
-        let as_json = head.properties.checkpoint_write_stats_as_json;
-        let as_struct = head.properties.checkpoint_write_stats_as_struct;
-        Ok(Adds { rows, stats, partitions, reader: Reader::of(leaves), as_json, as_struct })
+        let left = chunks.iter().zip(picked).filter(|(_, rows)| !rows.is_empty());
+        left.map(|(it, rows)| Chunk::new(Arc::clone(&it.rows), rows)).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -111,7 +160,7 @@ impl Adds {
         let sources: Vec<&dyn Array> = self.stats.iter().map(|it| it as &dyn Array).collect();
         let stats = self.rows.gather(&sources, &DataType::Utf8, range.clone())?;
         let stats = StringArray::from(stats.to_data());
-        if self.as_struct && !self.partitions.is_empty() {
+        if self.shape.as_struct && !self.partitions.is_empty() {
             let global = self.rows.positions(range)?;
             let typed = self.partitions.iter().map(|(name, array)| {
                 Ok((name.as_str(), take(array, &global, None).map_err(arrow_failed)?))
@@ -119,38 +168,42 @@ impl Adds {
             let typed = structure(typed.collect::<Result<_>>()?)?;
             columns.push(("partitionValues_parsed", Arc::new(typed)));
         }
-        if self.as_struct {
-            let parsed = parsed::stats(&self.reader, &stats)?;
+        if self.shape.as_struct {
+            let parsed = parsed::stats(&self.shape.reader, &stats)?;
             columns.push(("stats_parsed", Arc::new(parsed)));
         }
-        if self.as_json {
+        if self.shape.as_json {
             columns.push(("stats", Arc::new(stats)));
         }
         structure(columns)
     }
 }
 
-/// The tombstones that have not expired, by path and vector.
+/// Those of some tombstones that have not expired by `now`.
+pub(super) fn unexpired(chunk: &TombstoneChunk, head: &Head, now: Timestamp) -> TombstoneChunk {
+    let retention = head.properties.deleted_file_retention_millis;
+    let deleted = chunk.rows.deletion_timestamp();
+    let kept = |row: &u32| {
+        let row = *row as usize;
+        // One that does not say when it was deleted was deleted long ago.
+        let since = if deleted.is_valid(row) { deleted.value(row) } else { 0 };
+        Timestamp::from_millis(since).plus_millis(retention) >= now
+    };
+    TombstoneChunk::new(Arc::clone(&chunk.rows), chunk.live.iter().filter(kept).collect())
+}
+
+/// Tombstones, by path and vector.
 pub(super) struct Removes {
     rows: Rows,
 }
 
 impl Removes {
-    pub(super) fn new(state: &TableState, now: Timestamp) -> Result<Removes> {
-        let retention = state.head.properties.deleted_file_retention_millis;
+    pub(super) fn new(chunks: &[TombstoneChunk]) -> Result<Removes> {
         let mut rows = Rows::default();
         let mut vectors = StringBuilder::new();
-        for chunk in state.files.tombstones() {
-            let deleted = chunk.rows.deletion_timestamp();
-            let kept = |row: &u32| {
-                let row = *row as usize;
-                // One that does not say when it was deleted was deleted long ago.
-                let since = if deleted.is_valid(row) { deleted.value(row) } else { 0 };
-                Timestamp::from_millis(since).plus_millis(retention) >= now
-            };
-            let live: RoaringBitmap = chunk.live.iter().filter(kept).collect();
-            live.iter().for_each(|row| vectors.append_option(chunk.rows.dv_id(row as usize)));
-            rows.push(chunk.rows.batch(), &REMOVE_COLUMNS, &live)?;
+        for chunk in chunks {
+            chunk.live.iter().for_each(|row| vectors.append_option(chunk.rows.dv_id(row as usize)));
+            rows.push(chunk.rows.batch(), &REMOVE_COLUMNS, &chunk.live)?;
         }
         let vectors: ArrayRef = Arc::new(vectors.finish());
         rows.sort(&[], &[&vectors])?;
@@ -340,20 +393,15 @@ fn minimums(leaves: &[Leaf], stats: &[StringArray]) -> Result<Vec<ArrayRef>> {
 
 /// Typed partition values being made.
 struct Partitions {
-    columns: Vec<(String, crate::schema::PrimitiveType, Values)>,
+    columns: Vec<(String, PrimitiveType, Values)>,
 }
 
 impl Partitions {
-    fn new(state: &TableState) -> Result<Partitions> {
+    fn new(shape: &Shape) -> Result<Partitions> {
         let mut columns = Vec::new();
-        for name in &state.head.metadata.partition_columns {
-            let field = state.head.schema.field(name);
-            let Some(TableType::Primitive(of)) = field.map(|it| &it.data_type) else {
-                return Err(Error::internal(format!("partition column `{name}` has no type")));
-            };
-            let physical = field.map_or(name.as_str(), |it| it.physical_name(state.head.mapping));
+        for (name, of) in &shape.partitions {
             if let Some(values) = Values::new(*of)? {
-                columns.push((physical.to_string(), *of, values));
+                columns.push((name.clone(), *of, values));
             }
         }
         Ok(Partitions { columns })

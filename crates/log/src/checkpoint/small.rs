@@ -27,7 +27,8 @@ impl Small {
     }
 }
 
-pub(super) fn actions(head: &Head, now: Timestamp) -> Result<Small> {
+/// The transactions that have not expired.
+pub(super) fn transactions_kept(head: &Head, now: Timestamp) -> Vec<&SetTransaction> {
     let kept = |it: &&SetTransaction| {
         let retention = head.properties.set_transaction_retention_millis;
         // One that does not say when it was set never expires.
@@ -35,7 +36,11 @@ pub(super) fn actions(head: &Head, now: Timestamp) -> Result<Small> {
             Timestamp::from_millis(updated).plus_millis(retention) >= now
         })
     };
-    let txns: Vec<&SetTransaction> = head.txns.values().filter(kept).collect();
+    head.txns.values().filter(kept).collect()
+}
+
+pub(super) fn actions(head: &Head, now: Timestamp) -> Result<Small> {
+    let txns = transactions_kept(head, now);
     let domains: Vec<&DomainMetadata> = head.domains.values().filter(|it| !it.removed).collect();
     let kinds = [
         ("protocol", protocol(&head.protocol)?),

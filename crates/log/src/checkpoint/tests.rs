@@ -10,9 +10,11 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::*;
 use crate::action::{
     Action, Add, DeletionVector, DomainMetadata, Metadata, Protocol, Remove, SetTransaction,
+    Sidecar,
 };
-use crate::batch::LogBatch;
+use crate::batch::{FileUnit, Footer, LogBatch, parquet_footer};
 use crate::feature::TableFeature;
+use crate::log_path::{CheckpointName, LogPath};
 use crate::replay::Replay;
 use crate::schema::Schema;
 use crate::version::Version;
@@ -389,4 +391,149 @@ fn vectors_are_kept() {
     assert!(after.files.find("a", new.map(|it| it.unique_id()).as_deref()).is_some());
     let vectors: Vec<_> = tombstones(&after).into_iter().map(|it| it.deletion_vector).collect();
     assert_eq!(vectors, [None, old]);
+}
+
+/// A table of some hundred files, and what a later commit does to it.
+fn grown() -> (Vec<Action>, Vec<Action>, Vec<Action>) {
+    let head = vec![
+        Action::Protocol(Protocol::legacy()),
+        metadata("p int, x long, t timestamp, s string", &["p"], &[]),
+    ];
+    let partition = |it: i64| Some(["1", "2", "10"][usize::try_from(it % 3).unwrap()]);
+    let file = |it: i64| add(&format!("f{it:03}"), partition(it), Some(&min(it * 7 % 100)));
+    let mut first: Vec<Action> = (0..300).map(file).collect();
+    first.push(removed("long-gone", Some(NOW)));
+    let mut later: Vec<Action> =
+        (0..40).map(|it| add(&format!("n{it}"), partition(it), Some(&min(it * 3)))).collect();
+    later.extend((0..20).map(|it| removed(&format!("f{:03}", it * 13), Some(NOW))));
+    // Other statistics for a file that is live.
+    later.push(add("f001", partition(1), Some(&min(50))));
+    later.push(add("long-gone", None, None));
+    (head, first, later)
+}
+
+fn files_of(commit: &[Action]) -> crate::files::FileList {
+    let mut replay = Replay::new(Version::ZERO, Width::Wide);
+    replay.feed(LogBatch::from_actions(commit).unwrap()).unwrap();
+    replay.finish_files().unwrap()
+}
+
+/// The units of a checkpoint, so many rows at a time.
+fn slices(bytes: &Bytes, rows: usize) -> Vec<LogBatch> {
+    let size = u64::try_from(bytes.len()).unwrap();
+    let Footer::Ready(footer) = parquet_footer(bytes, size).unwrap() else { panic!() };
+    let mut slices = Vec::new();
+    for unit in FileUnit::of(&footer, Width::Wide) {
+        let push = |it| {
+            slices.push(it);
+            Ok(())
+        };
+        unit.decode_slices(bytes.clone(), &footer, rows, push).unwrap();
+    }
+    slices
+}
+
+/// Made of the one before, however it is sliced, a checkpoint is byte by byte what it is made of
+/// the whole state.
+///
+/// spec: CKPT-12, CKPT-23
+#[test]
+fn from_the_one_before_or_from_the_state() {
+    let (head, first, later) = grown();
+    let older = rendered(&state(&[head.clone(), first.clone()])).bytes;
+    let whole = state(&[head, first, later.clone()]);
+    let expected = rendered(&whole);
+    let newest = files_of(&later);
+    let now = Timestamp::from_millis(NOW);
+    for rows in [1, 7, 64, 1_000] {
+        let mut writer = Writer::new(&whole.head, &newest, now).unwrap();
+        let mut bytes = Vec::new();
+        for slice in slices(&older, rows) {
+            assert_eq!(writer.push(slice).unwrap(), Pushed::Merged);
+            bytes.extend(writer.take());
+        }
+        let written = writer.finish().unwrap();
+        bytes.extend(written.bytes);
+        assert!(expected.bytes == bytes, "{rows} rows at a time");
+        assert_eq!((written.actions, written.sum), (expected.actions, whole.files.sum()));
+    }
+    let mut writer = Writer::new(&whole.head, &newest, now).unwrap();
+    let mut orders = slices(&older, 50).into_iter().rev().map(|it| writer.push(it).unwrap());
+    assert!(orders.any(|it| it == Pushed::OutOfOrder));
+}
+
+/// spec: CKPT-24
+#[test]
+fn sidecars_hold_the_files_in_order() {
+    let (head, first, later) = grown();
+    let whole = state(&[head, first, later]);
+    let now = Timestamp::from_millis(NOW);
+    let sidecars = render_sidecars(&whole.head, &whole.files, now, 100).unwrap();
+    let adds: Vec<u64> = sidecars.iter().map(|it| it.sum.files).collect();
+    assert_eq!(adds, [100, 100, 100, 21, 0]);
+    assert_eq!(sidecars.iter().map(|it| it.removes).sum::<u64>(), 20);
+    let mut replay = Replay::new(whole.head.version, Width::Wide);
+    let parts = sidecars.iter().map(|it| {
+        let batch = LogBatch::from_parquet(it.bytes.clone(), Width::Wide).unwrap();
+        assert!(batch.protocol.is_none() && batch.metadata.is_none());
+        batch
+    });
+    replay.feed_checkpoint(parts.collect::<Vec<_>>()).unwrap();
+    let found = replay.finish_files().unwrap();
+    assert_eq!(found.sum(), whole.files.sum());
+    let tombstones =
+        |it: &crate::files::FileList| it.tombstones().iter().map(|it| it.live.len()).sum::<u64>();
+    assert_eq!(tombstones(&found), tombstones(&whole.files));
+    let classic = loaded(&rendered(&whole), whole.head.version);
+    let in_order =
+        |it: &crate::files::FileList| it.iter().map(|at| it.get(at).unwrap().path).collect();
+    let (sidecars, classic): (Vec<String>, Vec<String>) =
+        (in_order(&found), in_order(&classic.files));
+    assert_eq!(sidecars, classic);
+}
+
+/// spec: CKPT-14, CKPT-15, CKPT-25
+#[test]
+fn top_levels() {
+    let whole = full();
+    let sidecar = Sidecar {
+        path: "a.parquet".into(),
+        size_in_bytes: 5,
+        modification_time: 6,
+        tags: Some([("k".to_string(), Some("v".to_string()))].into()),
+    };
+    let now = Timestamp::from_millis(NOW);
+    let (text, actions) = render_top_level(&whole.head, now, std::slice::from_ref(&sidecar));
+    let read = LogBatch::from_json_checkpoint(&text, Width::Wide).unwrap();
+    assert_eq!((read.actions, actions), (7, 7));
+    assert_eq!(read.sidecars, [sidecar]);
+    let id = uuid::Uuid::from_u128(7);
+    let name = CheckpointName::Uuid { id, json: true };
+    let path = LogPath::Checkpoint(whole.head.version, name);
+    crate::segment::LogSegment::check_top_level(&path, &read).unwrap();
+    let mut replay = Replay::new(whole.head.version, Width::Head);
+    replay.feed_checkpoint([read]).unwrap();
+    let head = replay.finish_head().unwrap();
+    assert_eq!((&head.protocol, &head.metadata), (&whole.head.protocol, &whole.head.metadata));
+    assert_eq!((&head.txns, &head.domains), (&whole.head.txns, &whole.head.domains));
+}
+
+/// Many small checkpoints leave few sidecars, and write each row a few times.
+///
+/// spec: CKPT-26
+#[test]
+fn small_sidecars_are_put_together() {
+    let (mut sidecars, mut written, mut most) = (Vec::<u64>::new(), 0, 0);
+    for _ in 0..1_000 {
+        let merged = to_merge(&sidecars, 100);
+        let rows = 100 + merged.iter().map(|it| sidecars[*it]).sum::<u64>();
+        let kept = sidecars.iter().enumerate().filter(|(at, _)| !merged.contains(at));
+        sidecars = kept.map(|it| *it.1).chain([rows]).collect();
+        written += rows;
+        most = most.max(sidecars.len());
+    }
+    assert_eq!(sidecars.iter().sum::<u64>(), 100_000);
+    assert!(most <= 40, "{most} sidecars");
+    assert!(written <= 6 * 100_000, "{written} rows written");
+    assert!(to_merge(&[1; 100], 0).is_empty());
 }

@@ -78,27 +78,69 @@ fn in_commit_timestamp_is_there_if_enabled() {
     assert!(Checksum::of(&state).to_json().contains(r#""inCommitTimestampOpt":77"#));
 }
 
-/// spec: CRC-7
+/// spec: CRC-7, CRC-11
 #[test]
-fn counts_are_read_leniently() {
-    let text = Checksum::of(&full()).to_json();
-    let counts = Checksum::parse_counts(text.as_bytes());
-    assert_eq!(counts, Some((20, 2, Some("id-1".to_string()))));
-    let rows = [
-        (r#"{"tableSizeBytes":1,"numFiles":2}"#, Some((1, 2, None))),
-        (r#"{"tableSizeBytes":1,"numFiles":2,"txnId":null,"x":[]}"#, Some((1, 2, None))),
-        (r#"{"tableSizeBytes":-1,"numFiles":2}"#, None),
-        (r#"{"tableSizeBytes":1,"numFiles":"2"}"#, None),
-        (r#"{"tableSizeBytes":1}"#, None),
-        (r#"{"tableSizeBytes":1,"numFiles":2,"numFiles":2}"#, None),
-        (r#"{"tableSizeBytes":1,"numFiles":2}x"#, None),
-        ("[]", None),
-        ("garbage", None),
-        ("", None),
-    ];
-    for (text, expected) in rows {
-        assert_eq!(Checksum::parse_counts(text.as_bytes()), expected, "{text}");
+fn counts_are_taken_from_a_sound_checksum_of_the_version() {
+    let state = full();
+    let text = Checksum::of(&state).to_json();
+    let check = |change: &dyn Fn(&mut Json), expected: Option<(i64, i64)>| {
+        let mut json: Json = serde_json::from_str(&text).unwrap();
+        change(&mut json);
+        let found = Counts::stored(json.to_string().as_bytes(), &state.head);
+        assert_eq!(found.map(|it| (it.files, it.bytes)), expected, "{json}");
+    };
+    check(&|_| {}, Some((2, 20)));
+    check(&|it| it["txnId"] = Json::Null, Some((2, 20)));
+    check(&|it| it["someday"] = json!([]), Some((2, 20)));
+    check(&|it| it["numFiles"] = json!(7), Some((7, 20)));
+    check(&|it| it["txnId"] = json!("id-2"), None);
+    check(&|it| it["tableSizeBytes"] = json!(-1), None);
+    check(&|it| it["numFiles"] = json!("2"), None);
+    check(&|it| it["numFiles"] = Json::Null, None);
+    check(&|it| it["metadata"]["id"] = json!("other"), None);
+    check(&|it| it["protocol"]["minWriterVersion"] = json!(7), None);
+    check(&|it| it["protocol"] = Json::Null, None);
+    let twice = text.replacen('{', "{\"numFiles\":2,", 1);
+    for text in [twice.as_str(), "[]", "garbage", "", &format!("{text}x")] {
+        assert_eq!(Counts::stored(text.as_bytes(), &state.head), None, "{text}");
     }
+}
+
+/// spec: CRC-6, CRC-12
+#[test]
+fn counts_move_with_commits_that_tell() {
+    let before = Counts { files: 2, bytes: 20 };
+    let ours = format!(r#"{{"commitInfo":{{"engineInfo":"{ENGINE_INFO}"}}}}"#);
+    let theirs = r#"{"commitInfo":{"engineInfo":"other"}}"#;
+    let add = |change| {
+        format!(
+            r#"{{"add":{{"path":"a","partitionValues":{{}},"size":5,"modificationTime":0,"dataChange":{change}}}}}"#
+        )
+    };
+    let remove = r#"{"remove":{"path":"b","size":7,"dataChange":true}}"#;
+    let unsized_remove = r#"{"remove":{"path":"b","dataChange":true}}"#;
+    let check = |lines: &[&str], expected: Option<(i64, i64)>| {
+        let batch = LogBatch::from_json(lines.join("\n").as_bytes(), Width::Narrow).unwrap();
+        let found = before.after(&batch).map(|it| (it.files, it.bytes));
+        assert_eq!(found, expected, "{lines:?}");
+    };
+    let (new, again) = (&add(true), &add(false));
+    for info in [ours.as_str(), theirs] {
+        check(&[info], Some((2, 20)));
+        check(&[info, new], Some((3, 25)));
+        check(&[info, unsized_remove], None);
+    }
+    check(&[&ours, again, remove], Some((2, 18)));
+    check(&[&ours, remove], Some((1, 13)));
+    // Whether it was live, or still is, their actions do not tell.
+    check(&[theirs, again], None);
+    check(&[theirs, remove], None);
+    check(&[again], None);
+    let huge = r#"{"remove":{"path":"b","size":70,"dataChange":true}}"#;
+    check(&[&ours, huge], None);
+    assert_eq!(before.moved(-2, -20), Some(Counts::default()));
+    assert_eq!(before.moved(-3, 0), None);
+    assert_eq!(before.moved(1, i64::MAX), None);
 }
 
 /// spec: CRC-8
@@ -144,41 +186,25 @@ fn differences_are_found() {
     assert!(Checksum::compare(b"garbage", &state).is_err());
 }
 
-/// spec: CRC-6
-#[test]
-fn advance_makes_sense_or_nothing() {
-    let state = full();
-    let sum = Checksum::of(&state);
-    let next = state.head.advance(Version::from(1), &LogBatch::default()).unwrap();
-    let moved = |files, bytes| {
-        sum.advance(&next, files, bytes).map(|it| (it.num_files, it.table_size_bytes))
-    };
-    assert_eq!(moved(1, 5), Some((3, 25)));
-    assert_eq!(moved(-2, -20), Some((0, 0)));
-    assert_eq!(moved(-3, 0), None);
-    assert_eq!(moved(0, -21), None);
-    assert_eq!(moved(i64::MAX, 0), None);
-    assert!(sum.advance(&state.head, 1, 1).is_none());
-    assert_eq!(sum.advance(&next, 0, 0).unwrap().txn_id, None);
-}
-
 proptest! {
-    /// Advanced by the counts of each commit, a checksum equals that of the whole state, and its
+    /// Made of counts that moved with each commit, a checksum equals that of the whole state, and its
     /// document agrees with it.
     ///
     /// spec: CRC-6, CRC-8
     #[test]
-    fn advance_agrees_with_the_whole(history in history()) {
+    fn counts_that_moved_agree_with_the_whole(history in history()) {
         let mut state = state(&[], "");
-        let mut sum = Checksum::of(&state);
+        let mut counts = Counts::default();
         for commit in &history {
             let batch = LogBatch::from_actions(&actions(commit)).unwrap();
             let next = state.advance(state.head.version.next().unwrap(), &batch).unwrap();
             let count = |it: &TableState| i64::try_from(it.files.len()).unwrap();
             let bytes = |it: &TableState| i64::try_from(it.files.total_bytes()).unwrap();
             let (files, bytes) = (count(&next) - count(&state), bytes(&next) - bytes(&state));
-            sum = sum.advance(&next.head, files, bytes).unwrap();
+            counts = counts.moved(files, bytes).unwrap();
             state = next;
+            prop_assert_eq!(Counts::of(state.files.sum()), Some(counts));
+            let sum = Checksum::new(&state.head, counts);
             prop_assert_eq!(sum.to_json(), Checksum::of(&state).to_json());
             prop_assert!(Checksum::compare(sum.to_json().as_bytes(), &state).is_ok());
         }

@@ -17,6 +17,9 @@
 //! rest of the checkpoint is sound is not found out.
 
 mod bounds;
+mod tags;
+
+pub use tags::sidecar_tags;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,6 +34,7 @@ use parquet::file::reader::ChunkReader;
 use super::judge::{self, Judge};
 use super::partitions::{PartitionColumn, Partitions};
 use super::{Scan, ScanPlan, ScanTask, outline};
+use crate::action::Sidecar;
 use crate::batch::{Group, TaskRows, kept, partition_strings, valid};
 use crate::error::{Code, Error, Result};
 use crate::files::FileList;
@@ -136,11 +140,18 @@ impl Sift {
             .is_some_and(|it| !it.partition_columns().is_empty() || !it.stats_columns().is_empty()))
     }
 
+    /// Do the tags of a sidecar prove that it holds nothing to read? Then it need not be fetched;
+    /// gives how many files it holds.
+    pub fn rules_out(&self, sidecar: &Sidecar) -> Option<u64> {
+        tags::ruled_out(sidecar, &self.0.head, &self.0.skipper)
+    }
+
     /// A row group ready to be sifted; `None` if its footer proves that it holds nothing to read.
     pub fn group(&self, group: Group) -> Option<SiftGroup> {
         let it = &*self.0;
         if group.is_ours() {
-            let common = bounds::common(&group, &it.head, &it.skipper, &it.reader);
+            let common =
+                bounds::common(&group, &it.head, it.skipper.partition_columns(), &it.reader);
             if it.skipper.skips_all(&common) {
                 return None;
             }

@@ -11,15 +11,20 @@ use parquet::file::statistics::Statistics;
 
 use crate::batch::{ChunkBounds, Group};
 use crate::schema::{DataType, PrimitiveType};
-use crate::skip::{Common, Range, Skipper};
+use crate::skip::{Common, Range};
 use crate::state::Head;
 use crate::stats::{Reader, common_lower, common_text_upper, is_plain, raised};
 use crate::value::Value;
 
 /// The columns that the filter names, as far as the footer tells.
-pub(super) fn common(group: &Group, head: &Head, skipper: &Skipper, reader: &Reader) -> Common {
+pub(super) fn common(
+    group: &Group,
+    head: &Head,
+    partition_columns: impl IntoIterator<Item = String>,
+    reader: &Reader,
+) -> Common {
     let mut common = Common::default();
-    for name in skipper.partition_columns() {
+    for name in partition_columns {
         let Some(field) = head.schema.field(&name) else { continue };
         let DataType::Primitive(of) = field.data_type else { continue };
         let path = ["partitionValues_parsed", field.physical_name(head.mapping)];

@@ -1,0 +1,304 @@
+//! The checkpoint of a table that wants the second layout: it costs what has changed.
+//!
+//! ```text
+//!   checkpoint before   top level -> sidecars a b c d
+//!   commits since       remove a file of b, add some
+//!   checkpoint          top level -> sidecars a   c d  b'  new
+//! ```
+//!
+//! Which sidecar holds a file that is gone is told by the hashes of its paths, which are kept as
+//! long as the table's handle, eight bytes a file; a handle that has none reads the paths once.
+//! Sidecars that nothing has touched are neither read nor written.
+//!
+//! Cleanup deletes sidecars that no checkpoint names. Ours names those of the checkpoint before it;
+//! so once it is there, that one must be there still. If it is, whoever deletes it later finds ours
+//! first; if not, ours may name what is gone, and goes.
+
+use std::sync::Arc;
+
+use lakebed_log::action::{NullableMap, Sidecar};
+use lakebed_log::batch::{LogBatch, Width};
+use lakebed_log::checkpoint::{
+    SIDECAR_ROWS, SidecarFile, render_sidecars, render_top_level, to_merge,
+};
+use lakebed_log::checksum::Counts;
+use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::files::{FileList, FileSum};
+use lakebed_log::limits::COMMIT_BYTES_MAX;
+use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath, SIDECAR_DIR};
+use lakebed_log::scan::sidecar_tags;
+use lakebed_log::segment::{Hint, LogFile};
+use lakebed_log::state::Head;
+use lakebed_log::time::Timestamp;
+
+use super::{Saved, merge::differing, write_hint};
+use crate::env::Env;
+use crate::load::{self, Layers, Loaded, SidecarKeys, Trouble};
+use crate::op::Op;
+use crate::store::{Put, Store};
+
+/// Writes a checkpoint of the second layout, reads back what is new of it, compares, and writes the
+/// hint.
+///
+/// # Errors
+///
+/// As [`checkpoint`](super::checkpoint); `log-moving` if the checkpoint before it was cleaned up
+/// meanwhile.
+pub(crate) async fn second_layout(env: &Env, op: &Op, store: &Store, of: &Loaded) -> Result<Saved> {
+    let version = of.head.version;
+    let layers = load::layers(env, op, store, of, Width::Wide).await.map_err(Trouble::error)?;
+    let made = Making { env, op, store, of, layers: &layers }.make().await?;
+    let sidecars: Vec<Sidecar> = made.iter().map(|it| it.sidecar.clone()).collect();
+    let total = made.iter().map(|it| it.keys.sum).fold(FileSum::default(), FileSum::and);
+    let rows: u64 = made.iter().map(|it| it.keys.sum.files + it.keys.removes).sum();
+
+    let (head, now) = (Arc::clone(&of.head), env.now());
+    let named = sidecars.clone();
+    let render = move || Ok(render_top_level(&head, now, &named));
+    let (text, actions) = env.compute(render).await?;
+    let path = LogPath::Checkpoint(version, CheckpointName::Uuid { id: env.id(), json: true });
+    let key = path.to_path();
+    put(op, store, &key, text.clone()).await?;
+    let size = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    let checked = async {
+        let stored = store.get(op, &key, COMMIT_BYTES_MAX).await?;
+        let read = LogBatch::from_json_checkpoint(&stored, Width::Head)?;
+        if stored != text || read.sidecars != sidecars {
+            return Err(differing(store, &key, FileSum::default(), total));
+        }
+        for file in &of.segment.checkpoint {
+            store.head(op, &file.path.to_path()).await?;
+        }
+        Ok(())
+    };
+    if let Err(it) = checked.await {
+        // Nothing points at it yet, and it must not be found.
+        store.delete(op, &key).await?;
+        let what = "the checkpoint before this one was cleaned up meanwhile";
+        return Err(match it.code() {
+            Code::FileNotFound => Error::new(Code::LogMoving, what).because(it),
+            _ => it,
+        });
+    }
+    let hint = Hint {
+        version,
+        size: i64::try_from(actions + rows).ok(),
+        parts: None,
+        size_in_bytes: Some(size),
+        num_of_add_files: Some(total.files),
+    };
+    write_hint(op, store, &hint).await?;
+    let keys = made.into_iter().map(|it| (it.sidecar.path.clone(), it.keys));
+    of.keep_sidecar_keys(keys.collect());
+    let (table, files, count) = (store.location(), total.files, sidecars.len());
+    tracing::info!(table, %version, files, sidecars = count, "checkpoint written");
+    let file = LogFile { path, size, modified: now, etag: None };
+    Ok(Saved { file, sidecars: Arc::new(sidecars), counts: Counts::of(total) })
+}
+
+/// A sidecar of the new checkpoint.
+struct Made {
+    sidecar: Sidecar,
+    keys: Arc<SidecarKeys>,
+}
+
+struct Making<'a> {
+    env: &'a Env,
+    op: &'a Op,
+    store: &'a Store,
+    of: &'a Loaded,
+    layers: &'a Layers,
+}
+
+/// What becomes of a part of the checkpoint before.
+enum Fate {
+    /// It is named again.
+    Shared(Made),
+    /// Its rows are put together with what is new.
+    Merged,
+    /// It is written anew, without what is gone.
+    Rewritten,
+    /// It holds tombstones alone, and all of them have expired.
+    Expired,
+}
+
+impl Making<'_> {
+    async fn make(&self) -> Result<Vec<Made>> {
+        let Making { env, layers, .. } = self;
+        let fates = self.fates().await?;
+        let mut made = Vec::new();
+        let mut pool = vec![FileList::clone(&layers.newest)];
+        for (at, fate) in fates.into_iter().enumerate() {
+            match fate {
+                Fate::Shared(it) => made.push(it),
+                Fate::Merged => pool.extend(self.left_of(at).await?),
+                Fate::Rewritten => made.extend(self.rewritten(at).await?),
+                Fate::Expired => {}
+            }
+        }
+        let (head, now) = (Arc::clone(&self.of.head), env.now());
+        let render = move || rendered(&head, &FileList::joined(pool, Width::Wide), now);
+        for it in env.compute(render).await? {
+            made.push(self.write(it).await?);
+        }
+        Ok(made)
+    }
+
+    async fn fates(&self) -> Result<Vec<Fate>> {
+        let Making { env, op, store, of, layers } = self;
+        let mut decided = layers.newest.path_hashes();
+        decided.sort_unstable();
+        let retention = of.head.properties.deleted_file_retention_millis;
+        let expired = env.now().as_millis().saturating_sub(retention);
+        let mut fates = Vec::new();
+        let mut small: Vec<(usize, u64)> = Vec::new();
+        for at in 0..layers.parts() {
+            let Some(sidecar) = layers.sidecar(at) else {
+                fates.push(Fate::Rewritten);
+                continue;
+            };
+            let keys = match of.sidecar_keys(&sidecar.path) {
+                Some(it) => it,
+                None => Arc::new(layers.read_keys(env, op, store, at).await?),
+            };
+            if keys.sum.files == 0 && keys.removed_until.is_some_and(|it| it < expired) {
+                fates.push(Fate::Expired);
+                continue;
+            }
+            let touched = keys.holds_any(&decided);
+            let rows = keys.sum.files;
+            let is_whole = u64::try_from(SIDECAR_ROWS / 2).is_ok_and(|it| it <= rows);
+            match (touched, is_whole, keys.removes) {
+                (true, false, _) => fates.push(Fate::Merged),
+                (true, true, _) => fates.push(Fate::Rewritten),
+                (false, _, removes) => {
+                    if !is_whole {
+                        small.push((at, rows + removes));
+                    }
+                    fates.push(Fate::Shared(Made { sidecar: sidecar.clone(), keys }));
+                }
+            }
+        }
+        let new = layers.newest.len()
+            + layers.newest.tombstones().iter().map(|it| it.live.len()).sum::<u64>();
+        let rows: Vec<u64> = small.iter().map(|it| it.1).collect();
+        for merged in to_merge(&rows, new) {
+            let fate = small.get(merged).and_then(|it| fates.get_mut(it.0));
+            if let Some(fate) = fate {
+                *fate = Fate::Merged;
+            }
+        }
+        Ok(fates)
+    }
+
+    /// The rows of a part that no commit above it has decided.
+    async fn left_of(&self, at: usize) -> Result<Vec<FileList>> {
+        let Making { env, op, store, layers, .. } = self;
+        let mut lists = Vec::new();
+        for unit in layers.units_of(op, store, at, Width::Wide).await.map_err(Trouble::error)? {
+            let fetched = unit.fetch(env, op, store).await.map_err(Trouble::error)?;
+            let newest = Arc::clone(&layers.newest);
+            let decode = move || {
+                let mut lists = Vec::new();
+                fetched.decode(SIDECAR_ROWS, |slice| {
+                    lists.push(undecided(slice, &newest));
+                    Ok(())
+                })?;
+                Ok(lists)
+            };
+            lists.extend(env.compute(decode).await?);
+        }
+        Ok(lists)
+    }
+
+    /// The same, written again, a slice at a time.
+    async fn rewritten(&self, at: usize) -> Result<Vec<Made>> {
+        let Making { env, op, store, of, layers } = self;
+        let mut made = Vec::new();
+        for unit in layers.units_of(op, store, at, Width::Wide).await.map_err(Trouble::error)? {
+            let fetched = unit.fetch(env, op, store).await.map_err(Trouble::error)?;
+            let (head, newest, now) = (Arc::clone(&of.head), Arc::clone(&layers.newest), env.now());
+            let render = move || {
+                let mut files = Vec::new();
+                fetched.decode(SIDECAR_ROWS, |slice| {
+                    files.extend(rendered(&head, &undecided(slice, &newest), now)?);
+                    Ok(())
+                })?;
+                Ok(files)
+            };
+            for it in env.compute(render).await? {
+                made.push(self.write(it).await?);
+            }
+        }
+        Ok(made)
+    }
+
+    /// Writes a sidecar and reads it back.
+    async fn write(&self, rendered: Rendered) -> Result<Made> {
+        let Making { env, op, store, .. } = self;
+        let Rendered { file, keys, mut tags } = rendered;
+        let name = format!("{}.parquet", env.id());
+        let key = format!("{LOG_DIR}/{SIDECAR_DIR}/{name}");
+        put(op, store, &key, file.bytes.clone()).await?;
+        let size = u64::try_from(file.bytes.len()).unwrap_or(u64::MAX);
+        if store.get(op, &key, size).await? != file.bytes {
+            return Err(differing(store, &key, FileSum::default(), file.sum));
+        }
+        if !tags.is_empty() {
+            tags.insert("lakebed.name".to_string(), Some(name.clone()));
+        }
+        let sidecar = Sidecar {
+            path: name,
+            size_in_bytes: i64::try_from(size).unwrap_or(i64::MAX),
+            modification_time: env.now().as_millis(),
+            tags: (!tags.is_empty()).then_some(tags),
+        };
+        Ok(Made { sidecar, keys: Arc::new(keys) })
+    }
+}
+
+/// A sidecar to write, and what it holds.
+struct Rendered {
+    file: SidecarFile,
+    keys: SidecarKeys,
+    tags: NullableMap,
+}
+
+fn undecided(slice: LogBatch, newest: &FileList) -> FileList {
+    let adds = slice.adds.map(|it| newest.undecided(it)).into_iter().collect();
+    let removes = slice.removes.map(|it| newest.undecided_removes(it)).into_iter().collect();
+    FileList::new(adds, removes, Width::Wide)
+}
+
+/// The sidecars of a list, each decoded again: what it really holds.
+fn rendered(head: &Head, list: &FileList, now: Timestamp) -> Result<Vec<Rendered>> {
+    let mut made = Vec::new();
+    let mut sum = FileSum::default();
+    for file in render_sidecars(head, list, now, SIDECAR_ROWS)? {
+        let keys = SidecarKeys::of(LogBatch::from_parquet(file.bytes.clone(), Width::Narrow)?);
+        if keys.sum != file.sum || keys.removes != file.removes {
+            return Err(Error::internal("a sidecar does not hold the files it was made of"));
+        }
+        let tags = match keys.sum.files {
+            0 => NullableMap::new(),
+            _ => sidecar_tags(&file.bytes, head)?,
+        };
+        sum = sum.and(keys.sum);
+        made.push(Rendered { file, keys, tags });
+    }
+    match sum == list.sum() {
+        true => Ok(made),
+        false => Err(Error::internal("the files of the sidecars do not add up")),
+    }
+}
+
+/// Creates an object under a name that is ours alone.
+async fn put(op: &Op, store: &Store, key: &str, bytes: bytes::Bytes) -> Result<()> {
+    match store.put_if_absent(op, key, bytes).await? {
+        Put::Created(_) => {}
+        // Whether it is there, and whole, is seen when it is read back.
+        Put::Exists => {}
+        Put::Unknown(cause) => tracing::debug!(error = ?cause, key, "written, or not"),
+    }
+    Ok(())
+}
