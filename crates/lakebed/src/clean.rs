@@ -50,8 +50,6 @@ const RETENTION_MILLIS_MIN: i64 = 3_600_000;
 const ORPHAN_MILLIS_MIN: i64 = 24 * 3_600_000;
 /// Most files that the cleanup after a commit deletes: the commit waits for it.
 const FILES_BY_THE_WAY: usize = 1_000;
-/// Longest marker that is read, in bytes.
-const MARKER_BYTES_MAX: u64 = 4_096;
 
 /// How to clean up the log. An inert value.
 ///
@@ -317,11 +315,11 @@ impl Cleaner<'_> {
     /// Sees to it that the marker says this version or a later one.
     async fn raise_marker(&self, base: Version) -> Result<()> {
         let Cleaner { op, store, .. } = self;
-        if marker(op, store).await?.is_some_and(|it| base <= it) {
+        if load::marker(op, store).await?.is_some_and(|it| base <= it) {
             return Ok(());
         }
-        store.put(op, &marker_key(), cleanup::marker_text(base).into()).await?;
-        match marker(op, store).await? {
+        store.put(op, &load::marker_key(), cleanup::marker_text(base).into()).await?;
+        match load::marker(op, store).await? {
             Some(it) if base <= it => Ok(()),
             _ => {
                 let what = "the marker of the cleanup is not what was written";
@@ -404,31 +402,6 @@ impl CleanedLog {
         let (oldest, base) = (Some(plan.oldest), Some(plan.base));
         CleanedLog { oldest, base, files, dry_run: false }
     }
-}
-
-/// Commits below this version may be gone; `None` if no cleanup of ours has been at work. One GET.
-///
-/// # Errors
-///
-/// What the store gives; `corrupt-log` for a marker that makes no sense, since what it said may
-/// have been higher than anything that we know.
-pub(crate) async fn marker(op: &Op, store: &Store) -> Result<Option<Version>> {
-    let key = marker_key();
-    match store.get(op, &key, MARKER_BYTES_MAX).await {
-        Ok(bytes) => match cleanup::marker(&bytes) {
-            Some(it) => Ok(Some(it)),
-            None => {
-                let what = "the marker of log cleanup makes no sense";
-                Err(Error::new(Code::CorruptLog, what).at(format!("{}/{key}", store.location())))
-            }
-        },
-        Err(it) if it.code() == Code::FileNotFound => Ok(None),
-        Err(it) => Err(it),
-    }
-}
-
-fn marker_key() -> String {
-    format!("{LOG_DIR}/{MARKER}")
 }
 
 fn times(commits: &[&LogFile]) -> Result<Vec<(Version, Timestamp)>> {

@@ -44,6 +44,7 @@ mod advance;
 mod catalog;
 mod fetch;
 mod files;
+mod marker;
 mod sidecar;
 mod sift;
 mod source;
@@ -58,6 +59,7 @@ pub(crate) use fetch::{
 };
 pub use files::files;
 pub(crate) use files::{checkpoint_state, commits_from};
+pub(crate) use marker::{marker, marker_key};
 pub(crate) use sift::plan_once;
 pub(crate) use walk::{Layers, SidecarKeys, checkpoint_alone, layers, prove, sidecars_of, sum};
 
@@ -266,6 +268,7 @@ impl Opening<'_> {
         loop {
             let (at, files) = self.files(from, &mut listed, &mut skip, detours).await?;
             let newest = files.iter().map(|it| it.path.version()).max();
+            let is_cut = from.is_none() && marker::is_cut(&files);
             let segment = match LogSegment::new(files, target, &skip) {
                 Ok(it) => it,
                 // Hints are hints: without one, the whole log decides.
@@ -283,6 +286,9 @@ impl Opening<'_> {
                 Err(it) => return Err(first(first_error, it.at(store.location()))),
             };
             let seen = Seen { at, newest: newest == Some(segment.version) };
+            if is_cut && !seen.newest {
+                marker::refuse_cleaned(self.op, store, segment.version).await?;
+            }
             let checkpoint: Vec<_> = segment.checkpoint.iter().map(|it| it.path.clone()).collect();
             let (paths, it) = match self.load(segment, seen).await {
                 Ok(loaded) => return Ok(loaded),
@@ -350,6 +356,7 @@ impl Opening<'_> {
             commits.push(commit.map_err(Trouble::Final)?);
         }
         commits.sort_by_key(|it| it.version);
+        marker::check_chain(store, &commits).map_err(Trouble::Moved)?;
         let found: u64 = parts.iter().map(|(_, it)| it.actions).sum();
         let (checkpoint, batches): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         // The hint of a second layout counts actions that lie in sidecars.

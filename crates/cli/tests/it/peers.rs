@@ -73,6 +73,44 @@ fn peers_read_our_tables() {
     }
 }
 
+/// Checkpoints of the second layout with shared sidecars, compacted files, and a log that was cut.
+#[test]
+fn peers_read_our_logs() {
+    let peers = peers();
+    let shell = Shell::new();
+    let properties = [
+        "delta.checkpointPolicy=v2",
+        "delta.checkpointInterval=4",
+        "lakebed.logCompactionInterval=3",
+    ];
+    let mut create = vec!["create", "t", "--schema", "p string, id long", "--partition-by", "p"];
+    create.extend(properties.iter().flat_map(|it| ["--property", it]));
+    shell.run(&create);
+    for round in 0..15 {
+        shell.write("few.csv", &format!("p,id\na,{round}\nb,{}\n", -round));
+        shell.run(&["write", "t", "few.csv"]);
+    }
+    shell.write("b.csv", "p,id\nb,1\n");
+    shell.run(&["write", "t", "b.csv", "--mode", "overwrite", "--where", "p = 'b'"]);
+    shell.run(&["write", "t", "few.csv"]);
+    let log = std::fs::read_dir(shell.path("t/_delta_log")).unwrap();
+    let names: Vec<String> = log.map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    let count = |end: &str| names.iter().filter(|it| it.ends_with(end)).count();
+    assert!(names.iter().any(|it| it.contains(".checkpoint.") && it.ends_with(".json")));
+    assert_eq!(count(".compacted.json"), 4);
+    for (engine, python) in &peers {
+        agree(&shell, python, engine, "t", None);
+        agree(&shell, python, engine, "t", Some("9"));
+    }
+    // By the last checkpoint and what follows it alone.
+    for version in 0..16 {
+        std::fs::remove_file(shell.path(&format!("t/_delta_log/{version:020}.json"))).unwrap();
+    }
+    for (engine, python) in &peers {
+        agree(&shell, python, engine, "t", None);
+    }
+}
+
 /// Every type, odd names and odd partition values, written by us from rows that a peer made.
 #[test]
 fn peers_read_every_type_of_ours() {

@@ -19,7 +19,6 @@ use lakebed_log::support;
 use lakebed_log::version::Version;
 
 use super::{Context, Unresolved, covered};
-use crate::clean;
 use crate::load::{self, Among, Commit, Loaded, Moment};
 use crate::pool::map_ordered;
 use crate::store::Put;
@@ -321,7 +320,7 @@ impl Attempt {
         let looked = async {
             // The marker last: what cleanup deletes it has marked before.
             let files = load::list(op, store, before.or(Some(version))).await?;
-            Ok((files, clean::marker(op, store).await?))
+            Ok((files, load::marker(op, store).await?))
         };
         let (files, marker) = looked.await.map_err(|it: Error| self.doubt(version, it))?;
         let commit = |it: Version| files.iter().find(|file| file.path == LogPath::Commit(it));

@@ -185,8 +185,7 @@ fn a_gap_stops_it() {
     let aged = Aged::new(25, 15);
     fs::remove_file(aged.log().join(commit(17))).unwrap();
     let before = aged.names();
-    let error = aged.clean().unwrap_err();
-    assert_eq!(error.code(), Code::VersionGap, "{error}");
+    assert_eq!(aged.clean().unwrap().files(), []);
     assert_eq!(aged.names(), before);
 }
 

@@ -53,17 +53,24 @@ fn check(from: &Path) -> bool {
     copied(from, folder.path());
     let root = folder.path().to_str().unwrap();
     let Ok(before) = block_on(table(root).snapshot()) else { return false };
+    let log = || -> Vec<String> {
+        let entries = fs::read_dir(folder.path().join("_delta_log")).unwrap();
+        let files = entries.map(Result::unwrap).filter(|it| it.file_type().unwrap().is_file());
+        files.map(|it| it.file_name().into_string().unwrap()).collect()
+    };
+    let found = log();
     match block_on(before.checkpoint()).map_err(|it| it.code()) {
         Ok(()) => {}
         Err(Code::UnsupportedProtocol) => return false,
         Err(it) => panic!("{}: {it:?}", from.display()),
     }
     let version = before.version().get();
-    let kept = [format!("{version:020}.checkpoint.parquet"), format!("{version:020}.json")];
-    for entry in fs::read_dir(folder.path().join("_delta_log")).unwrap().map(Result::unwrap) {
-        let name = entry.file_name().into_string().unwrap();
-        if entry.file_type().unwrap().is_file() && !kept.contains(&name) {
-            fs::remove_file(entry.path()).unwrap();
+    let (classic, commit) =
+        (format!("{version:020}.checkpoint.parquet"), format!("{version:020}.json"));
+    for name in log() {
+        let is_new = name.contains(".checkpoint.") && !found.contains(&name);
+        if !is_new && name != classic && name != commit {
+            fs::remove_file(folder.path().join("_delta_log").join(name)).unwrap();
         }
     }
     let after = block_on(table(root).snapshot()).unwrap();

@@ -113,9 +113,8 @@ fn counts_move_with_commits_that_tell() {
     let ours = format!(r#"{{"commitInfo":{{"engineInfo":"{ENGINE_INFO}"}}}}"#);
     let theirs = r#"{"commitInfo":{"engineInfo":"other"}}"#;
     let add = |change| {
-        format!(
-            r#"{{"add":{{"path":"a","partitionValues":{{}},"size":5,"modificationTime":0,"dataChange":{change}}}}}"#
-        )
+        let file = r#""path":"a","partitionValues":{},"size":5,"modificationTime":0"#;
+        format!("{{\"add\":{{{file},\"dataChange\":{change}}}}}")
     };
     let remove = r#"{"remove":{"path":"b","size":7,"dataChange":true}}"#;
     let unsized_remove = r#"{"remove":{"path":"b","dataChange":true}}"#;
@@ -187,8 +186,8 @@ fn differences_are_found() {
 }
 
 proptest! {
-    /// Made of counts that moved with each commit, a checksum equals that of the whole state, and its
-    /// document agrees with it.
+    /// Made of counts that moved with each commit, a checksum equals that of the whole state, and
+    /// its document agrees with it.
     ///
     /// spec: CRC-6, CRC-8
     #[test]
