@@ -136,7 +136,7 @@ static ROWS: &[Row] = &[
     row(F::GeneratedColumns, "generatedColumns", Writer, Some((1, 4)), Support::Read, &[]),
     row(F::ColumnMapping, "columnMapping", ReaderWriter, Some((2, 5)), Support::Read, &[]),
     row(F::IdentityColumns, "identityColumns", Writer, Some((1, 6)), Support::Read, &[]),
-    row(F::DeletionVectors, "deletionVectors", ReaderWriter, None, Support::Read, &[]),
+    row(F::DeletionVectors, "deletionVectors", ReaderWriter, None, Support::Write, &[]),
     row(F::TimestampNtz, "timestampNtz", ReaderWriter, None, Support::Write, &[]),
     older(F::TimestampWithoutTimezone, "timestampWithoutTimezone", ReaderWriter, F::TimestampNtz),
     row(F::V2Checkpoint, "v2Checkpoint", ReaderWriter, None, Support::Write, &[]),

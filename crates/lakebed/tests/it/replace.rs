@@ -12,10 +12,15 @@ use futures::executor::block_on;
 use futures::stream::BoxStream;
 use lakebed::codec::{Codec, FileOptions, FileWriter, Parquet, Source};
 use lakebed::store::{Store, Upload};
+use lakebed::txn;
 use lakebed::{
-    Append, Code, Committed, Doctor, Env, Expr, Layout, Op, Overwrite, Reason, Scan, Snapshot,
-    Table, col, lit,
+    Add, Append, Code, Committed, Doctor, Env, Expr, Layout, Op, Overwrite, Reason, Scan, Snapshot,
+    Table, Width, col, lit,
 };
+use lakebed_log::action::{DeletionVector, Remove};
+use lakebed_log::commit::{Draft, VectorChange};
+use lakebed_log::row_set::RowSet;
+use lakebed_log::z85;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
@@ -390,6 +395,104 @@ fn tables_that_refuse() {
     assert!(refused.to_string().contains("change feed"), "{refused}");
     let done = block_on(fed.overwrite(numbers([7]), above(0))).unwrap();
     assert_eq!(metric(&done, "numDeletedRows"), 10);
+}
+
+/// A draft that deletes rows of the one file of a version by a vector.
+fn deleting(env: &Env, snapshot: &Snapshot, deleted: &[u64]) -> Draft {
+    let state = block_on(snapshot.state(&Op::default(), Width::Wide)).unwrap();
+    let add = state.files.get(state.files.iter().next().unwrap()).unwrap();
+    let after: RowSet = deleted.iter().copied().collect();
+    let bytes = after.to_bytes();
+    let vector = DeletionVector {
+        storage_type: "i".to_string(),
+        path_or_inline_dv: z85::encode(&bytes),
+        offset: None,
+        size_in_bytes: i32::try_from(bytes.len()).unwrap(),
+        cardinality: i64::try_from(deleted.len()).unwrap(),
+    };
+    let before = add.deletion_vector.as_ref().map(|it| {
+        let store = env.open("memory://").unwrap();
+        block_on(lakebed::vector::rows(env, &Op::default(), &store, it)).unwrap()
+    });
+    let mut draft = Draft {
+        txn_id: env.id().to_string(),
+        operation: "DELETE".to_string(),
+        removes: vec![Remove {
+            path: add.path.clone(),
+            data_change: true,
+            size: Some(add.size),
+            deletion_vector: add.deletion_vector.clone(),
+            ..Remove::default()
+        }],
+        ..Draft::default()
+    };
+    let key = add.deletion_vector.as_ref().map(DeletionVector::unique_id);
+    draft.intent.removes.insert((add.path.clone(), key));
+    draft.vectors.insert(add.path.clone(), VectorChange { before, after: Arc::new(after) });
+    draft.adds.push(Add { deletion_vector: Some(vector), ..add });
+    draft
+}
+
+/// Rows that a vector deletes are gone for good when their file is rewritten, and are not counted.
+///
+/// spec: OVER-3, DV-18
+#[test]
+fn vectors_are_respected() {
+    let (env, place) = (Env::tokio(), memory());
+    let table = Table::open_with(&env, &place).unwrap();
+    let options = Append::new().property("delta.enableDeletionVectors", "true");
+    let made = block_on(table.append(numbers(0..10), options)).unwrap().snapshot();
+    let (store, op) = (env.open(&place).unwrap(), Op::default());
+    let commit =
+        |base: &Snapshot, draft| block_on(txn::commit(&env, &op, &store, Some(base), draft));
+    let once = commit(&made, deleting(&env, &made, &[1, 8])).unwrap().snapshot();
+    let twice = commit(&once, deleting(&env, &once, &[1, 4, 8])).unwrap().snapshot();
+
+    let done = block_on(twice.overwrite(numbers([7]), above(5))).unwrap();
+    let mut now: Vec<i64> = files(&done.snapshot()).into_values().flatten().collect();
+    now.sort_unstable();
+    assert_eq!(now, [0, 2, 3, 7]);
+    assert_eq!((metric(&done, "numDeletedRows"), metric(&done, "numCopiedRows")), (4, 3));
+    let whole = block_on(twice.overwrite(numbers([7]), above(0))).err().unwrap();
+    assert_eq!(whole.code(), Code::Conflict);
+    let deep = block_on(table.doctor(Doctor::new().deep(true))).unwrap();
+    assert!(deep.is_sound(), "{:?}", deep.findings());
+    let fresh = block_on(self::table(&place).snapshot()).unwrap();
+    assert_eq!(files(&fresh), files(&done.snapshot()));
+}
+
+/// Two vectors for one file, each made without the other, would leave the file live twice, or bring
+/// rows back: the second writer is told. Nor can a vector be made that forgets rows.
+///
+/// spec: CON-8, TXN-40, TXN-43
+#[test]
+fn one_vector_at_a_time() {
+    let (env, place) = (Env::tokio(), memory());
+    let table = Table::open_with(&env, &place).unwrap();
+    let options = Append::new().property("delta.enableDeletionVectors", "true");
+    let made = block_on(table.append(numbers(0..10), options)).unwrap().snapshot();
+    let (store, op) = (env.open(&place).unwrap(), Op::default());
+    let commit =
+        |base: &Snapshot, draft| block_on(txn::commit(&env, &op, &store, Some(base), draft));
+    let (one, other) = (deleting(&env, &made, &[1]), deleting(&env, &made, &[8]));
+    let done = commit(&made, one).unwrap().snapshot();
+    let lost = commit(&made, other).err().unwrap();
+    let conflict = lost.conflict().unwrap();
+    assert_eq!(conflict.reason, Reason::ConcurrentDeleteDelete);
+    assert_eq!(conflict.files.len(), 1);
+    let over = block_on(made.overwrite(numbers([7]), above(5))).err().unwrap();
+    assert_eq!(over.conflict().unwrap().reason, Reason::ConcurrentDeleteRead);
+
+    let forgets = commit(&done, deleting(&env, &done, &[2, 3])).err().unwrap();
+    assert_eq!(forgets.code(), Code::Internal);
+    assert!(forgets.to_string().contains("row 1 was deleted before"), "{forgets}");
+    let mut gone = deleting(&env, &done, &[1, 3]);
+    gone.removes[0].deletion_vector = None;
+    let key = (gone.removes[0].path.clone(), None);
+    gone.intent.removes.insert(key);
+    let gone = commit(&done, gone).err().unwrap();
+    assert!(gone.to_string().contains("is not live in version 1"), "{gone}");
+    assert_eq!(files(&block_on(table.snapshot()).unwrap()).into_values().flatten().count(), 9);
 }
 
 /// Data files whose statistics inside hide the first row that matches.

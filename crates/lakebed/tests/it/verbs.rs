@@ -42,6 +42,11 @@ fn protocols_of_new_tables() {
         ("id long", &[("delta.minWriterVersion", "4")], "1,4 - -"),
         (
             "id long",
+            &[("delta.enableDeletionVectors", "true")],
+            "3,7 deletionVectors appendOnly,deletionVectors,invariants",
+        ),
+        (
+            "id long",
             &[("delta.feature.domainMetadata", "supported")],
             "1,7 - appendOnly,domainMetadata,invariants",
         ),
@@ -83,11 +88,9 @@ fn creations_that_are_refused() {
         (id().partition_by(["s"]), Code::InvalidArgument),
         (id().partition_by(["id", "ID"]), Code::InvalidArgument),
         (Create::new(schema("id long")).partition_by(["id"]), Code::InvalidArgument),
-        (id().property("delta.enableDeletionVectors", "true"), Code::UnsupportedProtocol),
         (id().property("delta.columnMapping.mode", "name"), Code::UnsupportedProtocol),
         (id().property("delta.constraints.a", "id > 0"), Code::UnsupportedProtocol),
         (id().property("delta.feature.telepathy", "supported"), Code::UnsupportedProtocol),
-        (id().property("delta.feature.deletionVectors", "supported"), Code::UnsupportedProtocol),
         (id().property("delta.minReaderVersion", "9"), Code::InvalidArgument),
         (id().property("delta.minReaderVersion", "3"), Code::InvalidArgument),
         (id().property("delta.logRetentionDuration", "interval 1 minute"), Code::InvalidArgument),

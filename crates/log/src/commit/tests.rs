@@ -104,15 +104,8 @@ fn check(base: Option<&Head>, expected: &str, change: impl FnOnce(&mut Draft)) {
     let mut draft = draft();
     change(&mut draft);
     draft.note_adds();
-    let permit = |it: &Head| {
-        // Vectors are not written yet, and what would be wrong with them is known already.
-        let protocol = match it.protocol.supports(&TableFeature::DeletionVectors) {
-            true => &Protocol::legacy(),
-            false => &it.protocol,
-        };
-        support::writable(protocol, &it.metadata, &it.schema).unwrap()
-    };
-    let base = base.map(|it| (it, permit(it)));
+    let base =
+        base.map(|it| (it, support::writable(&it.protocol, &it.metadata, &it.schema).unwrap()));
     let verdict = match super::check(&draft, base) {
         Ok(()) => "-".to_string(),
         Err(it) => format!("{}: {it}", it.code().as_str()),
