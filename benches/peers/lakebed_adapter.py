@@ -62,7 +62,10 @@ def op_write(p):
 def op_appends(p):
     while time.time() < p.get("start_at", 0) - 0.02:
         time.sleep(0.002)
-    figures = run("appends", p["table"], src=p["src"], n=p["n"], codec="snappy")
+    # One writer holds its snapshot; among many each looks anew.
+    held = None if "start_at" in p else 1
+    options = {"held": held, "sync": os.environ.get("LAKEBED_BENCH_SYNC")}
+    figures = run("appends", p["table"], src=p["src"], n=p["n"], codec="snappy", **options)
     figures.setdefault("t_end", time.time())
     return figures
 

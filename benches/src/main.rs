@@ -22,6 +22,7 @@ use lakebed::{Append, Op, Scan, Snapshot, Table, Width};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Map, Value, json};
 
+mod group;
 mod many;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -62,6 +63,11 @@ async fn run(operation: &str, table: &str, options: &BTreeMap<String, String>) -
         "refresh" => refresh(table).await,
         "write" => write(table, options).await,
         "appends" => appends(table, options).await,
+        "appenders" => {
+            let number = |key: &str, or: u64| options.get(key).map_or(Ok(or), |it| it.parse());
+            let latency = std::time::Duration::from_millis(number("latency-ms", 30)?);
+            group::appenders(number("writers", 200)?, number("n", 20)?, latency).await
+        }
         "scan" => scan(table, options).await,
         "take" => take(table, options).await,
         "epoch" => epoch(table, options).await,
@@ -187,13 +193,30 @@ async fn appends(location: &str, options: &BTreeMap<String, String>) -> Outcome<
     let rows = source(options)?;
     let append = Append::new().layout(layout(options)?);
     let commits: u64 = options.get("n").map_or(Ok(1), |it| it.parse())?;
-    let table = Table::open(location).await?;
+    let env = lakebed::Env::tokio();
+    let env = if options.get("sync").is_some_and(|it| it == "never") {
+        env.with_sync(false)
+    } else {
+        env
+    };
+    let table = Table::open_with(&env, location)?;
+    // From a held snapshot, or by the table as others leave it.
+    let mut held = match options.contains_key("held") {
+        true => Some(table.snapshot().await?),
+        false => None,
+    };
     let (mut latencies, mut errors) = (Vec::new(), BTreeMap::<String, u64>::new());
     let start = Instant::now();
     for _ in 0..commits {
         let begin = Instant::now();
-        if let Err(error) = table.append(rows.clone(), append.clone()).await {
-            *errors.entry(error.to_string()).or_default() += 1;
+        let done = match &held {
+            Some(held) => held.append(rows.clone(), append.clone()).await,
+            None => table.append(rows.clone(), append.clone()).await,
+        };
+        match done {
+            Ok(done) if held.is_some() => held = Some(done.snapshot()),
+            Ok(_) => {}
+            Err(error) => *errors.entry(error.to_string()).or_default() += 1,
         }
         latencies.push(begin.elapsed().as_secs_f64());
     }

@@ -41,6 +41,9 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     #[arg(default_value = "600")]
     pub(crate) timeout: Duration,
+    /// When commits and data files on the local disk are synced before they are acknowledged
+    #[arg(long, global = true, value_enum, default_value = "always", value_name = "WHEN")]
+    pub(crate) sync: Sync,
     /// Draw no progress bar, even on a terminal
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
@@ -67,6 +70,15 @@ impl Global {
             _ => Format::Table,
         })
     }
+}
+
+/// When what must survive a crash of the machine is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sync {
+    /// Before a command says that it is done
+    Always,
+    /// When the system likes: a crash of the machine may lose commits, or damage the table
+    Never,
 }
 
 /// How rows and answers are printed.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::args::{
     At, CleanLogArgs, CreateArgs, FilesArgs, Format, Global, HeadArgs, HistoryArgs, LayoutName,
-    Mode, ReadArgs, ResolveArgs, WhichArgs, WriteArgs,
+    Mode, ReadArgs, ResolveArgs, Sync, WhichArgs, WriteArgs,
 };
 use crate::exit::plain;
 use crate::input;
@@ -36,6 +36,9 @@ impl<'a> Session<'a> {
     /// The environment and the operation that the flags ask for.
     pub(crate) fn new(global: &'a Global, op: Op, bar: Bar) -> Session<'a> {
         let mut env = Env::tokio().with_budget(global.memory_limit);
+        if global.sync == Sync::Never {
+            env = env.with_sync(false);
+        }
         for (key, value) in &global.storage_option {
             env = env.with_option(key, value);
         }

@@ -126,6 +126,7 @@ pub(crate) async fn write(
 ) -> Result<DataFiles> {
     let target = Target::new(context, Some(base), &data, options)?;
     let adds = target.write(context, data, options).await?;
+    context.store.settle().await?;
     Ok(DataFiles {
         table_id: base.head().metadata.id.clone(),
         partition_columns: target.partition_columns,

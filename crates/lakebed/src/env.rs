@@ -101,6 +101,7 @@ struct Inner {
     stores: Vec<(String, Arc<dyn ObjectStore>)>,
     options: Vec<(String, String)>,
     roots: Vec<String>,
+    syncs: bool,
     shared: Shared,
 }
 
@@ -119,6 +120,7 @@ impl Env {
             stores: vec![("memory://".to_string(), memory)],
             options: Vec::new(),
             roots: Vec::new(),
+            syncs: true,
             shared: Shared::default(),
         }))
     }
@@ -160,6 +162,24 @@ impl Env {
     #[must_use]
     pub fn with_option(&self, key: impl Into<String>, value: impl Into<String>) -> Env {
         self.with(|it| it.options.push((key.into(), value.into())))
+    }
+
+    /// Are commits and data files on the local disk synced before they are acknowledged? Defaults to
+    /// `true`. Without, a commit still lands whole or not at all as long as the machine runs; a
+    /// crash of the machine may lose the last ones, or leave a table that has to be repaired.
+    ///
+    /// ```
+    /// # use lakebed::Env;
+    /// let fast_and_loose = Env::tokio().with_sync(false);
+    /// # let _ = fast_and_loose;
+    /// ```
+    #[must_use]
+    pub fn with_sync(&self, syncs: bool) -> Env {
+        self.with(|it| it.syncs = syncs)
+    }
+
+    pub(crate) fn syncs(&self) -> bool {
+        self.0.syncs
     }
 
     fn with(&self, change: impl FnOnce(&mut Inner)) -> Env {

@@ -2,37 +2,27 @@
 //!
 //! `object_store` serves local files too, but never syncs, and hops to another thread for every
 //! file. Here each call is one job for [`Env::block`], and what must survive a crash is synced,
-//! and nothing else, since syncing is what a small append waits for:
-//!
-//! ```text
-//!   commit       write .x.tmp, fsync it | link x | unlink .x.tmp | fsync the folder
-//!   data file    write x, fsync it      |                        | fsync the folder
-//!   hint         write .x.tmp           | rename over x
-//!   checksum     write .x.tmp           | link x | unlink .x.tmp
-//! ```
-//!
-//! `link` is the one step that creates if absent and shows the file whole; `rename` would replace,
-//! and `O_EXCL` would show it empty. A folder that we made is synced into its parent before the
-//! first file in it is acknowledged, whoever of us made it.
+//! and nothing else, since syncing is what a small append waits for: a commit and the data files it
+//! names, not the hint and the checksum, which can be computed again.
 //!
 //! Symbolic links inside the table are followed as long as they stay inside it. A table may come
 //! from anywhere, and one that links a partition to `/etc` must not read, write or delete there.
 //! The log's folder is not looked at: whoever can link it can as well write what it says.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::future::join;
 use futures::stream::{self, StreamExt};
 use lakebed_log::error::{Code, Error, Result};
-use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath};
+use lakebed_log::log_path::LOG_DIR;
 use lakebed_log::time::Timestamp;
-use lakebed_log::version::Version;
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{Op, Request};
@@ -40,8 +30,10 @@ use crate::store::{Backend, Near, Object, Put, Store, Upload, join_ranges, short
 
 mod platform;
 mod upload;
+mod writes;
 
-use platform::{etag, has_two_names, is_loop, open_plain, sync_folder};
+use platform::{etag, is_loop, open_plain};
+use writes::{Temporary, is_temporary, temporary};
 
 /// Small files that one job reads: enough to make the hop between threads cheap, few enough to keep
 /// several threads busy.
@@ -59,7 +51,11 @@ struct Local {
 /// The table's folder, and what we know about those below it.
 struct Root {
     path: PathBuf,
+    /// Is what must survive a crash synced?
+    syncs: bool,
     folders: Mutex<Folders>,
+    /// Held by whoever makes noted names durable.
+    settling: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -68,12 +64,18 @@ struct Folders {
     inside: BTreeSet<String>,
     /// Folders that we made, or are about to, and whose entry in their parent is not synced yet.
     unsynced: BTreeSet<PathBuf>,
+    /// By folder, a file whose name in it is not synced yet.
+    noted: BTreeMap<PathBuf, PathBuf>,
+    /// Is somebody about to sync what was noted?
+    settling: bool,
+    /// Temporary files of writers that are no more.
+    left_behind: BTreeSet<PathBuf>,
 }
 
 impl Store {
     /// On the local disk, in the folder `root`, an absolute path. It need not exist.
     pub fn local(env: &Env, root: &Path, location: &str) -> Store {
-        let root = Root { path: root.to_path_buf(), folders: Mutex::default() };
+        let root = Root::new(root, env.syncs());
         let backend = Local { env: env.clone(), root: Arc::new(root) };
         Store::new(Arc::new(backend), location)
     }
@@ -154,7 +156,8 @@ impl Backend for Local {
     ) -> BoxFuture<'a, Result<Vec<Object>>> {
         op.count(Request::List);
         let after = after.map(str::to_string);
-        self.run(prefix, move |root, prefix| root.list(prefix, after.as_deref()))
+        let now = UNIX_EPOCH + since_epoch(self.env.now());
+        self.run(prefix, move |root, prefix| root.list(prefix, after.as_deref(), now))
     }
 
     fn head<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Object>> {
@@ -169,8 +172,19 @@ impl Backend for Local {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<Put>> {
         op.count(Request::Put);
-        let id = self.env.id();
-        self.run(key, move |root, key| root.put_if_absent(key, &bytes, &id.to_string()))
+        let id = self.env.id().to_string();
+        if self.root.is_settled() {
+            return self.run(key, move |root, key| root.put_if_absent(key, &bytes, &id));
+        }
+        // Side by side, because it is the same wait for the same disk.
+        let settled = self.run(key, |root, _| root.settle());
+        let aside = self.run(key, move |root, key| root.aside(key, &bytes, &id));
+        Box::pin(async move {
+            let (settled, aside) = join(settled, aside).await;
+            let Some(aside) = aside? else { return Ok(Put::Exists) };
+            settled?;
+            self.run(key, move |root, key| root.show(key, aside)).await
+        })
     }
 
     fn put_new<'a>(
@@ -199,6 +213,10 @@ impl Backend for Local {
         self.run(key, Root::sync)
     }
 
+    fn settle(&self) -> BoxFuture<'_, Result<()>> {
+        self.run("", |root, _| root.settle())
+    }
+
     fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>> {
         op.count(Request::Delete);
         self.run(key, Root::delete)
@@ -206,6 +224,11 @@ impl Backend for Local {
 }
 
 impl Root {
+    fn new(path: &Path, syncs: bool) -> Root {
+        let (path, folders, settling) = (path.to_path_buf(), Mutex::default(), Mutex::default());
+        Root { path, syncs, folders, settling }
+    }
+
     fn get(&self, key: &str, max: u64) -> Result<Bytes> {
         let (mut file, size) = self.open(key)?;
         if max < size {
@@ -257,7 +280,7 @@ impl Root {
         }
     }
 
-    fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<Object>> {
+    fn list(&self, prefix: &str, after: Option<&str>, now: SystemTime) -> Result<Vec<Object>> {
         let folder = self.path.join(prefix);
         if !in_log(prefix) {
             self.inside(&format!("{prefix}."))?;
@@ -273,7 +296,15 @@ impl Root {
                 continue;
             };
             let key = format!("{prefix}{name}");
-            if is_temporary(&name) || after.is_some_and(|it| key.as_str() <= it) {
+            if is_temporary(&name) {
+                if in_log(prefix)
+                    && let Ok(modified) = entry.metadata().and_then(|it| it.modified())
+                {
+                    self.note_temporary(entry.path(), modified, now);
+                }
+                continue;
+            }
+            if after.is_some_and(|it| key.as_str() <= it) {
                 continue;
             }
             let kind = entry.file_type().map_err(reading)?;
@@ -303,68 +334,6 @@ impl Root {
         match meta.is_file() {
             true => Ok(object(key.to_string(), &meta)),
             false => Err(Error::new(Code::FileNotFound, "what is there is not a regular file")),
-        }
-    }
-
-    fn put_if_absent(&self, key: &str, bytes: &[u8], id: &str) -> Result<Put> {
-        let path = self.inside(key)?;
-        // Looked at first, because those who lose a race need not pay for a sync.
-        if fs::symlink_metadata(&path).is_ok() {
-            return Ok(Put::Exists);
-        }
-        self.check_predecessor(key)?;
-        let temporary = Temporary::write(self, &path, bytes, id, true)?;
-        if !temporary.link(&path)? {
-            return Ok(Put::Exists);
-        }
-        let tag = fs::symlink_metadata(&path).ok().and_then(|it| etag(&it));
-        // It is there for all to see; from here on a failure is no proof that it is not.
-        drop(temporary);
-        match self.sync_into(&path) {
-            Ok(()) => Ok(Put::Created(tag)),
-            Err(err) => Ok(Put::Unknown(writing(err))),
-        }
-    }
-
-    /// Both the file and its name, which a create may have left in doubt.
-    fn sync(&self, key: &str) -> Result<()> {
-        let path = self.inside(key)?;
-        let synced = fs::File::open(&path).and_then(|it| it.sync_all());
-        synced.and_then(|()| self.sync_into(&path)).map_err(writing)
-    }
-
-    /// A commit whose predecessor is gone would tear a gap: the table was removed, and perhaps made
-    /// anew, under a writer that still held it. Free to ask here, unlike on an object store.
-    fn check_predecessor(&self, key: &str) -> Result<()> {
-        let name = key.strip_prefix(LOG_DIR).and_then(|it| it.strip_prefix('/'));
-        let Some(LogPath::Commit(version)) = name.and_then(LogPath::parse) else { return Ok(()) };
-        let Some(before) = version.get().checked_sub(1).and_then(Version::new) else {
-            return Ok(());
-        };
-        let checkpoint = LogPath::Checkpoint(before, CheckpointName::Classic);
-        let is_there = |it: LogPath| fs::symlink_metadata(self.path.join(it.to_path())).is_ok();
-        if is_there(LogPath::Commit(before)) || is_there(checkpoint) {
-            return Ok(());
-        }
-        let what = format!("version {before} is gone; the table was replaced, start again");
-        Err(Error::new(Code::TransactionExpired, what))
-    }
-
-    fn put_new(&self, key: &str, bytes: &[u8], id: &str) -> Result<bool> {
-        let path = self.inside(key)?;
-        Temporary::write(self, &path, bytes, id, false)?.link(&path)
-    }
-
-    fn put(&self, key: &str, bytes: &[u8], id: &str) -> Result<()> {
-        let path = self.inside(key)?;
-        let temporary = Temporary::write(self, &path, bytes, id, false)?;
-        temporary.rename(&path)
-    }
-
-    fn delete(&self, key: &str) -> Result<()> {
-        match fs::remove_file(self.inside(key)?) {
-            Err(err) if !is_missing(&err) => Err(writing(err)),
-            _ => Ok(()),
         }
     }
 
@@ -406,115 +375,9 @@ impl Root {
         }
     }
 
-    /// Creates a file that is not there, and the folders above it where needed.
-    fn create_new(&self, path: &Path) -> io::Result<File> {
-        let create = || OpenOptions::new().write(true).create_new(true).open(path);
-        match (create(), path.parent()) {
-            (Err(err), Some(folder)) if err.kind() == io::ErrorKind::NotFound => {
-                self.make_folder(folder)?;
-                create()
-            }
-            (created, _) => created,
-        }
-    }
-
-    fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        // Noted before it is there: whoever finds it there must find the note.
-        self.folders().unsynced.insert(folder.to_path_buf());
-        match (fs::create_dir(folder), folder.parent()) {
-            (Err(err), Some(parent)) if err.kind() == io::ErrorKind::NotFound => {
-                self.make_folder(parent)?;
-                match fs::create_dir(folder) {
-                    Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
-                    _ => Ok(()),
-                }
-            }
-            (Err(err), _) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes the name `path` durable: its entry in its folder, and that of every folder above it
-    /// that we made.
-    fn sync_into(&self, path: &Path) -> io::Result<()> {
-        let mut at = path;
-        while let Some(folder) = at.parent() {
-            sync_folder(folder)?;
-            self.folders().unsynced.remove(at);
-            if !self.folders().unsynced.contains(folder) {
-                break;
-            }
-            at = folder;
-        }
-        Ok(())
-    }
-
     fn folders(&self) -> MutexGuard<'_, Folders> {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A file under a name that listings leave out; removed on drop, unless it was renamed.
-struct Temporary {
-    path: PathBuf,
-}
-
-impl Temporary {
-    fn write(root: &Root, target: &Path, bytes: &[u8], id: &str, sync: bool) -> Result<Temporary> {
-        let path = temporary(target, id)?;
-        let mut file = root.create_new(&path).map_err(writing)?;
-        let temporary = Temporary { path };
-        file.write_all(bytes).map_err(writing)?;
-        if sync {
-            file.sync_all().map_err(writing)?;
-        }
-        Ok(temporary)
-    }
-
-    /// Gives the file its name, unless something has it: then `false`.
-    fn link(&self, target: &Path) -> Result<bool> {
-        let Err(err) = fs::hard_link(&self.path, target) else {
-            return Ok(true);
-        };
-        // A network file system may do it, lose the answer, do it again and find it done.
-        if has_two_names(&self.path) {
-            return Ok(true);
-        }
-        match err.kind() {
-            io::ErrorKind::AlreadyExists => Ok(false),
-            // The folder takes new names, as it just took one: it is links that it does not take.
-            io::ErrorKind::PermissionDenied
-            | io::ErrorKind::Unsupported
-            | io::ErrorKind::TooManyLinks => Err(Error::new(
-                Code::StoreUnsafe,
-                "the file system has no hard links, which safe commits need",
-            )
-            .because(err)),
-            _ => Err(writing(err)),
-        }
-    }
-
-    fn rename(self, target: &Path) -> Result<()> {
-        // On success there is nothing left to remove; a failed removal is not looked at.
-        fs::rename(&self.path, target).map_err(writing)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// `.<name>.<id>.tmp` beside `target`.
-fn temporary(target: &Path, id: &str) -> Result<PathBuf> {
-    let name = target.file_name().and_then(|it| it.to_str());
-    let name = name.ok_or_else(|| Error::internal("a key without a name"))?;
-    Ok(target.with_file_name(format!(".{name}.{id}.tmp")))
-}
-
-fn is_temporary(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(".tmp")
 }
 
 fn in_log(key: &str) -> bool {
@@ -524,6 +387,10 @@ fn in_log(key: &str) -> bool {
 fn object(key: String, meta: &fs::Metadata) -> Object {
     let modified = meta.modified().unwrap_or(UNIX_EPOCH);
     Object { key, size: meta.len(), modified: timestamp(modified), etag: etag(meta) }
+}
+
+fn since_epoch(time: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(0))
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {

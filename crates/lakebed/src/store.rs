@@ -130,6 +130,10 @@ pub(crate) trait Backend: Send + Sync {
     /// Makes what is under the key durable, if it is not yet: a create may have failed after it was
     /// there for all to see.
     fn sync<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>>;
+    /// Makes the names of finished uploads durable, where that takes a step of its own.
+    fn settle(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Creates if absent, whole or not at all, but it may be lost in a crash.
     fn put_new<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes)
     -> BoxFuture<'a, Result<bool>>;
@@ -167,7 +171,8 @@ pub trait Near: Send + Sync + fmt::Debug {
 pub trait Upload: Send {
     /// Appends.
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>>;
-    /// Makes it durable and gives its size.
+    /// Makes it durable and gives its size. Its name is durable with the next create-if-absent, or
+    /// with [`Store::settle`].
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<u64>>;
     /// Removes what is there, as far as possible.
     fn abort(self: Box<Self>) -> BoxFuture<'static, ()>;
@@ -336,6 +341,15 @@ impl Store {
     pub async fn sync(&self, key: &str) -> Result<()> {
         check_key(key).map_err(|it| self.placed(key, it))?;
         self.backend.sync(key).await.map_err(|it| self.placed(key, it))
+    }
+
+    /// Makes the names of finished uploads durable, for those who do not commit them themselves.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable`, `no-space` if the disk fails.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        self.backend.settle().await.map_err(|it| it.at(self.location()))
     }
 
     /// Creates an object unless there is one, and says whether it did. Readers see it whole or not

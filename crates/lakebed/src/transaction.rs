@@ -444,6 +444,7 @@ impl Transaction {
         let draft = self.finished();
         let kept = draft.clone().unwrap_or_default();
         context.discard(&commit::dropped(&written, &kept)).await;
+        context.store.settle().await?;
         let now = context.env.now();
         Ok(StagedTransaction::new(base.head(), draft, once, now))
     }

@@ -124,6 +124,44 @@ fn ids_resolve() {
     assert_ne!(unknown.code, 0, "{unknown:?}");
 }
 
+/// Written and laid aside, looked at, published by another process, once; or thrown away.
+///
+/// spec: STAGE-1, STAGE-2, STAGE-5
+#[test]
+fn staged_writes() {
+    let shell = Shell::new();
+    shell.write("a.csv", "n\n1\n");
+    shell.write("b.csv", "n\n2\n3\n");
+    assert_eq!(shell.try_run(&["write", "t", "a.csv", "--stage", "t.txn"]).code, 4);
+    shell.run(&["write", "t", "a.csv"]);
+    let over = ["write", "t", "b.csv", "--mode", "overwrite", "--txn", "job:1"];
+    let staged = shell.run(&[&over[..], &["--stage", "t.txn", "--format", "json"]].concat());
+    let staged: Value = serde_json::from_str(&staged).unwrap();
+    let expected = json!({"done": "staged", "base": 0, "files": 1, "removed_files": 1});
+    assert_eq!(staged, expected);
+
+    let numbers = |rows: Vec<Value>| -> Vec<i64> {
+        rows.iter().map(|it| it["n"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(numbers(shell.rows(&["t"])), [1]);
+    assert_eq!(numbers(shell.rows(&["t", "--staged", "t.txn"])), [2, 3]);
+    for _ in 0..2 {
+        let done = shell.run(&["publish", "t", "t.txn", "--format", "json"]);
+        let done: Value = serde_json::from_str(&done).unwrap();
+        assert_eq!(done["version"], 1);
+    }
+    assert_eq!(numbers(shell.rows(&["t"])), [2, 3]);
+    assert_eq!(shell.try_run(&["discard", "t", "t.txn"]).code, 5);
+
+    shell.run(&["write", "t", "a.csv", "--stage", "u.txn", "--sync", "never"]);
+    shell.run(&["discard", "t", "u.txn"]);
+    assert_eq!(shell.try_run(&["publish", "t", "u.txn"]).code, 5);
+    shell.write("no.txn", "{}");
+    assert_eq!(shell.try_run(&["publish", "t", "no.txn"]).code, 5);
+    assert_eq!(shell.try_run(&["publish", "t", "nowhere.txn"]).code, 4);
+    assert_eq!(numbers(shell.rows(&["t"])), [2, 3]);
+}
+
 /// Every format that goes in comes out, and goes in again.
 #[test]
 fn formats_there_and_back() {

@@ -234,7 +234,7 @@ fn uploads_do_not_replace() {
 #[test]
 fn new_folders_are_synced_once() {
     let folder = TempDir::new().unwrap();
-    let root = Root { path: folder.path().join("a/b"), folders: Mutex::default() };
+    let root = Root::new(&folder.path().join("a/b"), true);
     let put = |key: &str| root.put_if_absent(key, b"x", "id").unwrap();
     let unsynced = || root.folders().unsynced.clone();
 
@@ -254,7 +254,7 @@ fn folders_are_made_together() {
     let folder = TempDir::new().unwrap();
     for round in 0..20 {
         let path = folder.path().join(round.to_string());
-        let root = Arc::new(Root { path, folders: Mutex::default() });
+        let root = Arc::new(Root::new(&path, true));
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 let root = &root;
@@ -275,4 +275,92 @@ fn times_before_the_epoch() {
     let millis = |it: SystemTime| timestamp(it).as_millis();
     assert_eq!(millis(UNIX_EPOCH + Duration::from_micros(1999)), 1);
     assert_eq!(millis(UNIX_EPOCH - Duration::from_micros(1999)), -2);
+}
+
+/// Names of data files are made durable by the next commit, by whoever settles, or never; one sync
+/// does for all of a folder.
+#[test]
+fn names_are_settled_together() {
+    let disk = Disk::new();
+    let root = Root::new(&disk.path(""), true);
+    for key in ["day=1/a", "day=1/b", "day=2/c"] {
+        root.create_new(&disk.path(key)).unwrap();
+        root.note(&disk.path(key));
+    }
+    let folders: Vec<_> = root.folders().noted.keys().cloned().collect();
+    assert_eq!(folders, [disk.path("day=1"), disk.path("day=2")]);
+    assert!(!root.is_settled());
+    let key = "_delta_log/00000000000000000000.json";
+    assert!(matches!(root.put_if_absent(key, b"x", "id").unwrap(), Put::Created(_)));
+    assert!(root.is_settled() && root.folders().noted.is_empty());
+
+    // A folder that cannot be synced stays noted, and the commit is not there.
+    root.note(&disk.path("nowhere/a"));
+    let next = "_delta_log/00000000000000000001.json";
+    assert!(root.put_if_absent(next, b"x", "id").is_err());
+    assert!(!root.is_settled());
+    assert_eq!(disk.get(next), "file-not-found");
+
+    let loose = Root::new(&disk.path(""), false);
+    loose.note(&disk.path("day=1/a"));
+    assert!(loose.is_settled());
+    assert!(matches!(loose.put_if_absent(next, b"x", "id").unwrap(), Put::Created(_)));
+}
+
+/// Through the store: an upload is named by a commit, and a commit that loses leaves no file.
+#[test]
+fn uploads_and_commits() {
+    let disk = Disk::new();
+    let op = Op::default();
+    let upload = |key: &str| {
+        let mut upload = block_on(disk.store.create(&op, key)).unwrap();
+        block_on(upload.write("rows".into())).unwrap();
+        block_on(upload.finish()).unwrap()
+    };
+    assert_eq!(upload("day=1/new"), 4);
+    let key = "_delta_log/00000000000000000000.json";
+    for expected in [true, false] {
+        upload(if expected { "day=1/one" } else { "day=1/two" });
+        let put = block_on(disk.store.put_if_absent(&op, key, "x".into())).unwrap();
+        assert_eq!(matches!(put, Put::Created(_)), expected);
+    }
+    assert_eq!(disk.names("_delta_log"), ["00000000000000000000.json"]);
+    upload("day=1/three");
+    block_on(disk.store.settle()).unwrap();
+}
+
+/// Temporary files of writers that are no more go with a commit of somebody who has listed them;
+/// young ones, and those of others, stay.
+#[test]
+fn what_killed_writers_leave_is_swept() {
+    use std::time::Duration;
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path("_delta_log")).unwrap();
+    let make = |key: &str, age: Duration| {
+        let file = fs::File::create(disk.path(key)).unwrap();
+        let now = UNIX_EPOCH + since_epoch(Env::tokio().now());
+        file.set_modified(now - age).unwrap();
+    };
+    let (old, young) = (writes::TEMPORARY_AGE * 2, writes::TEMPORARY_AGE / 2);
+    make("_delta_log/.1.json.abc.tmp", old);
+    make("_delta_log/.2.json.def.tmp", young);
+    make("_delta_log/.profile", old);
+    make("day=1/.x.tmp", old);
+    let op = Op::default();
+    let commit = |version: u64| {
+        let key = format!("_delta_log/{version:020}.json");
+        drop(block_on(disk.store.put_if_absent(&op, &key, "x".into())).unwrap());
+    };
+    commit(0);
+    assert_eq!(disk.names("_delta_log").len(), 4);
+    block_on(disk.store.list(&op, "_delta_log/", None)).unwrap();
+    block_on(disk.store.list(&op, "day=1/", None)).unwrap();
+    assert_eq!(disk.names("_delta_log").len(), 4, "looking deletes nothing");
+    commit(1);
+    let mut names = disk.names("_delta_log");
+    names.sort();
+    let left = [".2.json.def.tmp", ".profile"].map(str::to_string);
+    assert_eq!(names[..2], left);
+    assert_eq!(names.len(), 4);
+    assert!(disk.names("day=1").contains(&".x.tmp".to_string()));
 }

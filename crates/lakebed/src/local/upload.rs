@@ -163,7 +163,7 @@ impl Target {
             return Err(Error::internal("a file was finished before it was made"));
         };
         let finish = || {
-            file.sync_all().map_err(writing)?;
+            self.root.sync_file(&file).map_err(writing)?;
             if in_log(&self.key) {
                 let target = self.root.inside(&self.key)?;
                 let temporary = super::Temporary { path: path.clone() };
@@ -173,7 +173,8 @@ impl Target {
                 drop(temporary);
                 return self.root.sync_into(&target).map_err(writing);
             }
-            self.root.sync_into(&path).map_err(writing)
+            self.root.note(&path);
+            Ok(())
         };
         let finished = finish();
         // Kept until the caller has heard of it: a dropped future still removes it.

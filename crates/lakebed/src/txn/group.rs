@@ -32,6 +32,7 @@ use lakebed_log::state::Head;
 use super::attempt::{Attempt, Failure, Landed, safe_for};
 use super::{Committed, Context, Staged, Unresolved, covered, is_creation_lost};
 use crate::env::BoxFuture;
+use crate::load::Moment;
 use crate::snapshot::Snapshot;
 
 /// Most files that the appends of one commit add together.
@@ -48,6 +49,8 @@ struct Waiting {
     entries: VecDeque<Entry>,
     /// Does somebody work on the line?
     busy: bool,
+    /// What has landed last, and when.
+    last: Option<(Snapshot, Moment)>,
     numbers: u64,
 }
 
@@ -182,15 +185,15 @@ struct Works {
 
 impl Works {
     async fn run(mut self) {
-        let mut before = Landing::nothing();
+        let mut after: BoxFuture<'static, ()> = Box::pin(async {});
         while let Some(group) = self.line.next() {
-            let Landing { after, there } = before;
-            let landing = group.land(&self.line, there);
-            (before, ()) = join(landing, after).await;
+            let (landing, ()) = join(group.land(&self.line), after).await;
+            after = landing.after;
+            self.line.waiting().last = landing.there;
         }
         // Whoever comes now finds nobody and begins at once.
         self.is_done = true;
-        before.after.await;
+        after.await;
     }
 }
 
@@ -198,8 +201,8 @@ impl Works {
 struct Landing {
     /// What is still to be done, beside what comes next; with it everybody has an answer.
     after: BoxFuture<'static, ()>,
-    /// The version that stands there now: those who waited have seen an older one.
-    there: Option<Snapshot>,
+    /// The version that stands there now, and since when.
+    there: Option<(Snapshot, Moment)>,
 }
 
 impl Landing {
@@ -238,6 +241,12 @@ impl Entry {
         if ours.is_none_or(|it| it.version() < base.version()) {
             self.base = Some(base.with_op(ours.and_then(Snapshot::handle_op)));
         }
+    }
+
+    /// Did it look at the table before, perhaps?
+    fn began_before(&self, at: Moment) -> bool {
+        let Context { env, started, .. } = &self.context;
+        at.age(env) <= started.age(env)
     }
 
     /// Is its table as this one says, but for files?
@@ -320,11 +329,16 @@ impl Group {
             && self.bytes + entry.bytes() <= GROUP_BYTES_MAX
     }
 
-    /// Commits on the newest version that any of them has seen, or that has just landed `there`.
-    async fn land(mut self, line: &Line, there: Option<Snapshot>) -> Landing {
+    /// Commits on the newest version that any of them has seen, or that has landed since one of
+    /// them looked.
+    async fn land(mut self, line: &Line) -> Landing {
         if self.joins {
-            // What has changed no more than files changes nothing for those who join.
-            let there = there.filter(|it| self.entries.iter().any(|that| that.is_of(it.head())));
+            let last = line.waiting().last.clone();
+            let there = last.filter(|(there, at)| {
+                // What has changed no more than files changes nothing for those who join.
+                self.entries.iter().any(|it| it.is_of(there.head()) && it.began_before(*at))
+            });
+            let there = there.map(|it| it.0);
             let bases = self.entries.iter().filter_map(|it| it.base.as_ref());
             let newest = there.iter().chain(bases).max_by_key(|it| it.version()).cloned();
             if let Some(base) = newest {
@@ -351,7 +365,7 @@ impl Group {
         let mut attempt = Attempt::new(context, Some(base.loaded().clone()), draft, once);
         match attempt.run().await {
             Ok(landed @ Landed::Ours(..)) => {
-                let there = Some(attempt.there(Some(&base), &landed));
+                let there = there(&attempt, Some(&base), &landed);
                 let after = async move {
                     let done = attempt.conclude(Some(&base), landed, &[]).await;
                     self.tell_landed(&done);
@@ -455,7 +469,7 @@ async fn land_alone(mut entry: Entry) -> Landing {
     let held = entry.base.as_ref().map(|it| it.loaded().clone());
     let mut attempt = Attempt::new(entry.context.clone(), held, draft, entry.staged.once);
     let landed = attempt.run().await;
-    let there = landed.as_ref().ok().map(|it| attempt.there(entry.base.as_ref(), it));
+    let there = landed.as_ref().ok().and_then(|it| there(&attempt, entry.base.as_ref(), it));
     let after = async move {
         let files = &entry.staged.files;
         let answer = match landed {
@@ -474,6 +488,16 @@ async fn land_alone(mut entry: Entry) -> Landing {
         entry.tell(answer);
     };
     Landing { after: Box::pin(after), there }
+}
+
+/// What stands there now.
+fn there(
+    attempt: &Attempt,
+    base: Option<&Snapshot>,
+    landed: &Landed,
+) -> Option<(Snapshot, Moment)> {
+    let at = Moment::now(&attempt.context().env);
+    Some((attempt.there(base, landed), at))
 }
 
 /// Errors that one draft of many may bring about.

@@ -164,3 +164,33 @@ fn a_dropped_caller() {
     }
     panic!("the commit stopped");
 }
+
+/// An overwrite that wants to make the table, and finds that another run of it has: there is
+/// nothing left to do. Without a counter that is a conflict, as ever.
+#[test]
+fn an_overwrite_that_is_there_already() {
+    for (once, expected) in [(true, "unchanged"), (false, "conflict")] {
+        let store = Faulty::new();
+        let options = match once {
+            true => Append::new().once("nightly", 1),
+            false => Append::new(),
+        };
+        let over = lakebed::Overwrite::all().options(options);
+        // While the rows of the first arrive, the second goes all the way.
+        let (other, twin) = (place(&store), over.clone());
+        let meanwhile = async move {
+            assert!(other.overwrite(ids([7]), twin).await?.changed());
+            Ok(ids([7]))
+        };
+        let rows_of = futures::stream::once(meanwhile).boxed();
+        let data = lakebed::Data::stream(ids([7]).schema(), rows_of);
+        let told = match block_on(place(&store).overwrite(data, over)) {
+            Ok(done) if done.changed() => "changed".to_string(),
+            Ok(_) => "unchanged".to_string(),
+            Err(it) => it.code().as_str().to_string(),
+        };
+        assert_eq!(told, expected);
+        assert_eq!(rows(&block_on(place(&store).snapshot()).unwrap()), [7]);
+        assert_eq!(files(&store), 1);
+    }
+}

@@ -2,8 +2,8 @@
 
 use futures::executor::block_on;
 use lakebed::{
-    Append, Code, DataFiles, Env, Error, Overwrite, Scan, Schema, StagedTransaction, Table,
-    Timestamp, Version, col, lit,
+    Append, Code, DataFiles, Env, Error, Overwrite, Resolved, Scan, Schema, StagedTransaction,
+    Table, Timestamp, Version, col, lit,
 };
 
 use crate::help::{grown, ids, memory, parts, rows, table};
@@ -424,4 +424,43 @@ fn written_texts_are_not_trusted() {
         }
     }
     assert_eq!(rows_now(&table), [0, 1]);
+}
+
+/// Where the log was cleaned up past a commit, the commit after it still names it; where nothing
+/// tells any more, that is said.
+///
+/// spec: RESOLVE-1, RESOLVE-2, RESOLVE-3
+#[test]
+fn outcomes_outlive_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = grown(folder.path().to_str().unwrap(), 5);
+    let log = folder.path().join("_delta_log");
+    let commit = |version: u64| log.join(format!("{version:020}.json"));
+    let id_of = |version: u64| {
+        let text = std::fs::read_to_string(commit(version)).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        line["commitInfo"]["txnId"].as_str().unwrap().to_string()
+    };
+    let ids: Vec<String> = (0..5).map(id_of).collect();
+    let resolve =
+        |id: &str, version: u64| block_on(table.resolve(&format!("{id}@{version}"))).unwrap();
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    assert_eq!(resolve(&ids[2], 2), Resolved::Committed(Version::from(2)));
+    assert_eq!(resolve(nobody, 2), Resolved::NotCommitted);
+    assert_eq!(resolve(nobody, 5), Resolved::Unknown);
+
+    block_on(block_on(table.snapshot()).unwrap().checkpoint()).unwrap();
+    for version in 0..3 {
+        std::fs::remove_file(commit(version)).unwrap();
+    }
+    assert_eq!(resolve(&ids[2], 2), Resolved::Committed(Version::from(2)));
+    assert_eq!(resolve(nobody, 2), Resolved::NotCommitted);
+    assert_eq!(resolve(&ids[1], 1), Resolved::Expired);
+    // Another writer's commit names nobody.
+    let text = std::fs::read_to_string(commit(3)).unwrap();
+    let foreign: String = text.lines().skip(1).map(|it| format!("{it}\n")).collect();
+    std::fs::write(commit(3), foreign).unwrap();
+    assert_eq!(resolve(&ids[2], 2), Resolved::Expired);
+    assert_eq!(block_on(table.resolve(&ids[4])).unwrap(), Resolved::Committed(Version::from(4)));
+    assert_eq!(block_on(table.resolve(&ids[2])).unwrap(), Resolved::Unknown);
 }

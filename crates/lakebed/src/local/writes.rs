@@ -1,0 +1,283 @@
+//! What is written: whole or not at all, and durable where it must be.
+//!
+//! A name is durable when its folder is synced, and one sync does for all names of a folder. So a
+//! data file, whose name nobody reads before the commit, only notes its folder, and the commit
+//! syncs what is noted while it writes itself down:
+//!
+//! ```text
+//!   data files   write, fsync each --> note the folder
+//!   commit       fsync noted folders   |   write .x.tmp, fsync it        side by side
+//!                link x, unlink .x.tmp, fsync the log's folder
+//! ```
+//!
+//! `link` is the one step that creates if absent and shows the file whole; `rename` would replace,
+//! and `O_EXCL` would show it empty. A folder that we made is synced into its parent before the
+//! first file in it is acknowledged, whoever of us made it.
+//!
+//! A writer that is killed leaves its temporary file behind. Listings see those; the next commit
+//! removes the ones that are so old that nobody can still be at work on them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime};
+
+use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath};
+use lakebed_log::version::Version;
+
+use super::platform::{etag, has_two_names, sync_folder};
+use super::{Root, is_missing, writing};
+use crate::store::Put;
+
+/// A temporary file that is older than this belongs to nobody any more.
+pub(super) const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Most old temporary files that one commit removes.
+const SWEPT_MAX: usize = 100;
+
+impl Root {
+    pub(super) fn put_if_absent(&self, key: &str, bytes: &[u8], id: &str) -> Result<Put> {
+        match self.aside(key, bytes, id)? {
+            None => Ok(Put::Exists),
+            Some(aside) => {
+                self.settle()?;
+                self.show(key, aside)
+            }
+        }
+    }
+
+    /// The file under another name; `None` if there is one of that name.
+    pub(super) fn aside(&self, key: &str, bytes: &[u8], id: &str) -> Result<Option<Temporary>> {
+        let path = self.inside(key)?;
+        // Looked at first, because those who lose a race need not pay for a sync.
+        if fs::symlink_metadata(&path).is_ok() {
+            return Ok(None);
+        }
+        self.check_predecessor(key)?;
+        Temporary::write(self, &path, bytes, id, self.syncs).map(Some)
+    }
+
+    /// Gives the file its name, for all to see.
+    pub(super) fn show(&self, key: &str, aside: Temporary) -> Result<Put> {
+        let path = self.inside(key)?;
+        if !aside.link(&path)? {
+            return Ok(Put::Exists);
+        }
+        let tag = fs::symlink_metadata(&path).ok().and_then(|it| etag(&it));
+        // It is there for all to see; from here on a failure is no proof that it is not.
+        drop(aside);
+        let synced = self.sync_into(&path);
+        self.sweep();
+        match synced {
+            Ok(()) => Ok(Put::Created(tag)),
+            Err(err) => Ok(Put::Unknown(writing(err))),
+        }
+    }
+
+    /// Both the file and its name, which a create may have left in doubt.
+    pub(super) fn sync(&self, key: &str) -> Result<()> {
+        if !self.syncs {
+            return Ok(());
+        }
+        let path = self.inside(key)?;
+        let synced = File::open(&path).and_then(|it| it.sync_all());
+        synced.and_then(|()| self.sync_into(&path)).map_err(writing)
+    }
+
+    /// A commit whose predecessor is gone would tear a gap: the table was removed, and perhaps made
+    /// anew, under a writer that still held it. Free to ask here, unlike on an object store.
+    fn check_predecessor(&self, key: &str) -> Result<()> {
+        let name = key.strip_prefix(LOG_DIR).and_then(|it| it.strip_prefix('/'));
+        let Some(LogPath::Commit(version)) = name.and_then(LogPath::parse) else { return Ok(()) };
+        let Some(before) = version.get().checked_sub(1).and_then(Version::new) else {
+            return Ok(());
+        };
+        let checkpoint = LogPath::Checkpoint(before, CheckpointName::Classic);
+        let is_there = |it: LogPath| fs::symlink_metadata(self.path.join(it.to_path())).is_ok();
+        if is_there(LogPath::Commit(before)) || is_there(checkpoint) {
+            return Ok(());
+        }
+        let what = format!("version {before} is gone; the table was replaced, start again");
+        Err(Error::new(Code::TransactionExpired, what))
+    }
+
+    pub(super) fn put_new(&self, key: &str, bytes: &[u8], id: &str) -> Result<bool> {
+        let path = self.inside(key)?;
+        Temporary::write(self, &path, bytes, id, false)?.link(&path)
+    }
+
+    pub(super) fn put(&self, key: &str, bytes: &[u8], id: &str) -> Result<()> {
+        let path = self.inside(key)?;
+        let temporary = Temporary::write(self, &path, bytes, id, false)?;
+        temporary.rename(&path)
+    }
+
+    pub(super) fn delete(&self, key: &str) -> Result<()> {
+        match fs::remove_file(self.inside(key)?) {
+            Err(err) if !is_missing(&err) => Err(writing(err)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a file that is not there, and the folders above it where needed.
+    pub(super) fn create_new(&self, path: &Path) -> io::Result<File> {
+        let create = || OpenOptions::new().write(true).create_new(true).open(path);
+        match (create(), path.parent()) {
+            (Err(err), Some(folder)) if err.kind() == io::ErrorKind::NotFound => {
+                self.make_folder(folder)?;
+                create()
+            }
+            (created, _) => created,
+        }
+    }
+
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        // Noted before it is there: whoever finds it there must find the note.
+        self.folders().unsynced.insert(folder.to_path_buf());
+        match (fs::create_dir(folder), folder.parent()) {
+            (Err(err), Some(parent)) if err.kind() == io::ErrorKind::NotFound => {
+                self.make_folder(parent)?;
+                match fs::create_dir(folder) {
+                    Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+                    _ => Ok(()),
+                }
+            }
+            (Err(err), _) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the contents of a file durable.
+    pub(super) fn sync_file(&self, file: &File) -> io::Result<()> {
+        if self.syncs { file.sync_all() } else { Ok(()) }
+    }
+
+    /// Makes the name `path` durable: its entry in its folder, and that of every folder above it
+    /// that we made.
+    pub(super) fn sync_into(&self, path: &Path) -> io::Result<()> {
+        let mut at = path;
+        while let Some(folder) = at.parent().filter(|_| self.syncs) {
+            sync_folder(folder)?;
+            self.folders().unsynced.remove(at);
+            if !self.folders().unsynced.contains(folder) {
+                break;
+            }
+            at = folder;
+        }
+        Ok(())
+    }
+
+    /// The name of a file is to be made durable by whoever settles next.
+    pub(super) fn note(&self, path: &Path) {
+        if let Some(folder) = path.parent().filter(|_| self.syncs) {
+            self.folders().noted.insert(folder.to_path_buf(), path.to_path_buf());
+        }
+    }
+
+    /// Is every name that was noted durable?
+    pub(super) fn is_settled(&self) -> bool {
+        let folders = self.folders();
+        folders.noted.is_empty() && !folders.settling
+    }
+
+    /// Makes the names that were noted durable, or waits for who is about to.
+    pub(super) fn settle(&self) -> Result<()> {
+        let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = {
+            let mut folders = self.folders();
+            folders.settling = !folders.noted.is_empty();
+            std::mem::take(&mut folders.noted)
+        };
+        let failed = noted.values().find_map(|it| self.sync_into(it).err());
+        let mut folders = self.folders();
+        folders.settling = false;
+        match failed {
+            None => Ok(()),
+            Some(err) => {
+                folders.noted.extend(noted);
+                Err(writing(err))
+            }
+        }
+    }
+
+    /// Takes note of a temporary file that nobody can still be at work on.
+    pub(super) fn note_temporary(&self, path: PathBuf, modified: SystemTime, now: SystemTime) {
+        let is_old = now.duration_since(modified).is_ok_and(|it| TEMPORARY_AGE < it);
+        let mut folders = self.folders();
+        if is_old && folders.left_behind.len() < SWEPT_MAX {
+            folders.left_behind.insert(path);
+        }
+    }
+
+    /// Removes the temporary files that were noted.
+    fn sweep(&self) {
+        let left_behind = std::mem::take(&mut self.folders().left_behind);
+        for path in left_behind {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// A file under a name that listings leave out; removed on drop, unless it was renamed.
+pub(super) struct Temporary {
+    pub(super) path: PathBuf,
+}
+
+impl Temporary {
+    fn write(root: &Root, target: &Path, bytes: &[u8], id: &str, sync: bool) -> Result<Temporary> {
+        let path = temporary(target, id)?;
+        let mut file = root.create_new(&path).map_err(writing)?;
+        let temporary = Temporary { path };
+        file.write_all(bytes).map_err(writing)?;
+        if sync {
+            file.sync_all().map_err(writing)?;
+        }
+        Ok(temporary)
+    }
+
+    /// Gives the file its name, unless something has it: then `false`.
+    pub(super) fn link(&self, target: &Path) -> Result<bool> {
+        let Err(err) = fs::hard_link(&self.path, target) else {
+            return Ok(true);
+        };
+        // A network file system may do it, lose the answer, do it again and find it done.
+        if has_two_names(&self.path) {
+            return Ok(true);
+        }
+        match err.kind() {
+            io::ErrorKind::AlreadyExists => Ok(false),
+            // The folder takes new names, as it just took one: it is links that it does not take.
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::Unsupported
+            | io::ErrorKind::TooManyLinks => Err(Error::new(
+                Code::StoreUnsafe,
+                "the file system has no hard links, which safe commits need",
+            )
+            .because(err)),
+            _ => Err(writing(err)),
+        }
+    }
+
+    fn rename(self, target: &Path) -> Result<()> {
+        // On success there is nothing left to remove; a failed removal is not looked at.
+        fs::rename(&self.path, target).map_err(writing)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// `.<name>.<id>.tmp` beside `target`.
+pub(super) fn temporary(target: &Path, id: &str) -> Result<PathBuf> {
+    let name = target.file_name().and_then(|it| it.to_str());
+    let name = name.ok_or_else(|| Error::internal("a key without a name"))?;
+    Ok(target.with_file_name(format!(".{name}.{id}.tmp")))
+}
+
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
+}
