@@ -176,6 +176,9 @@ pub(crate) struct WriteArgs {
     /// With `--mode overwrite`: replace only rows that match; every new row must match, too
     #[arg(long = "where", value_name = "EXPRESSION", allow_hyphen_values = true)]
     pub(crate) filter: Option<String>,
+    /// With `--where`: take new rows that do not match, too
+    #[arg(long, requires = "filter")]
+    pub(crate) other_rows: bool,
     /// Partition columns of a new table, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
     pub(crate) partition_by: Vec<String>,

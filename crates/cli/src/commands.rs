@@ -149,7 +149,8 @@ pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()>
     }
     let committed = match (args.mode, filter) {
         (Mode::Overwrite, Some(filter)) => {
-            table.overwrite(data, Overwrite::filter(filter).options(options)).await?
+            let overwrite = Overwrite::filter(filter).other_rows(args.other_rows);
+            table.overwrite(data, overwrite.options(options)).await?
         }
         (Mode::Overwrite, None) => table.overwrite(data, Overwrite::all().options(options)).await?,
         _ => match table.append(data, options).await {

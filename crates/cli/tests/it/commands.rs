@@ -79,6 +79,15 @@ fn modes_of_writing() {
     let outside =
         shell.try_run(&["write", "t", "a.csv", "--mode", "overwrite", "--where", "p = 'x'"]);
     assert_eq!(outside.code, 5, "{outside:?}");
+    // Any filter: of a file that holds other rows as well, those stay.
+    shell.run(&["write", "o", "a.csv"]);
+    let over = ["write", "o", "b.csv", "--mode", "overwrite", "--where", "n < 2"];
+    assert_eq!(shell.try_run(&over).code, 5);
+    shell.run(&[&over[..], &["--other-rows"]].concat());
+    let mut rows: Vec<i64> =
+        shell.rows(&["o"]).iter().map(|it| it["n"].as_i64().unwrap()).collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [2, 3]);
     // What is stored as null is not replaced by a filter for the empty text.
     shell.write("e.ndjson", "{\"p\":\"\",\"n\":5}\n");
     let empty = ["write", "t", "e.ndjson", "--mode", "overwrite", "--where", "p = ''"];
