@@ -318,3 +318,32 @@ fn clones_and_deleted_rows() {
     let info: Value = serde_json::from_str(&info).unwrap();
     assert_eq!(info["rows"], 2);
 }
+
+/// What is old and not needed is shown first, and goes when asked.
+#[test]
+fn a_log_is_cleaned_up() {
+    let shell = Shell::new();
+    for id in 0..13 {
+        shell.write("one.csv", &format!("id\n{id}\n"));
+        shell.run(&["write", "t", "one.csv"]);
+    }
+    let young = shell.run(&["clean-log", "t", "--format", "json"]);
+    assert!(young.contains("\"files\":0"), "{young}");
+    let log = shell.path("t/_delta_log");
+    let names = || std::fs::read_dir(&log).unwrap().count();
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(40 * 24 * 3600);
+    for entry in std::fs::read_dir(&log).unwrap() {
+        let file = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(then).unwrap();
+    }
+    let before = names();
+    let plan = shell.run(&["clean-log", "t", "--dry-run", "--format", "ndjson"]);
+    assert_eq!((plan.lines().count(), names()), (20, before), "{plan}");
+    assert!(plan.lines().next().unwrap().contains("/00000000000000000000.json"), "{plan}");
+    let done = shell.run(&["clean-log", "t", "--format", "json"]);
+    assert!(done.contains("\"stands_on_checkpoint\":10"), "{done}");
+    // The marker came.
+    assert_eq!(names(), before - 20 + 1);
+    assert_eq!(shell.run(&["read", "t", "--format", "csv"]).lines().count(), 14);
+    assert_eq!(shell.try_run(&["read", "t", "--version", "9"]).code, 4);
+}

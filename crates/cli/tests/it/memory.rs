@@ -3,6 +3,8 @@
 
 use std::process::Stdio;
 
+use serde_json::json;
+
 use crate::shell::Shell;
 
 /// What a process may take beside its `--memory-limit`.
@@ -52,4 +54,53 @@ fn large_tables_within_the_limit() {
     let too_small = shell.try_run(&["read", "t", "--memory-limit", "1MiB"]);
     assert_eq!(too_small.code, 1, "{too_small:?}");
     assert!(too_small.err.contains("memory-exceeded"), "{too_small:?}");
+}
+
+/// A table of so many files that their statistics alone take more than the checkpoint may: it is
+/// made from the one before it, a part at a time.
+///
+/// spec: CKPT-30
+#[cfg(target_os = "linux")]
+#[test]
+fn checkpoints_of_many_files() {
+    const FILES: u64 = 200_000;
+    let shell = Shell::new();
+    let field =
+        |name: &str, of: &str| json!({"name": name, "type": of, "nullable": true, "metadata": {}});
+    let fields = [field("id", "long"), field("price", "double"), field("name", "string")];
+    let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
+    let metadata = json!({"metaData": {
+        "id": "t",
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": json!({"type": "struct", "fields": fields}).to_string(),
+        "partitionColumns": [],
+        "configuration": {"delta.checkpointInterval": "1"},
+    }});
+    let mut text = format!("{protocol}\n{metadata}\n");
+    for file in 0..FILES {
+        let noise = file.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let stats = json!({
+            "numRecords": 9,
+            "minValues": {"id": file, "price": 0.25, "name": format!("a{noise:016x}")},
+            "maxValues": {"id": noise, "price": 1e9, "name": format!("z{noise:016x}")},
+            "nullCount": {"id": 0, "price": 0, "name": 0},
+        });
+        let add = json!({"add": {
+            "path": format!("part-{noise:016x}{:016x}.parquet", noise.rotate_left(29)),
+            "partitionValues": {},
+            "size": file,
+            "modificationTime": file,
+            "dataChange": true,
+            "stats": stats.to_string(),
+        }});
+        text += &format!("{add}\n");
+    }
+    std::fs::create_dir_all(shell.path("t/_delta_log")).unwrap();
+    shell.write("t/_delta_log/00000000000000000000.json", &text);
+    shell.write("one.csv", "id,price,name\n1,2.5,x\n");
+    let write = ["write", "t", "one.csv"];
+    let whole = peak(&shell, &write);
+    let merged = peak(&shell, &write);
+    assert!(merged < 200 << 20, "{} MiB; {} MiB from the whole state", merged >> 20, whole >> 20);
+    assert!(shell.path("t/_delta_log/00000000000000000002.checkpoint.parquet").exists());
 }

@@ -313,3 +313,98 @@ fn bytes_follow_the_answer() {
         assert!(large.1 <= small.1 + small.1 / 4, "{filter}: {small:?} {large:?}");
     }
 }
+
+/// The sidecars of these files with the tags that a checkpoint gives them.
+fn tagged(state: &TableState, rows: usize) -> Vec<(Sidecar, Bytes)> {
+    let now = Timestamp::from_millis(0);
+    let files = crate::checkpoint::render_sidecars(&state.head, &state.files, now, rows).unwrap();
+    let name = |at: usize| format!("{at}.parquet");
+    let sidecar = |(at, file): (usize, crate::checkpoint::SidecarFile)| {
+        let mut tags = sidecar_tags(&file.bytes, &state.head).unwrap();
+        tags.insert("lakebed.name".to_string(), Some(name(at)));
+        let (path, tags) = (name(at), Some(tags));
+        (Sidecar { path, size_in_bytes: 1, modification_time: 0, tags }, file.bytes)
+    };
+    files.into_iter().enumerate().map(sidecar).collect()
+}
+
+/// spec: CKPT-29
+#[test]
+fn sidecars_are_ruled_out_by_their_own_tags() {
+    let mut actions = head_actions(&[]);
+    for at in 0..20 {
+        let x = format!(r#"{{"x":{at}}}"#);
+        let stats =
+            format!(r#"{{"numRecords":1,"minValues":{x},"maxValues":{x},"nullCount":{{"x":0}}}}"#);
+        actions.push(Action::Add(add(&format!("f{at}"), Some(at / 5), Some("q"), Some(&stats))));
+    }
+    let state = fold([LogBatch::from_actions(&actions).unwrap()]);
+    let head = Arc::new(state.head.clone());
+    let sidecars = tagged(&state, 5);
+    let ruled_out = |filter: &str, sidecars: &[(Sidecar, Bytes)]| -> Vec<Option<u64>> {
+        let scan = Scan::new().filter(filter.parse().unwrap());
+        let sift = Sift::new(&head, head.read, &scan, FileList::empty(Width::Wide));
+        let sift = sift.unwrap().unwrap();
+        sidecars.iter().map(|it| sift.rules_out(&it.0)).collect()
+    };
+    assert_eq!(ruled_out("p = 2", &sidecars), [Some(5), Some(5), None, Some(5)]);
+    assert_eq!(ruled_out("x < 7", &sidecars), [None, None, Some(5), Some(5)]);
+    assert_eq!(ruled_out("q = 'other'", &sidecars), [Some(5); 4]);
+    assert_eq!(ruled_out("p is null", &sidecars), [Some(5); 4]);
+    assert_eq!(ruled_out("s = 'a'", &sidecars), [None; 4]);
+    // Carried on under another name, or spoiled, they say nothing.
+    let changed = |change: &dyn Fn(&mut Sidecar)| {
+        let mut sidecars = sidecars.clone();
+        sidecars.iter_mut().for_each(|it| change(&mut it.0));
+        ruled_out("p = 2", &sidecars)
+    };
+    assert_eq!(changed(&|it| it.path = "copy.parquet".to_string()), [None; 4]);
+    assert_eq!(changed(&|it| it.tags = None), [None; 4]);
+    let bounds = |text: &'static str| {
+        move |it: &mut Sidecar| {
+            let tags = it.tags.as_mut().unwrap();
+            tags.insert("lakebed.bounds".to_string(), Some(text.to_string()));
+        }
+    };
+    for text in ["", "{}", r#"{"adds":1,"partition":{"p":{"min":"x"}},"columns":[]}"#] {
+        assert_eq!(changed(&bounds(text)), [None; 4], "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What tags rule out the whole state does not find either.
+    ///
+    /// spec: CKPT-29
+    #[test]
+    fn tags_rule_out_what_a_plan_does_not_read(
+        files in proptest::collection::vec(file(), 1..40),
+        filters in proptest::collection::vec(filter(), 4),
+    ) {
+        let mut actions = head_actions(&[]);
+        for (at, (p, q, stats, _)) in files.iter().enumerate() {
+            let add = add(&format!("f{at}.parquet"), *p, q.as_deref(), stats.as_deref());
+            actions.push(Action::Add(add));
+        }
+        let state = fold([LogBatch::from_actions(&actions).unwrap()]);
+        let head = Arc::new(state.head.clone());
+        for filter in filters {
+            let Ok(filter) = filter.parse() else { continue };
+            let scan = Scan::new().filter(filter);
+            let Ok(planned) = plan(&state, head.read, &scan) else { continue };
+            let Ok(Some(sift)) = Sift::new(&head, head.read, &scan, FileList::empty(Width::Wide))
+            else { continue };
+            let read: Vec<&str> = planned.tasks().iter().map(|it| it.path.as_str()).collect();
+            for (sidecar, bytes) in tagged(&state, 4) {
+                if sift.rules_out(&sidecar).is_none() {
+                    continue;
+                }
+                let adds = LogBatch::from_parquet(bytes, Width::Narrow).unwrap().adds.unwrap();
+                for path in adds.path().iter().flatten() {
+                    prop_assert!(!read.contains(&path), "{path}");
+                }
+            }
+        }
+    }
+}
