@@ -171,8 +171,8 @@ pub trait Near: Send + Sync + fmt::Debug {
 pub trait Upload: Send {
     /// Appends.
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>>;
-    /// Makes it durable and gives its size. Its name is durable with the next create-if-absent, or
-    /// with [`Store::settle`].
+    /// Makes it durable and gives its size. On the local disk its name is durable with the next
+    /// create-if-absent.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<u64>>;
     /// Removes what is there, as far as possible.
     fn abort(self: Box<Self>) -> BoxFuture<'static, ()>;
