@@ -1,7 +1,7 @@
 //! Many appenders of one process over a store that takes its time.
 //!
-//! What dominates is the round trip: an append lists, writes its file, and waits for a commit, three
-//! round trips and the rest of the commit that is under way. So the rate should grow with the
+//! What dominates is the round trip: an append lists, writes its file, and waits for a commit,
+//! three round trips and the rest of the commit that is under way. So the rate should grow with the
 //! appenders until a core is busy, and the commits should stay as few as round trips allow.
 //!
 //! Budget: 200 appenders, 30 ms a request, 1,000 appends a second.

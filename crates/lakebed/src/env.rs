@@ -164,8 +164,8 @@ impl Env {
         self.with(|it| it.options.push((key.into(), value.into())))
     }
 
-    /// Are commits and data files on the local disk synced before they are acknowledged? Defaults to
-    /// `true`. Without, a commit still lands whole or not at all as long as the machine runs; a
+    /// Are commits and data files on the local disk synced before they are acknowledged? Defaults
+    /// to `true`. Without, a commit still lands whole or not at all as long as the machine runs; a
     /// crash of the machine may lose the last ones, or leave a table that has to be repaired.
     ///
     /// ```
