@@ -233,64 +233,39 @@ pub(crate) async fn resolve(context: &Context, id: &str) -> Result<Resolved> {
         return Err(Error::invalid(what));
     }
     let Some(version) = version else { return search(context, txn_id).await };
-    if let Some(known) = claim(context, txn_id, version).await? {
-        return Ok(known);
-    }
-    let files = load::list(&context.op, &context.store, Some(version)).await?;
-    let stands = |at: Version| files.iter().any(|it| it.path == LogPath::Commit(at));
-    if stands(version) {
-        // It has arrived since.
-        return Ok(claim(context, txn_id, version).await?.unwrap_or(Resolved::Unknown));
-    }
-    if files.is_empty() {
+    let Context { env, op, store, .. } = context;
+    let files = context.bounded("listing the log", load::list(op, store, Some(version))).await?;
+    match load::is_passed_by(&files, version) {
+        Some(false) => claim(context, txn_id, version).await,
         // It may be on its way.
-        return Ok(Resolved::Unknown);
-    }
-    // It was there, or another was, and cleanup has taken it.
-    match version.next().filter(|it| stands(*it)) {
-        Some(next) => successor(context, txn_id, version, next).await,
-        None => Ok(Resolved::Expired),
+        None if files.is_empty() => Ok(Resolved::Unknown),
+        // What was there is gone by cleanup; what lies under its number now, if anything does, came
+        // too late and says nothing.
+        Some(true) | None => {
+            let named = load::named_by_successor(env, op, store, version);
+            Ok(match context.bounded("reading a commit", named).await? {
+                Some(named) if named == txn_id => Resolved::Committed(version),
+                Some(_) => Resolved::NotCommitted,
+                None => Resolved::Expired,
+            })
+        }
     }
 }
 
 /// What stands at the version decides: one is tried only after all before it turned out to be
-/// others'. `None` if nothing stands there.
-async fn claim(context: &Context, txn_id: &str, version: Version) -> Result<Option<Resolved>> {
+/// others'.
+async fn claim(context: &Context, txn_id: &str, version: Version) -> Result<Resolved> {
     let key = LogPath::Commit(version).to_path();
     let read = context.store.get(&context.op, &key, COMMIT_BYTES_MAX);
     match context.bounded("reading a commit", read).await {
         Ok(bytes) => match commit::is_ours(&bytes, txn_id) {
-            Ok(true) => Ok(Some(Resolved::Committed(version))),
-            Ok(false) => Ok(Some(Resolved::NotCommitted)),
+            Ok(true) => Ok(Resolved::Committed(version)),
+            Ok(false) => Ok(Resolved::NotCommitted),
             Err(it) => Err(it.at(format!("{}/{key}", context.store.location()))),
         },
-        Err(it) if it.code() == Code::FileNotFound => Ok(None),
+        Err(it) if it.code() == Code::FileNotFound => Ok(Resolved::Unknown),
         Err(it) => Err(it),
     }
-}
-
-/// A commit of Lakebed names the one before it.
-async fn successor(
-    context: &Context,
-    txn_id: &str,
-    version: Version,
-    next: Version,
-) -> Result<Resolved> {
-    let key = LogPath::Commit(next).to_path();
-    let read = context.store.get(&context.op, &key, COMMIT_BYTES_MAX);
-    let bytes = match context.bounded("reading a commit", read).await {
-        Ok(it) => it,
-        Err(it) if it.code() == Code::FileNotFound => return Ok(Resolved::Expired),
-        Err(it) => return Err(it),
-    };
-    let Context { env, store, .. } = context;
-    let commit = load::decode(env, store, next, bytes, Width::Head).await?;
-    let info = commit.batch.commit_info.as_ref();
-    Ok(match info.and_then(|it| it.text("prevTxnId")) {
-        Some(named) if named == txn_id => Resolved::Committed(version),
-        Some(_) => Resolved::NotCommitted,
-        None => Resolved::Expired,
-    })
 }
 
 /// Without the version it was tried at: found, or not known. Absence proves nothing then.

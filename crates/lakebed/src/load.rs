@@ -44,6 +44,7 @@ mod advance;
 mod catalog;
 mod fetch;
 mod files;
+mod lineage;
 mod marker;
 mod sidecar;
 mod sift;
@@ -52,7 +53,7 @@ mod units;
 mod walk;
 
 pub use advance::refresh;
-pub(crate) use advance::{commits_after, follows, follows_from};
+pub(crate) use advance::{commits_after, follows, follows_from, is_passed_by, named_by_successor};
 pub use catalog::Catalog;
 pub(crate) use fetch::{
     Commit, Trouble, checkpoint_parts, checkpoint_place, commit, decode, read_commits,
@@ -269,6 +270,7 @@ impl Opening<'_> {
             let (at, files) = self.files(from, &mut listed, &mut skip, detours).await?;
             let newest = files.iter().map(|it| it.path.version()).max();
             let is_cut = from.is_none() && marker::is_cut(&files);
+            let voucher = lineage::voucher(&files, target.filter(|_| is_cut));
             let segment = match LogSegment::new(files, target, &skip) {
                 Ok(it) => it,
                 // Hints are hints: without one, the whole log decides.
@@ -290,7 +292,7 @@ impl Opening<'_> {
                 marker::refuse_cleaned(self.op, store, segment.version).await?;
             }
             let checkpoint: Vec<_> = segment.checkpoint.iter().map(|it| it.path.clone()).collect();
-            let (paths, it) = match self.load(segment, seen).await {
+            let (paths, it) = match self.load_vouched(segment, seen, voucher).await {
                 Ok(loaded) => return Ok(loaded),
                 // What else there is proves nothing either: the file is what has to be mended.
                 Err(Trouble::Final(it)) if it.kind() == ErrorKind::Corrupt => {

@@ -16,6 +16,7 @@ use lakebed_log::compact;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, HINT_BYTES_MAX};
 use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
+use lakebed_log::mutant::planted;
 use lakebed_log::segment::{Hint, LogFile};
 use lakebed_log::state::TableState;
 use lakebed_log::version::Version;
@@ -56,7 +57,8 @@ const CHECKSUM_BYTES_MAX: u64 = 16 << 20;
 /// the state. Then the hint is not written.
 pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -> Result<Saved> {
     let version = state.head.version;
-    let path = LogPath::Checkpoint(version, CheckpointName::Classic);
+    let named = if planted(14) { version.next().unwrap_or(version) } else { version };
+    let path = LogPath::Checkpoint(named, CheckpointName::Classic);
     let key = path.to_path();
     let (now, rendered) = (env.now(), state.clone());
     let written = env.compute(move || checkpoint::render(&rendered, now)).await?;

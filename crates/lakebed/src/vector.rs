@@ -25,6 +25,7 @@ use hashbrown::HashMap;
 use lakebed_log::action::{DeletionVector, VectorBytes};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::limits::VECTOR_BYTES_MAX;
+use lakebed_log::mutant::planted;
 use lakebed_log::row_set::{FILE_VERSION, FRAME_BYTES, RowSet, unframe};
 
 use crate::budget::Permit;
@@ -217,6 +218,7 @@ impl Vectors {
 
 impl Deleted {
     fn new(rows: RowSet, permit: Option<Permit>) -> Deleted {
+        let rows = if planted(20) { rows.iter().map(|it| it + 1).collect() } else { rows };
         Deleted { rows: Arc::new(rows), _permit: permit.map(Arc::new) }
     }
 }

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 
 use crate::error::{Code, Error, Result};
 use crate::log_path::LogPath;
+use crate::mutant::planted;
 use crate::property::Properties;
 use crate::segment::{LogFile, LogSegment};
 use crate::state::Head;
@@ -100,8 +101,10 @@ impl Cleanup {
     /// `spec/cleanup.md`, CLEAN-1 to CLEAN-4.
     pub fn of(files: &[LogFile], oldest: Version, unsound: &[LogPath]) -> Result<Option<Cleanup>> {
         let newest = LogSegment::new(files.to_vec(), None, unsound)?.version;
+        let oldest = if planted(15) { newest } else { oldest };
         let segment = LogSegment::new(files.to_vec(), Some(oldest), unsound)?;
-        let Some(base) = segment.checkpoint_version else { return Ok(None) };
+        let base = segment.checkpoint_version.or_else(|| planted(16).then_some(oldest));
+        let Some(base) = base else { return Ok(None) };
         refuse_gap(files, base, newest)?;
         let (mut commits, mut others) = (Vec::new(), Vec::new());
         for file in files {

@@ -29,6 +29,7 @@ use crate::batch::{LogBatch, Removes};
 use crate::error::{Code, Error, Result};
 use crate::expr::Expr;
 use crate::feature::TableFeature;
+use crate::mutant::planted;
 use crate::property::IsolationLevel;
 use crate::state::{Head, TableState};
 use crate::version::Version;
@@ -185,12 +186,15 @@ pub fn check(
         .iter()
         .any(|it| it.domain != ROW_TRACKING_DOMAIN && ours.domains.contains(&it.domain));
     let app = winner.txns.iter().any(|it| ours.apps.contains(&it.app_id));
-    let gone = winner.removes.as_ref().map_or_else(Overlap::default, |it| read.removed(it));
-    let added = match &winner.adds {
-        Some(adds) if adds_count(ours, isolation, winner) => read.added(adds, &gone),
+    let gone = match &winner.removes {
+        Some(removes) if !planted(5) => read.removed(removes),
         _ => Overlap::default(),
     };
-    let both = read.both(winner);
+    let added = match &winner.adds {
+        Some(adds) if !planted(7) && adds_count(ours, isolation, winner) => read.added(adds, &gone),
+        _ => Overlap::default(),
+    };
+    let both = if planted(5) { Overlap::default() } else { read.both(winner) };
 
     let files = |it: Overlap| (it.is_some(), it);
     let fact = |it: bool| (it, Overlap::default());

@@ -15,6 +15,8 @@
 pub mod crc;
 pub mod error;
 pub mod limits;
+#[doc(hidden)]
+pub mod mutant;
 pub mod time;
 pub mod version;
 pub mod z85;

@@ -102,6 +102,13 @@ impl Properties {
         parse.fault.map_or(Ok(()), Err)
     }
 
+    /// For how long a tombstone is kept after its stamp: longer than the file, because a commit may
+    /// take effect long after it was stamped.
+    pub fn tombstone_retention_millis(&self) -> i64 {
+        let retention = self.deleted_file_retention_millis;
+        retention.saturating_add(retention / 2)
+    }
+
     /// Strict for properties a user sets through us: also refuses retentions under an hour.
     ///
     /// # Errors

@@ -13,18 +13,28 @@
     )
 )]
 
+pub mod audit;
 pub mod badinput;
 pub mod builder;
+pub mod care;
 pub mod choices;
+pub mod client;
+pub mod columns;
 pub mod compatibility;
 pub mod conformance;
 pub mod crosscheck;
 pub mod fenced;
+pub mod foreign;
 pub mod fuzz;
+pub mod history;
 pub mod json_rows;
+pub mod mutants;
+pub mod objects;
 pub mod oracle;
 pub mod rows;
 pub mod scenario;
+pub mod script;
 pub mod shape;
 pub mod sim;
 pub mod sim_store;
+pub mod weather;

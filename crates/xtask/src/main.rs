@@ -1,4 +1,5 @@
-//! Chores of the workspace: `cargo xtask test` prepares what the tests need and runs them all.
+//! Chores of the workspace: `cargo xtask test` prepares what the tests need and runs them all,
+//! `cargo xtask simulate` and `cargo xtask mutants` run the simulator at length.
 //!
 //! The tests compare Lakebed with other engines, and those are Python packages. They are installed
 //! into virtual environments below `target/`, at the versions that `testdata/peers/` pins, so that
@@ -22,16 +23,28 @@ const SPARK: &str = "testdata/golden/spark";
 
 const USAGE: &str = "\
 usage: cargo xtask test [--spark] [ARGUMENTS OF CARGO TEST]
+       cargo xtask simulate [--replay FILE] [--minutes N] [--seeds A..B]
+                            [--scripts] [--pairs]
+       cargo xtask mutants [--only N] [--seeds N]
 
   test       install what the tests need below target/, then run every test of the workspace
   --spark    let Spark make its tables anew below target/, and read those too; needs Java 17, Maven,
              and half a gigabyte of downloads the first time
+
+  simulate   run simulated worlds: fresh seeds, which it prints, for a minute or so many; the seeds
+             A to B; or one kept list of decisions. A failure is shrunk, kept below target/found,
+             and printed as columns, one a client
+  --scripts  instead: every written-down run, with every fault at every request; --pairs also with
+             every two faults, where the run is short
+  mutants    plant one bug after another in the engine, and see each found by the simulator
 ";
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
     let outcome = match arguments.next().as_deref().and_then(|it| it.to_str()) {
         Some("test") => test(arguments.collect()),
+        Some("simulate") => simulate(None, arguments.collect()),
+        Some("mutants") => simulate(Some("mutants"), arguments.collect()),
         Some("help" | "--help" | "-h") => {
             eprint!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -67,6 +80,20 @@ fn test(arguments: Vec<OsString>) -> Result<(), String> {
     if !spark.is_empty() {
         cargo.env("LAKEBED_GOLDEN", tables_by_spark(&root)?);
     }
+    run(&mut cargo)
+}
+
+/// Runs the simulator, which is an example of the test kit: only so are mutants compiled in. By the
+/// profile of tests, whose checks of overflows it wants, unless a quicker one is asked for.
+fn simulate(verb: Option<&str>, mut arguments: Vec<OsString>) -> Result<(), String> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()?).args(["run", "--quiet", "--package", "lakebed-testkit"]);
+    let before = arguments.len();
+    arguments.retain(|it| it != "--release");
+    if arguments.len() < before {
+        cargo.arg("--release");
+    }
+    cargo.args(["--example", "simulate", "--"]).args(verb).args(arguments);
     run(&mut cargo)
 }
 

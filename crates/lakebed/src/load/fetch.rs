@@ -523,7 +523,14 @@ pub(crate) async fn commit(
     file: &LogFile,
     width: Width,
 ) -> Result<Option<Arc<Commit>>> {
-    match read_commit(env, op, store, file, width).await {
+    let read = match read_commit(env, op, store, file, width).await {
+        // Damage may be on the way and not in the store: look once more.
+        Err(Trouble::Final(it)) if it.kind() == ErrorKind::Corrupt => {
+            read_commit(env, op, store, file, width).await
+        }
+        read => read,
+    };
+    match read {
         Ok(it) => Ok(Some(it)),
         Err(Trouble::Moved(_)) => Ok(None),
         Err(it) => Err(it.error()),

@@ -148,7 +148,7 @@ impl Making<'_> {
         let Making { env, op, store, of, layers } = self;
         let mut decided = layers.newest.path_hashes();
         decided.sort_unstable();
-        let retention = of.head.properties.deleted_file_retention_millis;
+        let retention = of.head.properties.tombstone_retention_millis();
         let expired = env.now().as_millis().saturating_sub(retention);
         let mut fates = Vec::new();
         let mut small: Vec<(usize, u64)> = Vec::new();

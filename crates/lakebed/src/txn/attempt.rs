@@ -12,6 +12,7 @@ use lakebed_log::conflict::{self, Reason};
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::COMMIT_BYTES_MAX;
 use lakebed_log::log_path::LogPath;
+use lakebed_log::mutant::planted;
 use lakebed_log::property::Properties;
 use lakebed_log::segment::LogFile;
 use lakebed_log::state::Head;
@@ -178,7 +179,7 @@ impl Attempt {
     /// Puts and looks until it is known whose this version is.
     async fn claim(&self, version: Version) -> Result<Claim, Failure> {
         let Context { env, op, store, .. } = &self.context;
-        let key = LogPath::Commit(version).to_path();
+        let mut key = LogPath::Commit(version).to_path();
         let rendered = self.render(version).await?;
         let began = Moment::now(env);
         // May one of our puts have landed, or land yet?
@@ -187,22 +188,14 @@ impl Attempt {
         let mut damaged = false;
         for tries in 0u32.. {
             self.check_clocks(version, open, &mut cause)?;
-            let put = store.put_if_absent(op, &key, rendered.bytes.clone());
+            let put = self.put(&key, rendered.bytes.clone());
             match self.answer(put).await {
                 Ok(Put::Created(tag)) => {
                     self.check_number(version, began).await?;
-                    let Rendered { bytes, batch, .. } = rendered;
-                    let commit = Commit {
-                        first: version,
-                        version,
-                        bytes,
-                        width: Width::Wide,
-                        batch,
-                        run: None,
-                    };
-                    return Ok(Claim::Ours(Arc::new(commit), tag));
+                    return Ok(Claim::Ours(written(version, rendered), tag));
                 }
                 Ok(Put::Exists) => open = true,
+                Ok(Put::Unknown(it)) if planted(2) => return Err(it.into()),
                 Ok(Put::Unknown(it)) => {
                     open = true;
                     cause = Some(it);
@@ -234,12 +227,27 @@ impl Attempt {
                     }
                     Err(_) => damaged = true,
                 },
-                Err(it) if it.code() == Code::FileNotFound => {}
+                Err(it) if it.code() == Code::FileNotFound && planted(24) && open => {
+                    return Err(it.into());
+                }
+                Err(it) if it.code() == Code::FileNotFound => {
+                    if planted(3) && open {
+                        key = LogPath::Commit(version.next().unwrap_or(version)).to_path();
+                    }
+                }
                 Err(it) => cause = Some(it),
             }
             self.back_off(tries).await;
         }
         Err(Error::internal("tries are without end").into())
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<Put> {
+        let Context { op, store, .. } = &self.context;
+        if planted(4) {
+            return store.put(op, key, bytes).await.map(|()| Put::Created(None));
+        }
+        store.put_if_absent(op, key, bytes).await
     }
 
     /// The answer to a put, unless the deadline passes first; then there may be an effect.
@@ -313,7 +321,7 @@ impl Attempt {
     async fn check_number(&self, version: Version, began: Moment) -> Result<(), Failure> {
         let Context { env, op, store, .. } = &self.context;
         let limit = retention(self.properties().log_retention_millis) / 2;
-        if began.age(env) <= limit {
+        if began.age(env) <= limit || planted(19) {
             return Ok(());
         }
         let before = version.get().checked_sub(1).and_then(Version::new);
@@ -331,6 +339,16 @@ impl Attempt {
             });
         if !reused {
             return Ok(());
+        }
+        let named = load::named_by_successor(env, op, store, version).await;
+        let named = named.map_err(|it| self.doubt(version, it))?;
+        if named.is_some_and(|it| it == self.draft.txn_id) {
+            return Ok(());
+        }
+        // Cleanup took it: after readers had seen it, or because none could.
+        if commit(version).is_none() {
+            let what = "the commit has been cleaned up meanwhile";
+            return Err(self.doubt(version, Error::new(Code::LogMoving, what)));
         }
         let what = format!(
             "the commit took longer than half of `delta.logRetentionDuration`, and version \
@@ -412,7 +430,8 @@ impl Attempt {
                     let what = "a commit vanished while it was being read";
                     return Err(Error::new(Code::LogMoving, what).at(store.location()));
                 };
-                if let Some(done) = self.yield_to(&winner)? {
+                let newest = winners.last().map(|it| it.path.version()) == Some(winner.version);
+                if let Some(done) = self.yield_to(&winner, newest)? {
                     return Ok(Some(done));
                 }
             }
@@ -421,13 +440,25 @@ impl Attempt {
     }
 
     async fn give_way(&mut self, version: Version, bytes: Bytes) -> Result<Option<Landed>> {
-        let Context { env, store, .. } = &self.context;
-        let winner = load::decode(env, store, version, bytes, Width::Wide).await?;
-        self.yield_to(&winner)
+        let Context { env, op, store, .. } = &self.context;
+        let winner = match load::decode(env, store, version, bytes, Width::Wide).await {
+            // Damage may be on the way and not in the store: look once more.
+            Err(it) if it.kind() == ErrorKind::Corrupt => {
+                let key = LogPath::Commit(version).to_path();
+                let bytes = store.get(op, &key, COMMIT_BYTES_MAX).await?;
+                load::decode(env, store, version, bytes, Width::Wide).await?
+            }
+            winner => winner?,
+        };
+        let newest = !planted(6) || {
+            let next = LogPath::Commit(version.next().unwrap_or(version)).to_path();
+            store.get(op, &next, COMMIT_BYTES_MAX).await.is_err()
+        };
+        self.yield_to(&winner, newest)
     }
 
     /// Moves the base past a winner that does not matter to us.
-    fn yield_to(&mut self, winner: &Arc<Commit>) -> Result<Option<Landed>> {
+    fn yield_to(&mut self, winner: &Arc<Commit>, newest: bool) -> Result<Option<Landed>> {
         let (version, batch) = (winner.version, &winner.batch);
         let place = self.context.store.location();
         let Some(base) = &self.base else {
@@ -437,11 +468,12 @@ impl Attempt {
         let head = &base.head;
         let isolation = head.properties.isolation_level;
         let checked = conflict::check(&self.draft.intent, head, isolation, version, batch);
+        let checked = if planted(6) && !newest { Ok(()) } else { checked };
         check_lineage(head, winner).map_err(|it| it.at(place))?;
         let base = base.advance(&self.context.env, winner, None)?;
         // A draft that was staged and is published twice finds itself.
         let info = winner.batch.commit_info.as_ref();
-        if info.and_then(CommitInfo::txn_id) == Some(self.draft.txn_id.as_str()) {
+        if !planted(1) && info.and_then(CommitInfo::txn_id) == Some(self.draft.txn_id.as_str()) {
             return Ok(Some(Landed::Ours(version, base)));
         }
         if self.context.left().is_zero() {
@@ -485,6 +517,13 @@ impl Attempt {
         let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
         env.sleep(Duration::from_nanos(env.random() % nanos.max(1))).await;
     }
+}
+
+/// A commit that we have just written.
+fn written(version: Version, rendered: Rendered) -> Arc<Commit> {
+    let Rendered { bytes, batch, .. } = rendered;
+    let (first, width, run) = (version, Width::Wide, None);
+    Arc::new(Commit { first, version, bytes, width, batch, run })
 }
 
 /// A commit of Lakebed names its predecessor; one that names another belongs to another table.

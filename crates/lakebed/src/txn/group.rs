@@ -27,6 +27,7 @@ use futures::future::{Either, join, select};
 use lakebed_log::commit::{Draft, added_up};
 use lakebed_log::conflict::Reads;
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
+use lakebed_log::mutant::planted;
 use lakebed_log::state::Head;
 
 use super::attempt::{Attempt, Failure, Landed, safe_for};
@@ -454,7 +455,7 @@ impl Group {
 
     async fn tell_failed(self, error: &Error, open: bool) {
         for entry in self.entries {
-            if !open {
+            if !open || planted(17) {
                 entry.context.discard(&entry.staged.files).await;
             }
             entry.tell(Err(copied(error)));
@@ -479,7 +480,7 @@ async fn land_alone(mut entry: Entry) -> Landing {
                 Ok(Committed { notes, ..done })
             }
             Err(Failure { error, open }) => {
-                if !open && !is_creation_lost(&error) {
+                if (!open || planted(17)) && !is_creation_lost(&error) {
                     attempt.context().discard(files).await;
                 }
                 Err(error)

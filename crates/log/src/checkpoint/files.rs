@@ -22,6 +22,7 @@ use crate::action::DomainMetadata;
 use crate::batch;
 use crate::error::{Error, Result};
 use crate::files::{Chunk, TombstoneChunk};
+use crate::mutant::planted;
 use crate::schema::{DataType as TableType, PrimitiveType, Schema};
 use crate::state::Head;
 use crate::stats::{Leaf, Reader, Stats, indexed};
@@ -155,6 +156,11 @@ impl<'a> Adds<'a> {
     /// Some of the files. `dataChange` is false: a checkpoint changes no rows.
     pub(super) fn rows(&self, range: Range<usize>) -> Result<StructArray> {
         let mut columns = self.rows.columns(&ADD_COLUMNS, range.clone())?;
+        for (name, column) in &mut columns {
+            if planted(12) && *name == "deletionVector" {
+                *column = new_null_array(column.data_type(), column.len());
+            }
+        }
         let still: BooleanArray = range.clone().map(|_| Some(false)).collect();
         columns.insert(4, ("dataChange", Arc::new(still)));
         let sources: Vec<&dyn Array> = self.stats.iter().map(|it| it as &dyn Array).collect();
@@ -181,13 +187,13 @@ impl<'a> Adds<'a> {
 
 /// Those of some tombstones that have not expired by `now`.
 pub(super) fn unexpired(chunk: &TombstoneChunk, head: &Head, now: Timestamp) -> TombstoneChunk {
-    let retention = head.properties.deleted_file_retention_millis;
+    let retention = head.properties.tombstone_retention_millis();
     let deleted = chunk.rows.deletion_timestamp();
     let kept = |row: &u32| {
         let row = *row as usize;
         // One that does not say when it was deleted was deleted long ago.
         let since = if deleted.is_valid(row) { deleted.value(row) } else { 0 };
-        Timestamp::from_millis(since).plus_millis(retention) >= now
+        !planted(13) && Timestamp::from_millis(since).plus_millis(retention) >= now
     };
     TombstoneChunk::new(Arc::clone(&chunk.rows), chunk.live.iter().filter(kept).collect())
 }

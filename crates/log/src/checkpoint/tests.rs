@@ -270,8 +270,8 @@ fn what_has_expired_is_left_out() {
         Action::SetTransaction(SetTransaction { app_id: app.into(), version: 1, last_updated })
     };
     let actions = vec![
-        removed("a", Some(NOW - 2 * DAY - 1)),
-        removed("b", Some(NOW - 2 * DAY)),
+        removed("a", Some(NOW - 3 * DAY - 1)),
+        removed("b", Some(NOW - 3 * DAY)),
         removed("c", None),
         removed("d", Some(i64::MAX)),
         txn("old", Some(NOW - DAY - 1)),

@@ -413,6 +413,12 @@ fn renders() {
     assert_eq!(batch.adds.as_ref().unwrap().get(0).unwrap(), draft.adds[0]);
     let removed = batch.removes.as_ref().unwrap().get(0).unwrap();
     assert_eq!(removed.deletion_timestamp, Some(NOW.as_millis()));
+    for (came, stands) in [(5, NOW.as_millis()), (i64::MAX, i64::MAX)] {
+        draft.removes[0].deletion_timestamp = Some(came);
+        let (it, _) = rendered(&draft, &base);
+        let removed = it.batch.removes.as_ref().unwrap().get(0).unwrap();
+        assert_eq!(removed.deletion_timestamp, Some(stands));
+    }
 
     draft.removes.clear();
     base.commit_info =

@@ -121,6 +121,10 @@ fn what_cannot_be_made_up_is_refused() {
         ("0 1", Some(2), &[], "version-not-found"),
         ("2c 3", Some(1), &[], "version-not-found"),
         ("2 3 4c 5", Some(3), &[], "version-not-found"),
+        ("0 1 4c 5", Some(3), &[], "version-gap"),
+        ("2c 4 5c", Some(4), &[], "version-not-found"),
+        ("2c 4 5c 7", Some(6), &[], "version-gap"),
+        ("2c 4 5p1/2", Some(4), &[], "version-gap"),
         ("2u", None, &["2u"], "version-gap"),
         ("2u 4", None, &[], "version-gap"),
     ];

@@ -15,6 +15,7 @@ mod compatibility;
 mod conformance;
 mod corpus;
 mod crosscheck;
+mod exhaustive;
 mod golden;
 mod shapes;
 mod simulation;
