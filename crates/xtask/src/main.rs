@@ -87,7 +87,8 @@ fn test(arguments: Vec<OsString>) -> Result<(), String> {
 /// profile of tests, whose checks of overflows it wants, unless a quicker one is asked for.
 fn simulate(verb: Option<&str>, mut arguments: Vec<OsString>) -> Result<(), String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()?).args(["run", "--quiet", "--package", "lakebed-testkit"]);
+    // Of the whole workspace, so that what the tests have built serves here, too.
+    cargo.current_dir(root()?).args(["run", "--quiet"]);
     let before = arguments.len();
     arguments.retain(|it| it != "--release");
     if arguments.len() < before {
