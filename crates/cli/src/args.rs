@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use lakebed::{Timestamp, Version, When};
 
-/// Tables on the local disk, in the open Delta Lake protocol: Parquet files and a log.
+/// Tables on the local disk and in S3, Google Cloud Storage and Azure, in the open Delta Lake
+/// protocol: Parquet files and a log.
 #[derive(Debug, Parser)]
 #[command(name = "lakebed", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -25,8 +26,9 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum)]
     pub(crate) format: Option<Format>,
     /// An option of the store, such as a key or an endpoint; may be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = pair)]
-    pub(crate) storage_option: Vec<(String, String)>,
+    #[arg(long, visible_alias = "storage-option", global = true)]
+    #[arg(value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) option: Vec<(String, String)>,
     /// A folder or location below which absolute paths of a table's log may lead, as those of
     /// shallow clones do; may be repeated
     #[arg(long, global = true, value_name = "LOCATION")]

@@ -39,7 +39,7 @@ impl<'a> Session<'a> {
         if global.sync == Sync::Never {
             env = env.with_sync(false);
         }
-        for (key, value) in &global.storage_option {
+        for (key, value) in &global.option {
             env = env.with_option(key, value);
         }
         Session { global, env, op, bar }

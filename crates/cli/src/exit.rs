@@ -86,7 +86,7 @@ fn help(error: &Error, is_write: bool) -> Option<String> {
 
 fn of_code(code: Code, is_write: bool) -> Option<&'static str> {
     Some(match code {
-        Code::NotATable => "check the path; `lakebed write` and `lakebed create` make a table",
+        Code::NotATable => "check the location; `lakebed write` and `lakebed create` make a table",
         Code::VersionNotFound => "`lakebed history` lists the versions that are there",
         Code::FileNotFound => "check the name; it is relative to the working directory",
         Code::TableExists if is_write => {
@@ -106,8 +106,14 @@ fn of_code(code: Code, is_write: bool) -> Option<&'static str> {
         Code::NoSpace => "make room and run it again; nothing was committed",
         Code::MemoryExceeded => "raise `--memory-limit`",
         Code::Permission => "check who may read and write there",
-        Code::UnsupportedPath => "this build opens local paths, file:// and memory:// only",
-        Code::StoreUnsafe => "put the table on a disk that can create a file only if it is absent",
+        Code::UnsupportedPath => {
+            "locations are local paths, file://, s3://, gs://, az:// and abfss://"
+        }
+        Code::StoreUnsafe => {
+            "put the table where an object is created only if it is absent; for an object store \
+             with one writer: `--option single_writer=true`"
+        }
+        Code::ClockSkew => "set the clock of this machine right",
         Code::InvalidSchema | Code::InvalidMetadata | Code::InvalidProtocol => {
             "running it again will not help; columns, names and properties must be valid"
         }
@@ -189,7 +195,7 @@ mod tests {
         let new = |code| Error::new(code, "x");
         check(new(Code::TableExists), true, "`--mode append`");
         assert!(!text(&new(Code::TableExists), false).contains("--mode"));
-        check(new(Code::UnsupportedPath), false, "file:// and memory:// only");
+        check(new(Code::UnsupportedPath), false, "gs://, az://");
         check(new(Code::CorruptLog), false, "restore the file named");
         check(new(Code::PathEscape), false, "`--allow-root`");
         check(new(Code::CorruptCheckpoint).with_payload(Advised("as above")), false, "as above");

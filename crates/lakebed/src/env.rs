@@ -40,10 +40,12 @@ use crate::budget::Budget;
 mod chance;
 #[cfg(feature = "tokio")]
 mod cores;
+mod credentials;
 mod deadline;
 #[cfg(feature = "tokio")]
 mod tokio;
 
+pub use credentials::{Credentials, Fresh};
 pub(crate) use deadline::Deadline;
 
 /// A boxed future.
@@ -100,13 +102,18 @@ struct Inner {
     write_budget: Budget,
     stores: Vec<(String, Arc<dyn ObjectStore>)>,
     options: Vec<(String, String)>,
+    credentials: Option<Arc<dyn Credentials>>,
     roots: Vec<String>,
     syncs: bool,
     shared: Shared,
+    kept: Arc<Mutex<Kept>>,
 }
 
 /// What all users of one environment have together, by name, as long as somebody holds it.
 type Shared = Arc<Mutex<BTreeMap<String, Weak<dyn Any + Send + Sync>>>>;
+
+/// What is made once for the options of an environment, and kept as long as it is.
+type Kept = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
 
 impl Env {
     /// With a runtime of the caller's, data files as Parquet, and a budget of [`BUDGET_BYTES`].
@@ -119,9 +126,11 @@ impl Env {
             write_budget: Budget::new(BUDGET_BYTES / 2),
             stores: vec![("memory://".to_string(), memory)],
             options: Vec::new(),
+            credentials: None,
             roots: Vec::new(),
             syncs: true,
             shared: Shared::default(),
+            kept: Arc::default(),
         }))
     }
 
@@ -142,6 +151,7 @@ impl Env {
     /// The store must create an object only if it is absent when asked to
     /// ([`PutMode::Create`](object_store::PutMode::Create)), and must not repeat such a request by
     /// itself: a retry that finds the object of the first try looks like somebody else's.
+    /// [`conformance`](crate::store::conformance) finds out whether it will do.
     #[must_use]
     pub fn with_store(&self, prefix: impl Into<String>, store: Arc<dyn ObjectStore>) -> Env {
         self.with(|it| it.stores.push((prefix.into(), store)))
@@ -157,11 +167,32 @@ impl Env {
         })
     }
 
-    /// A storage option. An option that the store of a location does not know is refused by name
-    /// when the location is opened; so far no store knows one.
+    /// A storage option, under the names that users of cloud stores know: `aws_region`,
+    /// `azure_storage_account_name`, `google_service_account`, `timeout`; upper or lower case.
+    /// Options win over the variables of the process's environment. One that no store knows is
+    /// refused by name when a location is opened. The page `docs/stores.md` lists them.
+    ///
+    /// ```
+    /// let env = lakebed::Env::tokio().with_option("aws_regoin", "eu-west-1");
+    /// let error = env.open("/data/events").unwrap_err();
+    /// assert!(error.to_string().contains("the nearest is `aws_region`"));
+    /// ```
     #[must_use]
     pub fn with_option(&self, key: impl Into<String>, value: impl Into<String>) -> Env {
-        self.with(|it| it.options.push((key.into(), value.into())))
+        self.with(|it| {
+            it.options.push((key.into(), value.into()));
+            it.kept = Arc::default();
+        })
+    }
+
+    /// Credentials of cloud stores come from here, and are asked for anew before they expire. They
+    /// win over options and over the environment.
+    #[must_use]
+    pub fn with_credentials(&self, credentials: Arc<dyn Credentials>) -> Env {
+        self.with(|it| {
+            it.credentials = Some(credentials);
+            it.kept = Arc::default();
+        })
     }
 
     /// Are commits and data files on the local disk synced before they are acknowledged? Defaults
@@ -214,9 +245,37 @@ impl Env {
         self.with(|it| it.roots.push(root.to_string()))
     }
 
-    /// The names of the storage options. Their values may be secrets and are not for messages.
-    pub(crate) fn option_names(&self) -> impl Iterator<Item = &str> {
-        self.0.options.iter().map(|it| it.0.as_str())
+    /// The storage options. Their values may be secrets and are not for messages.
+    pub(crate) fn options(&self) -> &[(String, String)] {
+        &self.0.options
+    }
+
+    /// Where credentials come from, if the caller has said.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn credentials(&self) -> Option<&Arc<dyn Credentials>> {
+        self.0.credentials.as_ref()
+    }
+
+    /// The same, that keeps nothing: for what is itself kept, and would keep itself for ever.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn apart(&self) -> Env {
+        self.with(|it| it.kept = Arc::default())
+    }
+
+    /// What `make` gave when it was first asked under this name with these options.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn kept<T: Any + Send + Sync>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(it) = kept.get(name).and_then(|it| Arc::clone(it).downcast().ok()) {
+            return Ok(it);
+        }
+        let made = Arc::new(make()?);
+        kept.insert(name.to_string(), Arc::clone(&made) as Arc<dyn Any + Send + Sync>);
+        Ok(made)
     }
 
     /// The store registered for `location`, and the rest of the location. Among equally long
@@ -386,7 +445,7 @@ impl fmt::Debug for Env {
         f.debug_struct("Env")
             .field("budget", &self.0.budget.total())
             .field("stores", &prefixes)
-            .field("options", &self.option_names().collect::<Vec<_>>())
+            .field("options", &self.0.options.iter().map(|it| &it.0).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }

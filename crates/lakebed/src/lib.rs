@@ -52,6 +52,7 @@
 )]
 
 pub mod budget;
+mod cloud;
 pub mod env;
 mod local;
 mod object;

@@ -1,56 +1,94 @@
 //! Stores behind the `object_store` crate: clouds, memory, the simulator.
 //!
-//! Two things are done here that the crate leaves open. A request that can be repeated is, a few
+//! Three things are done here that the crate leaves open. A request that can be repeated is, a few
 //! times, with a random pause, and every request as a whole is bounded in time; a create-if-absent
-//! is sent once. And its errors, which may quote URLs with signatures in them, are turned into ours
-//! without.
+//! is sent once. A store that may not keep its word about creates is asked first. And errors, which
+//! may quote URLs with signatures in them, are turned into ours without.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lakebed_log::error::{Code, Error, Result};
-use lakebed_log::mutant::planted;
 use lakebed_log::time::Timestamp;
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
-    PutOptions, PutPayload, UploadPart,
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 };
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{ANSWER, Op, Request};
-use crate::store::{Backend, Object, Put, Store, Upload, redact, short, too_large};
+use crate::store::{Backend, Object, Put, Store, Upload, short, too_large};
+
+mod creates;
+mod failure;
+mod pieces;
+
+pub(crate) use creates::Creates;
+
+use creates::How;
+use failure::{failed, outcome};
+use pieces::Pieces;
 
 /// How often a request that can be repeated is sent at most.
-const ATTEMPTS_MAX: u32 = 4;
+pub(crate) const ATTEMPTS_MAX: u32 = 4;
 /// Longest pause before the first repeat; doubled for each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Requests in flight for one call.
 const PARALLEL_MAX: usize = 16;
 /// The same for many small objects, so that the tail of a log is one round.
 const SMALL_PARALLEL_MAX: usize = 64;
-/// Objects up to this size are sent whole, larger ones in pieces of it. Some stores ask for pieces
-/// of equal size and for at least 5 MiB.
-const PIECE_BYTES: usize = 8 << 20;
-/// Pieces in flight for one upload.
-const PIECES_MAX: usize = 4;
+
+/// An object store, and how it wants to be asked.
+pub(crate) struct Remote {
+    /// Sends each request once.
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// For objects in pieces, whose requests can only be repeated by the client itself.
+    pub(crate) pieces: Arc<dyn ObjectStore>,
+    /// What is known about its creates.
+    pub(crate) creates: Creates,
+    /// Do requests run on the threads of [`Env::spawn`]? The clients of clouds work nowhere else.
+    pub(crate) spawned: bool,
+    /// How often a request that can be repeated is sent at most.
+    pub(crate) attempts_max: u32,
+    /// How long a request may take with its repeats.
+    pub(crate) answer: Duration,
+}
 
 #[derive(Clone)]
 struct Objects {
     env: Env,
-    store: Arc<dyn ObjectStore>,
+    remote: Arc<Remote>,
     /// Without slash at its end; may be empty.
     root: String,
+}
+
+impl Remote {
+    /// A store of the caller's, who has seen to its creates.
+    pub(crate) fn plain(store: Arc<dyn ObjectStore>) -> Remote {
+        Remote {
+            pieces: Arc::clone(&store),
+            store,
+            creates: Creates::Kept,
+            spawned: false,
+            attempts_max: ATTEMPTS_MAX,
+            answer: ANSWER,
+        }
+    }
 }
 
 impl Store {
     /// Over an object store, below `root` (a key prefix without slash at its end, may be empty).
     /// The store's own retries must be off for creates.
     pub fn object(env: &Env, store: Arc<dyn ObjectStore>, root: &str, location: &str) -> Store {
-        let backend = Objects { env: env.clone(), store, root: root.to_string() };
+        Store::remote(env, Arc::new(Remote::plain(store)), root, location)
+    }
+
+    /// The same for a store that is asked in its own way.
+    pub(crate) fn remote(env: &Env, remote: Arc<Remote>, root: &str, location: &str) -> Store {
+        let backend = Objects { env: env.clone(), remote, root: root.to_string() };
         Store::new(Arc::new(backend), location)
     }
 }
@@ -84,16 +122,25 @@ impl Objects {
         })
     }
 
-    /// Sends a request, and again while it fails in a way that may pass. The whole of it takes at
-    /// most [`ANSWER`].
+    /// Makes one request where its client can work.
+    async fn call<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        if self.remote.spawned { self.env.spawn(request).await } else { request.await }
+    }
+
+    /// Sends a request, and again while it fails in a way that may pass. The whole of it is bounded
+    /// in time.
     async fn send<T, F>(&self, op: &Op, request: Request, mut once: impl FnMut() -> F) -> Result<T>
     where
-        F: Future<Output = Result<T>>,
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
     {
         let attempts = async {
-            for attempt in 1..ATTEMPTS_MAX {
+            for attempt in 1..self.remote.attempts_max {
                 op.count(request);
-                match once().await {
+                match self.call(once()).await {
                     Err(err) if matches!(err.code(), Code::Unavailable | Code::ShortRead) => {
                         tracing::debug!(%err, attempt, "request failed, trying again");
                     }
@@ -102,9 +149,9 @@ impl Objects {
                 self.env.sleep(self.pause(attempt)).await;
             }
             op.count(request);
-            once().await
+            self.call(once()).await
         };
-        self.env.timeout(ANSWER, "store", attempts).await
+        self.env.timeout(self.remote.answer, "store", attempts).await
     }
 
     /// Full jitter: clients that failed together must not come back together.
@@ -114,43 +161,18 @@ impl Objects {
         Duration::from_micros(self.env.random() % micros)
     }
 
-    async fn fetch(&self, path: &Path, max: u64) -> Result<Bytes> {
-        let got = self.store.get_opts(path, GetOptions::default()).await.map_err(failed)?;
-        let size = got.meta.size;
-        if max < size {
-            return Err(too_large(size, max));
-        }
-        let bytes = got.bytes().await.map_err(failed)?;
-        if bytes.len() as u64 != size {
-            return Err(short(bytes.len() as u64, size));
-        }
-        Ok(bytes)
-    }
-
-    async fn fetch_range(&self, path: &Path, range: &Range<u64>) -> Result<Bytes> {
-        let options =
-            GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-        let got = self.store.get_opts(path, options).await.map_err(failed)?;
-        let bytes = got.bytes().await.map_err(failed)?;
-        let wanted = range.end - range.start;
-        if bytes.len() as u64 != wanted {
-            return Err(short(bytes.len() as u64, wanted));
-        }
-        Ok(bytes)
-    }
-
     /// A range behind the end is an error without a kind in most stores; the size tells it from an
     /// outage.
     async fn get_one(&self, op: &Op, path: &Path, range: &Range<u64>) -> Result<Bytes> {
-        let got = self.send(op, Request::Get, || self.fetch_range(path, range)).await;
+        let fetch = || fetch_range(Arc::clone(&self.remote), path.clone(), range.clone());
+        let got = self.send(op, Request::Get, fetch).await;
         let Err(err) = got else {
             return got;
         };
         if err.code() != Code::Unavailable {
             return Err(err);
         }
-        let meta = async || self.store.head(path).await.map_err(failed);
-        match self.send(op, Request::Head, meta).await {
+        match self.meta(op, path).await {
             Ok(meta) if meta.size < range.end => {
                 Err(short(meta.size.saturating_sub(range.start), range.end - range.start))
             }
@@ -158,15 +180,69 @@ impl Objects {
         }
     }
 
-    /// Gives the entity tag of what is there now.
-    async fn put_with(
+    async fn meta(&self, op: &Op, path: &Path) -> Result<ObjectMeta> {
+        let head = || {
+            let (remote, path) = (Arc::clone(&self.remote), path.clone());
+            async move { remote.store.head(&path).await.map_err(failed) }
+        };
+        self.send(op, Request::Head, head).await
+    }
+
+    /// One put, whose answer is the entity tag of what is there now.
+    fn put_with(
         &self,
         path: &Path,
-        bytes: Bytes,
+        bytes: &Bytes,
         mode: PutMode,
-    ) -> object_store::Result<Option<String>> {
+    ) -> impl Future<Output = object_store::Result<Option<String>>> + Send + use<> {
+        let (remote, path, bytes) = (Arc::clone(&self.remote), path.clone(), bytes.clone());
         let options = PutOptions { mode, ..PutOptions::default() };
-        self.store.put_opts(path, bytes.into(), options).await.map(|it| it.e_tag.map(bare))
+        async move {
+            remote.store.put_opts(&path, bytes.into(), options).await.map(|it| it.e_tag.map(bare))
+        }
+    }
+}
+
+async fn fetch(remote: Arc<Remote>, path: Path, max: u64) -> Result<Bytes> {
+    let got = remote.store.get_opts(&path, GetOptions::default()).await.map_err(failed)?;
+    let size = got.meta.size;
+    if max < size {
+        return Err(too_large(size, max));
+    }
+    let bytes = got.bytes().await.map_err(failed)?;
+    if bytes.len() as u64 != size {
+        return Err(short(bytes.len() as u64, size));
+    }
+    Ok(bytes)
+}
+
+async fn fetch_range(remote: Arc<Remote>, path: Path, range: Range<u64>) -> Result<Bytes> {
+    let wanted = range.end - range.start;
+    let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+    let got = remote.store.get_opts(&path, options).await.map_err(failed)?;
+    let bytes = got.bytes().await.map_err(failed)?;
+    if bytes.len() as u64 != wanted {
+        return Err(short(bytes.len() as u64, wanted));
+    }
+    Ok(bytes)
+}
+
+/// What is directly in a folder. Without an offset the store is asked for one level. With one it
+/// lists all levels, as the crate offers nothing else; what is deeper is left out by the caller.
+async fn listed(
+    remote: Arc<Remote>,
+    folder: Option<Path>,
+    offset: Option<Path>,
+) -> Result<Vec<ObjectMeta>> {
+    match &offset {
+        Some(offset) => {
+            let all = remote.store.list_with_offset(folder.as_ref(), offset);
+            all.try_collect::<Vec<ObjectMeta>>().await.map_err(failed)
+        }
+        None => {
+            let level = remote.store.list_with_delimiter(folder.as_ref()).await;
+            level.map(|it| it.objects).map_err(failed)
+        }
     }
 }
 
@@ -174,7 +250,8 @@ impl Backend for Objects {
     fn get<'a>(&'a self, op: &'a Op, key: &'a str, max: u64) -> BoxFuture<'a, Result<Bytes>> {
         Box::pin(async move {
             let path = self.path(key)?;
-            self.send(op, Request::Get, || self.fetch(&path, max)).await
+            let once = || fetch(Arc::clone(&self.remote), path.clone(), max);
+            self.send(op, Request::Get, once).await
         })
     }
 
@@ -203,8 +280,6 @@ impl Backend for Objects {
         })
     }
 
-    /// Without an offset the store is asked for one level. With one it lists all levels, as the
-    /// crate offers nothing else; what is deeper is left out by the caller.
     fn list<'a>(
         &'a self,
         op: &'a Op,
@@ -214,18 +289,9 @@ impl Backend for Objects {
         Box::pin(async move {
             let folder = self.path(prefix.trim_end_matches('/'))?;
             let offset = after.map(|it| self.path(it)).transpose()?;
-            let folder = (!folder.as_ref().is_empty()).then_some(&folder);
-            let list = async || match &offset {
-                Some(offset) => {
-                    let all = self.store.list_with_offset(folder, offset);
-                    all.try_collect::<Vec<ObjectMeta>>().await.map_err(failed)
-                }
-                None => {
-                    let level = self.store.list_with_delimiter(folder).await;
-                    level.map(|it| it.objects).map_err(failed)
-                }
-            };
-            match self.send(op, Request::List, list).await {
+            let folder = (!folder.as_ref().is_empty()).then_some(folder);
+            let once = || listed(Arc::clone(&self.remote), folder.clone(), offset.clone());
+            match self.send(op, Request::List, once).await {
                 Ok(listed) => Ok(listed.into_iter().filter_map(|it| self.object(it)).collect()),
                 Err(err) if err.code() == Code::FileNotFound => Ok(Vec::new()),
                 Err(err) => Err(err),
@@ -236,8 +302,7 @@ impl Backend for Objects {
     fn head<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Object>> {
         Box::pin(async move {
             let path = self.path(key)?;
-            let head = async || self.store.head(&path).await.map_err(failed);
-            let meta = self.send(op, Request::Head, head).await?;
+            let meta = self.meta(op, &path).await?;
             self.object(meta).ok_or_else(|| Error::internal("the store answered for another key"))
         })
     }
@@ -254,9 +319,15 @@ impl Backend for Objects {
     ) -> BoxFuture<'a, Result<Put>> {
         Box::pin(async move {
             let path = self.path(key)?;
+            let mode = match self.creating(op).await? {
+                How::IfAbsent => PutMode::Create,
+                How::AfterALook if self.is_there(op, &path).await? => return Ok(Put::Exists),
+                How::AfterALook => PutMode::Overwrite,
+            };
             op.count(Request::Put);
-            let put = async { Ok(self.put_with(&path, bytes, PutMode::Create).await) };
-            match self.env.timeout(ANSWER, "store", put).await {
+            let put = self.put_with(&path, &bytes, mode);
+            let put = self.call(async move { Ok(put.await) });
+            match self.env.timeout(self.remote.answer, "store", put).await {
                 Ok(answer) => outcome(answer),
                 Err(err) => Ok(Put::Unknown(err)),
             }
@@ -271,14 +342,22 @@ impl Backend for Objects {
         bytes: Bytes,
     ) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
+            use object_store::Error::{AlreadyExists, Precondition};
             let path = self.path(key)?;
-            let put = async || match self.put_with(&path, bytes.clone(), PutMode::Create).await {
-                Ok(_) => Ok(true),
-                Err(
-                    object_store::Error::AlreadyExists { .. }
-                    | object_store::Error::Precondition { .. },
-                ) => Ok(false),
-                Err(err) => Err(failed(err)),
+            let mode = match self.creating(op).await? {
+                How::IfAbsent => PutMode::Create,
+                How::AfterALook if self.is_there(op, &path).await? => return Ok(false),
+                How::AfterALook => PutMode::Overwrite,
+            };
+            let put = || {
+                let put = self.put_with(&path, &bytes, mode.clone());
+                async move {
+                    match put.await {
+                        Ok(_) => Ok(true),
+                        Err(AlreadyExists { .. } | Precondition { .. }) => Ok(false),
+                        Err(err) => Err(failed(err)),
+                    }
+                }
             };
             self.send(op, Request::Put, put).await
         })
@@ -286,9 +365,11 @@ impl Backend for Objects {
 
     fn put<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
+            self.creating(op).await?;
             let path = self.path(key)?;
-            let put = async || {
-                self.put_with(&path, bytes.clone(), PutMode::Overwrite).await.map_err(failed)
+            let put = || {
+                let put = self.put_with(&path, &bytes, PutMode::Overwrite);
+                async move { put.await.map_err(failed) }
             };
             self.send(op, Request::Put, put).await.map(|_| ())
         })
@@ -296,227 +377,32 @@ impl Backend for Objects {
 
     fn create<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>>> {
         Box::pin(async move {
+            self.creating(op).await?;
             let path = self.path(key)?;
-            Ok(Box::new(Pieces {
-                objects: self.clone(),
-                op: op.clone(),
-                path,
-                pending: Vec::new(),
-                pending_bytes: 0,
-                size: 0,
-                multipart: None,
-                in_flight: FuturesUnordered::new(),
-            }) as Box<dyn Upload>)
+            Ok(Box::new(Pieces::new(self, op, path)) as Box<dyn Upload>)
         })
     }
 
     fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let path = self.path(key)?;
-            let delete = async || match self.store.delete(&path).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(err) => Err(failed(err)),
+            let delete = || {
+                let (remote, path) = (Arc::clone(&self.remote), path.clone());
+                async move {
+                    match remote.store.delete(&path).await {
+                        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                        Err(err) => Err(failed(err)),
+                    }
+                }
             };
             self.send(op, Request::Delete, delete).await
         })
     }
 }
 
-/// An object on its way: held back while it may still fit into one request, then sent in pieces.
-struct Pieces {
-    objects: Objects,
-    op: Op,
-    path: Path,
-    pending: Vec<Bytes>,
-    pending_bytes: usize,
-    size: u64,
-    multipart: Option<Box<dyn MultipartUpload>>,
-    in_flight: FuturesUnordered<UploadPart>,
-}
-
-impl Pieces {
-    /// Takes the next `size` bytes off what is pending, or all of it.
-    fn take(&mut self, size: usize) -> PutPayload {
-        let mut left = size.min(self.pending_bytes);
-        self.pending_bytes -= left;
-        let mut piece = Vec::new();
-        let mut rest = std::mem::take(&mut self.pending).into_iter();
-        while 0 < left
-            && let Some(mut bytes) = rest.next()
-        {
-            if left < bytes.len() {
-                self.pending.push(bytes.split_off(left));
-            }
-            left -= bytes.len();
-            piece.push(bytes);
-        }
-        self.pending.extend(rest);
-        piece.into_iter().collect()
-    }
-
-    /// Starts sending a piece, once fewer than `limit` are in flight.
-    async fn send_piece(&mut self, piece: PutPayload) -> Result<()> {
-        self.drain(PIECES_MAX - 1).await?;
-        let Pieces { objects, op, path, multipart, in_flight, .. } = self;
-        let multipart = match multipart {
-            Some(it) => it,
-            None => {
-                op.count(Request::Put);
-                let start = async { objects.store.put_multipart(path).await.map_err(failed) };
-                multipart.insert(objects.env.timeout(ANSWER, "store", start).await?)
-            }
-        };
-        op.count(Request::Put);
-        in_flight.push(multipart.put_part(piece));
-        Ok(())
-    }
-
-    /// Waits until at most `limit` pieces are in flight.
-    async fn drain(&mut self, limit: usize) -> Result<()> {
-        let Pieces { objects, in_flight, .. } = self;
-        while limit < in_flight.len() {
-            let next = async { in_flight.next().await.unwrap_or(Ok(())).map_err(failed) };
-            objects.env.timeout(ANSWER, "store", next).await?;
-        }
-        Ok(())
-    }
-
-    async fn complete(&mut self) -> Result<u64> {
-        let rest = self.take(self.pending_bytes);
-        if self.multipart.is_none() {
-            let Pieces { objects, op, path, .. } = self;
-            let put = async || {
-                let sent = objects.store.put(path, rest.clone()).await;
-                if planted(9) {
-                    return Ok(());
-                }
-                sent.map(|_| ()).map_err(failed)
-            };
-            objects.send(op, Request::Put, put).await?;
-            return Ok(self.size);
-        }
-        if 0 < rest.content_length() {
-            self.send_piece(rest).await?;
-        }
-        self.drain(0).await?;
-        if let Some(multipart) = &mut self.multipart {
-            self.op.count(Request::Put);
-            let complete = async { multipart.complete().await.map_err(failed) };
-            self.objects.env.timeout(ANSWER, "store", complete).await?;
-        }
-        self.multipart = None;
-        Ok(self.size)
-    }
-}
-
-impl Upload for Pieces {
-    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            self.size += bytes.len() as u64;
-            self.pending_bytes += bytes.len();
-            self.pending.push(bytes);
-            while PIECE_BYTES < self.pending_bytes {
-                let piece = self.take(PIECE_BYTES);
-                self.send_piece(piece).await?;
-            }
-            Ok(())
-        })
-    }
-
-    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<u64>> {
-        Box::pin(async move { self.complete().await })
-    }
-
-    fn abort(mut self: Box<Self>) -> BoxFuture<'static, ()> {
-        let (env, multipart) = (self.objects.env.clone(), self.multipart.take());
-        Box::pin(async move {
-            if let Some(multipart) = multipart {
-                discard(env, multipart).await;
-            }
-        })
-    }
-}
-
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        if let Some(multipart) = self.multipart.take() {
-            let env = self.objects.env.clone();
-            let discard = discard(env.clone(), multipart);
-            drop(env.spawn(async move {
-                discard.await;
-                Ok(())
-            }));
-        }
-    }
-}
-
-/// Pieces that nobody completes are not visible, but may be billed.
-async fn discard(env: Env, mut multipart: Box<dyn MultipartUpload>) {
-    let abort = async { multipart.abort().await.map_err(failed) };
-    if let Err(err) = env.timeout(ANSWER, "store", abort).await {
-        tracing::debug!(%err, "pieces of an abandoned upload were left behind");
-    }
-}
-
 /// An entity tag as all answers give it: some stores quote it in one and not in the other.
 fn bare(tag: String) -> String {
     tag.trim_matches('"').to_string()
-}
-
-/// What a single create-if-absent came to.
-fn outcome(answer: object_store::Result<Option<String>>) -> Result<Put> {
-    use object_store::Error::{AlreadyExists, Precondition};
-    match answer {
-        Ok(tag) => Ok(Put::Created(tag)),
-        Err(AlreadyExists { .. } | Precondition { .. }) => Ok(Put::Exists),
-        Err(err) => {
-            let err = failed(err);
-            match err.code() {
-                Code::Permission | Code::NoSpace | Code::StoreUnsafe => Err(err),
-                _ => Ok(Put::Unknown(err)),
-            }
-        }
-    }
-}
-
-/// Our error for one of the crate's. The original is not kept as a cause: printed, it may show the
-/// URL of the request, and with it the signature.
-fn failed(err: object_store::Error) -> Error {
-    use object_store::Error as E;
-    let (code, what) = match &err {
-        E::NotFound { .. } => return Error::new(Code::FileNotFound, "there is no such object"),
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => {
-            (Code::Permission, "the store refuses access")
-        }
-        E::Precondition { .. } | E::NotModified { .. } => {
-            (Code::ObjectChanged, "the object was replaced")
-        }
-        E::AlreadyExists { .. } => (Code::Conflict, "the object exists already"),
-        E::NotSupported { .. } | E::NotImplemented { .. } => {
-            (Code::StoreUnsafe, "the store cannot do what safe commits need")
-        }
-        E::InvalidPath { .. } => (Code::InvalidPath, "the store refuses the name"),
-        E::UnknownConfigurationKey { .. } => {
-            (Code::InvalidArgument, "the store does not know an option")
-        }
-        _ if is_full(&err) => (Code::NoSpace, "the store is full"),
-        _ => (Code::Unavailable, "the store failed"),
-    };
-    let text: String = redact(&err.to_string()).chars().take(500).collect();
-    Error::new(code, format!("{what}: {text}"))
-}
-
-/// A full disk comes without a kind of its own, as the input-output error below.
-fn is_full(err: &object_store::Error) -> bool {
-    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(err);
-    while let Some(err) = next {
-        if let Some(io) = err.downcast_ref::<std::io::Error>() {
-            return matches!(io.kind(), FileTooLarge | QuotaExceeded | StorageFull);
-        }
-        next = err.source();
-    }
-    false
 }
 
 #[cfg(all(test, feature = "tokio"))]

@@ -5,10 +5,11 @@
 //!   file:///data/ev%20ents             the same, percent-encoded
 //!   memory://events                    the environment's own memory
 //!   sim://events                       whatever Env::with_store registered
+//!   s3://bucket/events                 a cloud; see `cloud`
 //! ```
 //!
-//! Anything with another scheme is refused by name: taken for a path, `s3://bucket/t` would quietly
-//! make a folder `s3:`.
+//! Anything with another scheme is refused by name: taken for a path, `ftp://host/t` would quietly
+//! make a folder `ftp:`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,28 +18,25 @@ use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::uri;
 use object_store::path::Path as ObjectPath;
 
+use crate::cloud::{self, Address};
 use crate::env::Env;
-use crate::store::{Store, redact};
-
-/// Schemes that other releases open.
-const CLOUD: [&str; 10] =
-    ["s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "http", "https"];
+use crate::store::{Store, percent_decode, redact};
 
 impl Env {
-    /// Builds the store of a location: a path, `file://`, `memory://`, or a registered prefix. No
-    /// request is made and nothing need be there.
+    /// Builds the store of a location: a path, `file://`, `memory://`, a cloud's, or a registered
+    /// prefix. No request is made and nothing need be there.
     ///
     /// # Errors
     ///
     /// `unsupported-path` for a scheme that this build does not open; `invalid-argument` for a
-    /// location that is none, and for a storage option that its store does not know.
+    /// location that is none, and for a storage option that is not known or makes no sense.
     ///
     /// ```
     /// use lakebed::{Code, Env};
     ///
     /// let env = Env::tokio();
     /// assert_eq!(env.open("/data/events/")?.location(), "/data/events");
-    /// assert_eq!(env.open("s3://bucket/events").unwrap_err().code(), Code::UnsupportedPath);
+    /// assert_eq!(env.open("ftp://host/events").unwrap_err().code(), Code::UnsupportedPath);
     /// # Ok::<(), lakebed::Error>(())
     /// ```
     pub fn open(&self, location: &str) -> Result<Store> {
@@ -46,11 +44,7 @@ impl Env {
     }
 
     fn place(&self, location: &str) -> Result<Store> {
-        if let Some(option) = self.option_names().next() {
-            let what =
-                format!("storage option `{option}` is not known here; no store takes options");
-            return Err(Error::invalid(what));
-        }
+        cloud::check(self)?;
         if location.is_empty() || location.contains('\0') {
             return Err(Error::invalid("a location is a path or a URL, without a zero byte"));
         }
@@ -67,14 +61,13 @@ impl Env {
         match scheme(location) {
             None => self.folder(location, location),
             Some("file") => self.folder(&file_path(location)?, location),
-            Some(it) if CLOUD.contains(&it.to_ascii_lowercase().as_str()) => {
-                let what = format!("this build does not open `{it}:` locations yet");
-                Err(Error::new(Code::UnsupportedPath, what))
-            }
-            Some(it) => {
-                let what = format!("no store is known for `{it}:`; a path or `file://` is");
-                Err(Error::new(Code::UnsupportedPath, what))
-            }
+            Some(it) => match Address::parse(it, location)? {
+                Some(address) => cloud::open(self, &address, location),
+                None => {
+                    let what = format!("no store is known for `{it}:`; a path or `file://` is");
+                    Err(Error::new(Code::UnsupportedPath, what))
+                }
+            },
         }
     }
 
@@ -144,10 +137,11 @@ impl Roots {
         let Some(location) = uri::absolute(path) else {
             return Ok((self.own.clone(), uri::decode(path)?.into_owned()));
         };
+        let location = cloud::canonical(&location);
         let mut roots: Vec<&Store> = std::iter::once(&self.own).chain(&*self.others).collect();
         roots.sort_by_key(|it| std::cmp::Reverse(it.root().len()));
         for store in roots {
-            if let Some(key) = uri::below(store.root(), &location)? {
+            if let Some(key) = uri::below(&cloud::canonical(store.root()), &location)? {
                 return Ok((store.clone(), key.to_string()));
             }
         }
@@ -202,24 +196,8 @@ fn file_path(location: &str) -> Result<String> {
     if path.contains(['?', '#']) {
         return Err(Error::invalid("a file URL has neither query nor fragment; write %3F, %23"));
     }
-    decode(path)
-}
-
-fn decode(text: &str) -> Result<String> {
-    let wrong = || Error::invalid("a file URL is percent-encoded UTF-8 without a zero byte");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let value = digit().zip(digit()).map(|(high, low)| high * 16 + low);
-        let byte = value.and_then(|it| u8::try_from(it).ok()).filter(|it| *it != 0);
-        bytes.push(byte.ok_or_else(wrong)?);
-    }
-    String::from_utf8(bytes).map_err(|_| wrong())
+    percent_decode(path)
+        .ok_or_else(|| Error::invalid("a file URL is percent-encoded UTF-8 without a zero byte"))
 }
 
 #[cfg(test)]
@@ -268,14 +246,15 @@ mod tests {
             "ftp://h/x",
             "unsupported-path: `ftp://h/x`: no store is known for `ftp:`; a path or `file://` is",
         );
-        for scheme in CLOUD {
-            check(
-                &format!("{scheme}://key:secret@bucket/t?sig=secret#secret"),
-                &format!(
-                    "unsupported-path: `{scheme}://bucket/t`: this build does not open \
-                     `{scheme}:` locations yet"
-                ),
-            );
+    }
+
+    /// A location never holds a secret, whatever becomes of it.
+    #[test]
+    fn locations_show_no_secrets() {
+        for scheme in ["s3", "gs", "az", "abfss", "https", "ftp"] {
+            let location = format!("{scheme}://key:secret@bucket/t?sig=secret#secret");
+            let err = Env::tokio().open(&location).unwrap_err();
+            assert!(!format!("{err:?}").contains("secret"), "{err:?}");
         }
     }
 
@@ -361,7 +340,7 @@ mod tests {
         finds(&allowed, "memory://s/a%20b", "memory://s a b");
         finds(&allowed, "memory://r/x", "unsupported-path");
         finds(&allowed, "/data/t/x", "/data/t x");
-        assert!(env.allow_root("s3://bucket/t").is_err());
+        assert!(env.allow_root("ftp://bucket/t").is_err());
     }
 
     /// An option that nobody knows is named; its value, which may be a secret, is not.

@@ -27,6 +27,8 @@ use lakebed_log::time::Timestamp;
 use crate::env::BoxFuture;
 use crate::op::Op;
 
+pub mod conformance;
+
 /// Neighbouring ranges with a smaller gap than this are fetched as one: the bytes between cost less
 /// than another request.
 const GAP_BYTES: u64 = 64 << 10;
@@ -539,6 +541,22 @@ fn without_user(url: &str) -> &str {
     let host = url.split(['/', '?', '#']).next().unwrap_or(url);
     let user = if host.contains(':') { url.rfind('@') } else { host.rfind('@') };
     user.and_then(|it| url.get(it + 1..)).unwrap_or(url)
+}
+
+/// Percent-encoded text, decoded; `None` if it is none, not UTF-8, or has a zero byte.
+pub(crate) fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let value = digit().zip(digit()).map(|(high, low)| high * 16 + low);
+        bytes.push(value.and_then(|it| u8::try_from(it).ok()).filter(|it| *it != 0)?);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

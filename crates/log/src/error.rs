@@ -18,6 +18,10 @@ use std::borrow::Cow;
 use std::error;
 use std::fmt;
 
+mod similar;
+
+pub use similar::similar;
+
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -19,6 +19,7 @@ pub mod builder;
 pub mod care;
 pub mod choices;
 pub mod client;
+pub mod cloud;
 pub mod columns;
 pub mod compatibility;
 pub mod conformance;

@@ -235,7 +235,7 @@ impl SimStore {
 
     fn meta(&self, key: &str, object: &Object) -> ObjectMeta {
         ObjectMeta {
-            location: Path::from(key),
+            location: Path::parse(key).unwrap_or_else(|_| Path::from(key)),
             last_modified: chrono::DateTime::from_timestamp_millis(object.modified.as_millis())
                 .unwrap_or_default(),
             size: object.bytes.len() as u64,

@@ -1,6 +1,8 @@
 //! Chores of the workspace: `cargo xtask test` prepares what the tests need and runs them all,
 //! `cargo xtask simulate` and `cargo xtask mutants` run the simulator at length.
 //!
+//! The tests talk to real stores, which are servers on loopback: see [`servers`].
+//!
 //! The tests compare Lakebed with other engines, and those are Python packages. They are installed
 //! into virtual environments below `target/`, at the versions that `testdata/peers/` pins, so that
 //! nothing outside the checkout changes. Bare `cargo test` works too: it says which peers it left
@@ -18,16 +20,21 @@ const PEERS: &[(&str, &str, &str)] = &[
     ("duckdb", "LAKEBED_PYTHON_DUCKDB", "testdata/peers/requirements-duckdb.txt"),
 ];
 
+mod servers;
+
+use servers::Servers;
+
 /// The folder with the script and the pins of the tables by Spark.
 const SPARK: &str = "testdata/golden/spark";
 
 const USAGE: &str = "\
-usage: cargo xtask test [--spark] [ARGUMENTS OF CARGO TEST]
+usage: cargo xtask test [--full] [--spark] [ARGUMENTS OF CARGO TEST]
        cargo xtask simulate [--replay FILE] [--minutes N] [--seeds A..B]
                             [--scripts] [--pairs]
        cargo xtask mutants [--only N] [--seeds N]
 
   test       install what the tests need below target/, then run every test of the workspace
+  --full     races and killed writers at their full numbers; takes much longer
   --spark    let Spark make its tables anew below target/, and read those too; needs Java 17, Maven,
              and half a gigabyte of downloads the first time
 
@@ -68,6 +75,7 @@ fn test(arguments: Vec<OsString>) -> Result<(), String> {
     let root = root()?;
     let (spark, arguments): (Vec<_>, Vec<_>) =
         arguments.into_iter().partition(|it| it == "--spark");
+    let (full, arguments): (Vec<_>, Vec<_>) = arguments.into_iter().partition(|it| it == "--full");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(&root).arg("test");
     if arguments.is_empty() {
@@ -76,6 +84,12 @@ fn test(arguments: Vec<OsString>) -> Result<(), String> {
     cargo.args(arguments).env("LAKEBED_PEERS", "required");
     for (name, variable, requirements) in PEERS {
         cargo.env(variable, python(&root, name, &root.join(requirements))?);
+    }
+    let servers = Servers::start(&root)?;
+    cargo.envs(servers.variables.iter().map(|(name, value)| (name, value)));
+    cargo.env("LAKEBED_SERVERS", "required");
+    if !full.is_empty() {
+        cargo.env("LAKEBED_FULL", "1");
     }
     if !spark.is_empty() {
         cargo.env("LAKEBED_GOLDEN", tables_by_spark(&root)?);

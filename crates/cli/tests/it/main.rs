@@ -10,6 +10,8 @@
 )]
 
 mod changes;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod clouds;
 mod commands;
 mod concurrency;
 mod errors;

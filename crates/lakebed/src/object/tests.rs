@@ -8,9 +8,11 @@ use futures::executor::block_on;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::{
-    CopyOptions, Error as E, GetResult, ListResult, PutMultipartOptions, PutResult,
+    CopyOptions, Error as E, GetResult, ListResult, MultipartUpload, PutMultipartOptions,
+    PutPayload, PutResult,
 };
 
+use super::pieces::PIECE_BYTES;
 use super::*;
 use crate::op::Usage;
 
@@ -185,7 +187,8 @@ fn repeats() {
 #[test]
 fn pauses() {
     let (env, store) = (Env::tokio(), Arc::new(InMemory::new()));
-    let objects = Objects { env, store, root: String::new() };
+    let remote = Arc::new(Remote::plain(store));
+    let objects = Objects { env, remote, root: String::new() };
     for attempt in 1..ATTEMPTS_MAX {
         let drawn: Vec<Duration> = (0..100).map(|_| objects.pause(attempt)).collect();
         assert!(drawn.iter().all(|it| *it < PAUSE * (1 << (attempt - 1))));
@@ -212,4 +215,67 @@ fn pieces() {
     let err = block_on(upload.write(vec![7; PIECE_BYTES + 1].into())).unwrap_err();
     assert_eq!(err.code(), Code::Permission);
     assert!(err.to_string().starts_with("test://t/large: "), "{err}");
+}
+
+/// Text as the crate makes it of an answer.
+fn answered(status: &str, body: &str) -> E {
+    let text = format!(
+        "Error performing PUT http://host/b/k?X-Amz-Signature=pw in 1ms - Server returned non-2xx \
+         status code: {status}: {body}"
+    );
+    E::Generic { store: "S3", source: text.into() }
+}
+
+/// What stores say in words of their own is told apart, and nothing else of it is passed on.
+///
+/// spec: STORE-6, STORE-7
+#[test]
+fn refusals() {
+    let body = |code: &str| {
+        format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>It is so.</Message>\
+             <CanonicalRequest>x-amz-security-token:pw</CanonicalRequest></Error>"
+        )
+    };
+    let rows = [
+        ("403 Forbidden", "RequestTimeTooSkewed", Code::ClockSkew),
+        ("403 Forbidden", "AccessDenied", Code::Permission),
+        ("401 Unauthorized", "AuthenticationRequired", Code::Permission),
+        ("404 Not Found", "InvalidAccessKeyId", Code::Permission),
+        ("404 Not Found", "Odd", Code::InvalidArgument),
+        ("409 Conflict", "OperationAborted", Code::Unavailable),
+        ("404 Not Found", "NoSuchBucket", Code::NotATable),
+        ("404 Not Found", "ContainerNotFound", Code::NotATable),
+        ("400 Bad Request", "ExpiredToken", Code::Permission),
+        ("400 Bad Request", "AuthorizationHeaderMalformed", Code::InvalidArgument),
+        ("400 Bad Request", "RequestTimeout", Code::Unavailable),
+        ("400 Bad Request", "BadDigest", Code::Unavailable),
+        ("301 Moved Permanently", "PermanentRedirect", Code::InvalidArgument),
+        ("405 Method Not Allowed", "MethodNotAllowed", Code::InvalidArgument),
+        ("408 Request Timeout", "", Code::Unavailable),
+        ("429 Too Many Requests", "", Code::Unavailable),
+        ("500 Internal Server Error", "InternalError", Code::Unavailable),
+        ("501 Not Implemented", "NotImplemented", Code::StoreUnsafe),
+        ("503 Service Unavailable", "SlowDown", Code::Unavailable),
+        ("507 Insufficient Storage", "XMinioStorageFull", Code::NoSpace),
+    ];
+    for (status, code, expected) in rows {
+        let err = failed(answered(status, &body(code)));
+        assert_eq!(err.code(), expected, "{err:?}");
+        let text = format!("{err:?}");
+        assert!(text.contains(code) && text.contains("It is so."), "{text}");
+        assert!(!text.contains("pw") && !text.contains("Canonical"), "{text}");
+        // Only what proves that nothing happened ends a create.
+        let is_final = !matches!(expected, Code::Unavailable);
+        assert_eq!(outcome(Err(answered(status, &body(code)))).is_err(), is_final, "{text}");
+    }
+    let redirected = E::Generic {
+        store: "S3",
+        source: "Received redirect without LOCATION, this normally indicates a wrong region".into(),
+    };
+    assert_eq!(failed(redirected).code(), Code::InvalidArgument);
+    let alone = "error sending request for url (http://169.254.169.254/latest/api/token)";
+    let err = failed(E::Generic { store: "S3", source: alone.into() });
+    assert_eq!(err.code(), Code::Permission);
+    assert!(err.to_string().contains("no credentials were given"), "{err}");
 }

@@ -44,8 +44,16 @@ pub fn read(snapshot: &Snapshot, scan: &Scan) -> Vec<RecordBatch> {
 
 /// The column `id`, sorted.
 pub fn rows(snapshot: &Snapshot) -> Vec<i64> {
-    let scan = Scan::new().columns(["id"]);
-    let mut ids: Vec<i64> = read(snapshot, &scan)
+    block_on(rows_of(snapshot))
+}
+
+/// The same where something is awaited already.
+pub async fn rows_of(snapshot: &Snapshot) -> Vec<i64> {
+    let batches = snapshot.read(&Scan::new().columns(["id"])).await.unwrap();
+    let mut ids: Vec<i64> = batches
+        .collect()
+        .await
+        .unwrap()
         .iter()
         .flat_map(|it| it.column(0).as_primitive::<Int64Type>().values().to_vec())
         .collect();

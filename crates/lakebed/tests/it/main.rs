@@ -16,13 +16,19 @@ mod catalogs;
 mod checkpoints;
 mod cleaning;
 mod clocks;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod configured;
 mod deadlines;
 mod faulty;
 mod grouped;
 mod help;
 mod layouts;
 mod lines;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod lost;
+mod many;
 mod outcomes;
+mod places;
 mod portions;
 mod replace;
 mod replaced;
@@ -31,4 +37,5 @@ mod requests;
 mod rounds;
 mod several;
 mod slow;
+mod stores;
 mod verbs;

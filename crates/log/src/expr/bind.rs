@@ -8,14 +8,13 @@
 //! it is and both sides are compared as the numbers they are.
 
 use super::{ArithmeticOp, Expr, Pattern, number, short};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Result, similar};
 use crate::limits::EXPR_DEPTH_MAX;
 use crate::schema::{DataType, PrimitiveType, Schema, StructField, StructType};
 use crate::value::Value;
 
-/// The most columns and characters that the search for a similar name looks at.
+/// The most columns that the search for a similar name looks at.
 const SIMILAR_COLUMNS_MAX: usize = 1_000;
-const SIMILAR_CHARS_MAX: usize = 64;
 
 /// An `invalid-expression`.
 pub(super) fn invalid(what: impl Into<String>) -> Error {
@@ -409,24 +408,6 @@ fn sign(it: f64) -> f32 {
 
 /// The field whose name takes the fewest changes of a character.
 fn nearest<'a>(parts: &'a StructType, name: &str) -> Option<&'a str> {
-    let wanted: Vec<char> = name.to_lowercase().chars().take(SIMILAR_CHARS_MAX).collect();
     let names = parts.fields().iter().take(SIMILAR_COLUMNS_MAX).map(|it| it.name.as_str());
-    names.min_by_key(|it| distance(&wanted, it))
-}
-
-/// Levenshtein's distance, ignoring case.
-fn distance(wanted: &[char], name: &str) -> usize {
-    let mut row: Vec<usize> = (0..=wanted.len()).collect();
-    for (at, c) in name.to_lowercase().chars().take(SIMILAR_CHARS_MAX).enumerate() {
-        let mut diagonal = at;
-        let mut left = at + 1;
-        let mut next = vec![left];
-        for (w, above) in wanted.iter().zip(row.iter().skip(1)) {
-            left = (diagonal + usize::from(*w != c)).min(left + 1).min(above + 1);
-            diagonal = *above;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
+    similar(names, name)
 }

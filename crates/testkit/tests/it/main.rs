@@ -19,6 +19,7 @@ mod exhaustive;
 mod golden;
 mod shapes;
 mod simulation;
+mod store;
 
 /// Past the test runner's capture, so that a person sees it.
 fn left_out(what: &str) {

@@ -1,0 +1,44 @@
+//! Which addresses are a cloud's own, and which the user named.
+
+use super::*;
+use crate::cloud::options::Options;
+
+/// Is this bucket trusted without being asked?
+fn known(location: &str, options: &[(&str, &str)]) -> bool {
+    let env = options.iter().fold(Env::tokio(), |env, it| env.with_option(it.0, it.1));
+    let (scheme, _) = location.split_once(':').unwrap();
+    let address = Address::parse(scheme, location).unwrap().unwrap();
+    let options = Options::of(&env, address.kind).unwrap();
+    is_known(&address, &options).unwrap()
+}
+
+/// spec: STORE-8
+#[test]
+fn clouds_of_their_own_are_not_asked() {
+    assert!(known("s3://b/t", &[]));
+    assert!(known("s3://b/t", &[("endpoint", "https://s3.eu-west-1.amazonaws.com")]));
+    assert!(known("s3://b/t", &[("endpoint", "https://b.s3.cn-north-1.amazonaws.com.cn:443/")]));
+    assert!(!known("s3://b/t", &[("endpoint", "https://minio.example.com")]));
+    assert!(!known("s3://b/t", &[("endpoint", "https://fakeamazonaws.com")]));
+    assert!(!known("s3://b/t", &[("endpoint", "https://x/s3.amazonaws.com")]));
+    assert!(!known("s3://b/t", &[("aws_endpoint_url_s3", "http://127.0.0.1:1")]));
+    assert!(known("gs://b/t", &[]));
+    assert!(!known("gs://b/t", &[("google_base_url", "http://127.0.0.1:1")]));
+    let key = r#"{"gcs_base_url":"http://127.0.0.1:1"}"#;
+    assert!(!known("gs://b/t", &[("google_service_account_key", key)]));
+    assert!(known("az://c/t", &[("account_name", "a")]));
+    assert!(known("abfss://c@a.dfs.core.windows.net/t", &[]));
+    assert!(known("abfss://c@a.dfs.core.usgovcloudapi.net/t", &[]));
+    assert!(!known("abfss://c@a.dfs.example.com/t", &[]));
+    assert!(!known("az://c/t", &[("azure_endpoint", "http://127.0.0.1:1/a")]));
+    assert!(!known("az://c/t", &[("use_emulator", "true")]));
+}
+
+#[test]
+fn durations() {
+    assert_eq!(seconds("30"), Some(Duration::from_secs(30)));
+    assert_eq!(seconds(" 30 seconds "), Some(Duration::from_secs(30)));
+    assert_eq!(seconds("2m"), Some(Duration::from_secs(120)));
+    assert_eq!(seconds("-1"), None);
+    assert_eq!(seconds("soon"), None);
+}

@@ -1,0 +1,199 @@
+//! Uploads: an object is held back while it may still fit into one request, then sent in pieces.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt};
+use lakebed_log::error::{Code, Result};
+use lakebed_log::mutant::planted;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+
+use super::Objects;
+use super::failure::failed;
+use crate::env::{BoxFuture, Env};
+use crate::op::{ANSWER, Op, Request};
+use crate::store::Upload;
+
+/// Objects up to this size are sent whole, larger ones in pieces of it. Some stores ask for pieces
+/// of equal size and for at least 5 MiB.
+pub(super) const PIECE_BYTES: usize = 8 << 20;
+/// Pieces in flight for one upload.
+const PIECES_MAX: usize = 4;
+
+/// An object on its way: held back while it may still fit into one request, then sent in pieces.
+pub(super) struct Pieces {
+    objects: Objects,
+    op: Op,
+    path: Path,
+    pending: Vec<Bytes>,
+    pending_bytes: usize,
+    size: u64,
+    multipart: Option<Box<dyn MultipartUpload>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Result<()>>>,
+}
+
+impl Pieces {
+    pub(super) fn new(objects: &Objects, op: &Op, path: Path) -> Pieces {
+        Pieces {
+            objects: objects.clone(),
+            op: op.clone(),
+            path,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            size: 0,
+            multipart: None,
+            in_flight: FuturesUnordered::new(),
+        }
+    }
+
+    /// Takes the next `size` bytes off what is pending, or all of it.
+    fn take(&mut self, size: usize) -> PutPayload {
+        let mut left = size.min(self.pending_bytes);
+        self.pending_bytes -= left;
+        let mut piece = Vec::new();
+        let mut rest = std::mem::take(&mut self.pending).into_iter();
+        while 0 < left
+            && let Some(mut bytes) = rest.next()
+        {
+            if left < bytes.len() {
+                self.pending.push(bytes.split_off(left));
+            }
+            left -= bytes.len();
+            piece.push(bytes);
+        }
+        self.pending.extend(rest);
+        piece.into_iter().collect()
+    }
+
+    /// Starts sending a piece, once fewer than `limit` are in flight.
+    async fn send_piece(&mut self, piece: PutPayload) -> Result<()> {
+        self.drain(PIECES_MAX - 1).await?;
+        let Pieces { objects, op, path, multipart, in_flight, .. } = self;
+        let multipart = match multipart {
+            Some(it) => it,
+            None => {
+                op.count(Request::Put);
+                let (remote, path) = (Arc::clone(&objects.remote), path.clone());
+                let start = async move { remote.pieces.put_multipart(&path).await.map_err(failed) };
+                let start = objects.call(start);
+                multipart.insert(objects.env.timeout(ANSWER, "store", start).await?)
+            }
+        };
+        op.count(Request::Put);
+        let (objects, part) = (objects.clone(), multipart.put_part(piece));
+        in_flight.push(Box::pin(async move {
+            objects.call(async move { part.await.map_err(failed) }).await
+        }));
+        Ok(())
+    }
+
+    /// Waits until at most `limit` pieces are in flight.
+    async fn drain(&mut self, limit: usize) -> Result<()> {
+        let Pieces { objects, in_flight, .. } = self;
+        while limit < in_flight.len() {
+            let next = async { in_flight.next().await.unwrap_or(Ok(())) };
+            objects.env.timeout(ANSWER, "store", next).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish_all(&mut self) -> Result<u64> {
+        let rest = self.take(self.pending_bytes);
+        if self.multipart.is_none() {
+            let Pieces { objects, op, path, .. } = self;
+            let put = || {
+                let (remote, path) = (Arc::clone(&objects.remote), path.clone());
+                let rest = rest.clone();
+                async move {
+                    let sent = remote.store.put(&path, rest).await;
+                    if planted(9) {
+                        return Ok(());
+                    }
+                    sent.map(|_| ()).map_err(failed)
+                }
+            };
+            objects.send(op, Request::Put, put).await?;
+            return Ok(self.size);
+        }
+        if 0 < rest.content_length() {
+            self.send_piece(rest).await?;
+        }
+        self.drain(0).await?;
+        if let Some(multipart) = self.multipart.take() {
+            self.complete(multipart).await?;
+        }
+        Ok(self.size)
+    }
+
+    /// The last request. Its answer may be lost, and a repeat then finds no upload to complete; the
+    /// name is ours alone, so an object of our size under it is ours.
+    async fn complete(&mut self, mut multipart: Box<dyn MultipartUpload>) -> Result<()> {
+        let Pieces { objects, op, path, size, .. } = self;
+        op.count(Request::Put);
+        let complete = objects.call(async move {
+            let done = multipart.complete().await.map(|_| ()).map_err(failed);
+            Ok((done, multipart))
+        });
+        let (err, multipart) = match objects.env.timeout(ANSWER, "store", complete).await {
+            Ok((Ok(()), _)) => return Ok(()),
+            Ok((Err(err), multipart)) => (err, Some(multipart)),
+            Err(err) => (err, None),
+        };
+        let in_doubt = matches!(err.code(), Code::Unavailable | Code::FileNotFound);
+        if in_doubt && objects.meta(op, path).await.is_ok_and(|it| it.size == *size) {
+            return Ok(());
+        }
+        self.multipart = multipart;
+        Err(err)
+    }
+}
+
+impl Upload for Pieces {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.size += bytes.len() as u64;
+            self.pending_bytes += bytes.len();
+            self.pending.push(bytes);
+            while PIECE_BYTES < self.pending_bytes {
+                let piece = self.take(PIECE_BYTES);
+                self.send_piece(piece).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<u64>> {
+        Box::pin(async move { self.finish_all().await })
+    }
+
+    fn abort(mut self: Box<Self>) -> BoxFuture<'static, ()> {
+        let (objects, multipart) = (self.objects.clone(), self.multipart.take());
+        Box::pin(async move {
+            if let Some(multipart) = multipart {
+                discard(&objects, multipart).await;
+            }
+        })
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        if let Some(multipart) = self.multipart.take() {
+            let objects = self.objects.clone();
+            let env: &Env = &self.objects.env;
+            drop(env.spawn(async move {
+                discard(&objects, multipart).await;
+                Ok(())
+            }));
+        }
+    }
+}
+
+/// Pieces that nobody completes are not visible, but may be billed.
+async fn discard(objects: &Objects, mut multipart: Box<dyn MultipartUpload>) {
+    let abort = objects.call(async move { multipart.abort().await.map_err(failed) });
+    if let Err(err) = objects.env.timeout(ANSWER, "store", abort).await {
+        tracing::debug!(%err, "pieces of an abandoned upload were left behind");
+    }
+}
