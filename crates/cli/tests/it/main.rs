@@ -10,7 +10,6 @@
 )]
 
 mod changes;
-#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 mod clouds;
 mod commands;
 mod concurrency;

@@ -165,7 +165,7 @@ fn said_until_killed(mut child: Child) -> Said {
     let env = Env::tokio();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     // It is at work then, and every other time has done some.
-    let sign = if env.random() % 2 == 0 { "begun " } else { "done " };
+    let sign = if env.random().is_multiple_of(2) { "begun " } else { "done " };
     let mut before = Vec::new();
     while !before.last().is_some_and(|it: &String| it.starts_with(sign)) {
         before.push(lines.next().unwrap().unwrap());
