@@ -17,6 +17,7 @@ pub(crate) struct Address {
 }
 
 /// Azure's domain, if nothing else is said.
+#[cfg(feature = "cloud")]
 pub(super) const AZURE: &str = "core.windows.net";
 
 impl Address {
@@ -59,6 +60,7 @@ impl Address {
     }
 
     /// The bucket without a key, for the caller's credentials.
+    #[cfg(feature = "cloud")]
     pub(super) fn place(&self) -> String {
         let bucket = &self.bucket;
         match (self.kind, &self.account) {
@@ -72,6 +74,7 @@ impl Address {
     }
 
     /// How paths of a log spell the table's root.
+    #[cfg(feature = "cloud")]
     pub(super) fn root(&self) -> String {
         let place = self.place();
         match self.key.as_str() {
@@ -182,6 +185,7 @@ mod tests {
         check("https://example.com/t", "unsupported-path");
     }
 
+    #[cfg(feature = "cloud")]
     #[test]
     fn roots_are_spelled_as_logs_spell_them() {
         let root = |scheme, location| Address::parse(scheme, location).unwrap().unwrap().root();

@@ -142,6 +142,7 @@ fn is_known(address: &Address, options: &Options) -> Result<bool> {
 }
 
 /// A plain `http:` address is refused when the table is opened, not by every request.
+#[cfg(any(feature = "s3", feature = "azure"))]
 fn check_http(options: &Options, endpoints: &[&str]) -> Result<()> {
     let plain = endpoints.iter().filter_map(|it| options.get(it)).any(|it| {
         let scheme = it.get(..7).unwrap_or_default();

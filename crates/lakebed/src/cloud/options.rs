@@ -7,6 +7,7 @@
 //!
 //! An option of another cloud is stepped over: an [`Env`] opens tables in several.
 
+#[cfg(feature = "cloud")]
 use std::collections::BTreeMap;
 
 use lakebed_log::error::{Error, Result, similar};

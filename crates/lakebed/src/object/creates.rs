@@ -30,6 +30,7 @@ const QUESTIONS_MAX: usize = 3;
 const PROBE_BYTES_MAX: u64 = 1 << 10;
 
 /// What is known about a store's creates.
+#[cfg_attr(not(feature = "cloud"), allow(dead_code, reason = "stores of the caller's keep it"))]
 pub(crate) enum Creates {
     /// It keeps its word.
     Kept,
