@@ -144,14 +144,12 @@ pub(crate) async fn write(session: &Session<'_>, args: &WriteArgs) -> Result<()>
     let (shape, batches) = input::open(args, schema)?;
     let data = Data::stream(shape, stream::iter(batches).boxed());
     let options = options(args);
+    let some = filter.map(|it| Overwrite::filter(it).other_rows(args.other_rows));
     if let Some(path) = &args.stage {
-        return staging::stage(session, &table, (data, options), (args.mode, filter), path).await;
+        return staging::stage(session, &table, (data, options), (args.mode, some), path).await;
     }
-    let committed = match (args.mode, filter) {
-        (Mode::Overwrite, Some(filter)) => {
-            let overwrite = Overwrite::filter(filter).other_rows(args.other_rows);
-            table.overwrite(data, overwrite.options(options)).await?
-        }
+    let committed = match (args.mode, some) {
+        (Mode::Overwrite, Some(it)) => table.overwrite(data, it.options(options)).await?,
         (Mode::Overwrite, None) => table.overwrite(data, Overwrite::all().options(options)).await?,
         _ => match table.append(data, options).await {
             // Another writer made the table in the meantime.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use lakebed::write::Data;
-use lakebed::{Append, Code, Error, Expr, Overwrite, Result, Snapshot, StagedTransaction, Table};
+use lakebed::{Append, Code, Error, Overwrite, Result, Snapshot, StagedTransaction, Table};
 use serde_json::json;
 
 use crate::args::{Mode, StagedArgs};
@@ -19,7 +19,7 @@ pub(crate) async fn stage(
     session: &Session<'_>,
     table: &Table,
     (data, options): (Data, Append),
-    (mode, filter): (Mode, Option<Expr>),
+    (mode, filter): (Mode, Option<Overwrite>),
     path: &Path,
 ) -> Result<()> {
     let mut txn = table.begin().await?;
@@ -28,9 +28,7 @@ pub(crate) async fn stage(
     }
     let options = options.without_counter();
     match (mode, filter) {
-        (Mode::Overwrite, Some(it)) => {
-            txn.overwrite(data, Overwrite::filter(it).options(options)).await?;
-        }
+        (Mode::Overwrite, Some(it)) => txn.overwrite(data, it.options(options)).await?,
         (Mode::Overwrite, None) => txn.overwrite(data, Overwrite::all().options(options)).await?,
         _ => txn.append(data, options).await?,
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::log_path::LOG_DIR;
 use lakebed_log::time::Timestamp;
 use object_store::path::Path;
 use object_store::{
@@ -377,9 +378,11 @@ impl Backend for Objects {
 
     fn create<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>>> {
         Box::pin(async move {
-            self.creating(op).await?;
+            let how = self.creating(op).await?;
             let path = self.path(key)?;
-            Ok(Box::new(Pieces::new(self, op, path)) as Box<dyn Upload>)
+            // Data files have names of their own, files of the log do not.
+            let shared = key.starts_with(LOG_DIR).then_some(how);
+            Ok(Box::new(Pieces::new(self, op, path, shared)) as Box<dyn Upload>)
         })
     }
 

@@ -84,8 +84,14 @@ impl<'a> Rewrite<'a> {
     {
         let tasks = files.iter().map(|it| ScanTask::from_add(self.head, it));
         let tasks: Vec<ScanTask> = tasks.collect::<Result<_>>()?;
-        let counting = self.matching(tasks.clone());
+        let counting = self.count(tasks.clone(), Some(self.filter));
         let matching = self.context.bounded("looking for rows that match", counting).await?;
+        // The log may be wrong about how many rows a file has, and what it hides must stay.
+        let whole = |it: &(&ScanTask, &u64)| it.0.live_records() == Some(*it.1) && 0 < *it.1;
+        let whole = tasks.iter().zip(&matching).filter(whole).map(|it| it.0.clone());
+        let counting = self.count(whole.collect(), None);
+        let live = self.context.bounded("counting rows", counting).await?;
+        let mut live = live.into_iter();
         let mut done = Rewritten::default();
         let mut both = Vec::new();
         let mut expected = 0;
@@ -94,7 +100,8 @@ impl<'a> Rewrite<'a> {
                 continue;
             }
             done.deleted_rows += matching;
-            if task.live_records() != Some(matching) {
+            let is_whole = task.live_records() == Some(matching) && live.next() == Some(matching);
+            if !is_whole {
                 expected += matching;
                 both.push(task);
             }
@@ -109,12 +116,12 @@ impl<'a> Rewrite<'a> {
         Ok(done)
     }
 
-    /// How many live rows of each file match.
-    async fn matching(&self, tasks: Vec<ScanTask>) -> Result<Vec<u64>> {
+    /// How many live rows of each file match; how many there are, without a filter.
+    async fn count(&self, tasks: Vec<ScanTask>, filter: Option<&Expr>) -> Result<Vec<u64>> {
         let Context { env, op, store, .. } = self.context;
         let plan = ScanPlan::of_tasks(self.head, &Scan::new(), Vec::new())?;
         let output = Arc::new(ArrowSchema::empty());
-        let spec = Spec { filter: Some(self.filter.clone()), output, ..Spec::of(&plan) };
+        let spec = Spec { filter: filter.cloned(), output, ..Spec::of(&plan) };
         let reader = Reader::new(env, op, store, Shape::new(spec)?)?;
         let count = |(task, turn): (ScanTask, Turn)| {
             let rows = reader.file(FileRead { turn, ..FileRead::new(task) });

@@ -49,7 +49,7 @@ use crate::write::Data;
 mod staged;
 
 pub use staged::StagedTransaction;
-pub(crate) use staged::{discard, expired, publish, view};
+pub(crate) use staged::{discard, expired, publish, settled, view};
 
 /// Several operations that become one version, or none.
 ///

@@ -138,18 +138,17 @@ impl Servers {
     /// Waits until a server is ready, and says so if it ends before.
     #[expect(clippy::disallowed_methods, reason = "chores stand outside of any environment")]
     fn wait(&mut self, name: &str, is_ready: impl Fn() -> bool) -> Result<(), String> {
-        let mut waited = Duration::ZERO;
+        let begun = std::time::Instant::now();
         while !is_ready() {
             for (other, child) in &mut self.children {
                 if *other == name && child.try_wait().is_ok_and(|it| it.is_some()) {
                     return Err(format!("{name} ended; see target/servers/{name}.log"));
                 }
             }
-            if PATIENCE < waited {
+            if PATIENCE < begun.elapsed() {
                 return Err(format!("{name} does not answer; see target/servers/{name}.log"));
             }
             std::thread::sleep(PAUSE);
-            waited += PAUSE;
         }
         Ok(())
     }
@@ -174,7 +173,8 @@ fn free_port() -> Result<u16, String> {
 /// The status of an answer, if there is one.
 fn status(port: u16, method: &str, path: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    stream.set_write_timeout(Some(Duration::from_secs(2))).ok()?;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nx-ms-version: 2020-08-04\r\n\
          content-length: 0\r\nconnection: close\r\n\r\n"

@@ -106,11 +106,24 @@ fn creates(address: &Address, options: &mut Options) -> Result<Creates> {
 
 /// Is the bucket where its cloud keeps buckets, and not at an address that the user named?
 fn is_known(address: &Address, options: &Options) -> Result<bool> {
+    // Who names a user besides the host means to be asked.
+    let host = |it: &str| {
+        let rest = it.split_once("://").map_or(it, |it| it.1);
+        let authority = rest.split('/').next().filter(|it| !it.contains('@')).unwrap_or_default();
+        authority.split(':').next().unwrap_or_default().to_ascii_lowercase()
+    };
     let ends = |it: &str, domains: &[&str]| {
-        let host = it.split_once("://").map_or(it, |it| it.1);
-        let host = host.split(['/', ':']).next().unwrap_or_default();
-        let host = host.to_ascii_lowercase();
+        let host = host(it);
         domains.iter().any(|it| host.strip_suffix(it).is_some_and(|it| it.ends_with('.')))
+    };
+    // Customers' own servers have names below the same domain: those of load balancers, say.
+    let is_s3 = |it: &str| {
+        let host = host(it);
+        let own = |it: &str| it == "s3" || it.starts_with("s3-") || it.starts_with("s3express-");
+        let rented = |it: &str| {
+            ["elb", "compute", "execute-api"].contains(&it) || it.starts_with("compute-")
+        };
+        host.split('.').any(own) && !host.split('.').any(rented)
     };
     const AWS: &[&str] = &["amazonaws.com", "amazonaws.com.cn"];
     const AZURE: &[&str] = &[
@@ -124,7 +137,7 @@ fn is_known(address: &Address, options: &Options) -> Result<bool> {
         Kind::S3 => ["aws_endpoint_url", "aws_endpoint_url_s3"]
             .iter()
             .filter_map(|it| options.get(it))
-            .all(|it| ends(it, AWS)),
+            .all(|it| ends(it, AWS) && is_s3(it)),
         Kind::Google => {
             let key = options.get("google_service_account_key").unwrap_or_default();
             let file = options.get("google_service_account").map(std::fs::read_to_string);

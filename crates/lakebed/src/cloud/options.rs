@@ -212,16 +212,16 @@ impl Options {
     ///
     /// `invalid-argument` for an option that neither this nor, by its prefix, another cloud knows.
     pub(super) fn of(env: &Env, kind: Kind) -> Result<Options> {
-        let mut all = kind.variables();
+        let mut ours = BTreeMap::new();
         for (name, value) in env.options() {
             let lower = name.to_ascii_lowercase();
             match kind.known(&lower) {
-                Some(known) => drop(all.insert(known, value.clone())),
+                Some(known) => drop(ours.insert(known, value.clone())),
                 None if is_of_another(kind, &lower) => {}
                 None => return Err(unknown(name, &[kind])),
             }
         }
-        Ok(Options(all))
+        Ok(Options(over(kind.variables(), ours)))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -255,9 +255,64 @@ impl Options {
 
     /// A foreign text without any value of an option that could be a secret.
     pub(super) fn scrub(&self, text: &str) -> String {
-        let secrets = self.0.values().filter(|it| it.len() > 3);
-        secrets.fold(text.to_string(), |text, it| text.replace(it.as_str(), "***"))
+        let mut secrets: Vec<&String> = self.0.values().filter(|it| it.len() > 3).collect();
+        // One may begin another.
+        secrets.sort_by_key(|it| std::cmp::Reverse(it.len()));
+        secrets.iter().fold(text.to_string(), |text, it| text.replace(it.as_str(), "***"))
     }
+}
+
+/// Options that say one thing together: where the store is, or who asks.
+#[cfg(feature = "cloud")]
+const GROUPS: &[&[&str]] = &[
+    &["aws_endpoint_url", "aws_endpoint_url_s3"],
+    &["aws_region", "aws_default_region"],
+    &[
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "aws_profile",
+        "aws_role_arn",
+        "aws_web_identity_token_file",
+        "aws_container_credentials_relative_uri",
+        "aws_container_credentials_full_uri",
+        "aws_container_authorization_token_file",
+        "aws_skip_signature",
+    ],
+    &[
+        "google_service_account",
+        "google_service_account_key",
+        "google_application_credentials",
+        "google_skip_signature",
+        "google_token",
+    ],
+    &["azure_storage_endpoint", "azure_storage_use_emulator", "azure_use_fabric_endpoint"],
+    &[
+        "azure_storage_account_key",
+        "azure_storage_sas_token",
+        "azure_storage_token",
+        "azure_client_id",
+        "azure_client_secret",
+        "azure_tenant_id",
+        "azure_use_azure_cli",
+        "azure_msi_endpoint",
+        "azure_federated_token_file",
+        "azure_skip_signature",
+    ],
+];
+
+/// The options of the caller over those of the environment. Whoever says one of a group says it
+/// all: half of another login, or an address that goes before the caller's, would be mixed in.
+#[cfg(feature = "cloud")]
+fn over(
+    mut below: BTreeMap<&'static str, String>,
+    ours: BTreeMap<&'static str, String>,
+) -> BTreeMap<&'static str, String> {
+    for group in GROUPS.iter().filter(|it| it.iter().any(|it| ours.contains_key(it))) {
+        below.retain(|name, _| !group.contains(name));
+    }
+    below.extend(ours);
+    below
 }
 
 /// An option of another cloud says so by its first word; one without such a word is meant for us.
@@ -294,6 +349,42 @@ mod tests {
         let prefixed = of(Kind::S3, "AWS_ALLOW_HTTP").unwrap();
         assert_eq!(prefixed.get("allow_http"), Some("hunter2"));
         assert!(of(Kind::S3, "azure_storage_account_name").is_ok());
+    }
+
+    /// Whoever says one option of a group says it all; groups have names that there are.
+    #[test]
+    fn what_belongs_together_is_not_mixed() {
+        let map = |all: &[(&'static str, &str)]| -> BTreeMap<&'static str, String> {
+            all.iter().map(|it| (it.0, it.1.to_string())).collect()
+        };
+        let below = map(&[
+            ("aws_endpoint_url_s3", "elsewhere"),
+            ("aws_session_token", "stale"),
+            ("aws_access_key_id", "other"),
+            ("aws_region", "far"),
+            ("timeout", "5s"),
+        ]);
+        let both = over(below.clone(), map(&[("aws_endpoint_url", "here")]));
+        assert!(!both.contains_key("aws_endpoint_url_s3") && both["aws_session_token"] == "stale");
+        let both = over(below.clone(), map(&[("aws_profile", "work"), ("timeout", "9s")]));
+        let expected = [
+            ("aws_endpoint_url_s3", "elsewhere"),
+            ("aws_profile", "work"),
+            ("aws_region", "far"),
+            ("timeout", "9s"),
+        ];
+        assert_eq!(both, map(&expected));
+        assert_eq!(over(below.clone(), BTreeMap::new()), below);
+        let known: Vec<&str> = KINDS.iter().flat_map(|it| it.names()).map(|it| it[0]).collect();
+        assert!(GROUPS.iter().flat_map(|it| it.iter()).all(|it| known.contains(it)));
+    }
+
+    /// A secret that begins another leaves nothing of it.
+    #[test]
+    fn secrets_are_scrubbed_whole() {
+        let pair = [("aws_access_key_id", "minio"), ("aws_secret_access_key", "minio-s3cret")];
+        let options = Options(pair.iter().map(|it| (it.0, it.1.to_string())).collect());
+        assert_eq!(options.scrub("key minio-s3cret of minio"), "key *** of ***");
     }
 
     /// spec: STORE-3

@@ -139,7 +139,7 @@ impl<'a> Said<'a> {
 
     /// What may be printed: without bodies, without queries, and with the root of the matter.
     fn shown(&self, err: &object_store::Error) -> String {
-        let mut shown = self.text.split('<').next().unwrap_or_default().trim_end().to_string();
+        let mut shown = headline(&self.text).trim_end().to_string();
         while shown.ends_with(':') || shown.ends_with(' ') {
             shown.pop();
         }
@@ -151,10 +151,20 @@ impl<'a> Said<'a> {
         let root = causes(err).last().map(ToString::to_string).unwrap_or_default();
         if self.status.is_none() && !self.text.contains(&root) {
             shown.push_str(": ");
-            shown.push_str(root.split('<').next().unwrap_or_default());
+            shown.push_str(headline(&root));
         }
         redact(&shown).chars().take(SHOWN_MAX).collect()
     }
+}
+
+/// A text up to the body of an answer, which may say anything, secrets among it.
+fn headline(text: &str) -> &str {
+    let text = text.split('<').next().unwrap_or_default();
+    let ends = ["status code: ", "error response"].iter().filter_map(|it| {
+        let after = text.find(it)? + it.len();
+        Some(after + text.get(after..)?.find(": ")?)
+    });
+    ends.min().and_then(|it| text.get(..it)).unwrap_or(text)
 }
 
 /// Refusals that come with any status.
@@ -175,4 +185,22 @@ fn is_full(err: &object_store::Error) -> bool {
     causes(err)
         .find_map(|it| it.downcast_ref::<std::io::Error>())
         .is_some_and(|it| matches!(it.kind(), FileTooLarge | QuotaExceeded | StorageFull))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing of a body is told, whatever its form.
+    #[test]
+    fn bodies_are_cut_off() {
+        let check = |text: &str, expected: &str| assert_eq!(headline(text).trim_end(), expected);
+        check(
+            "Server returned non-2xx status code: 400 Bad Request: {\"authorization\": \"x\"}",
+            "Server returned non-2xx status code: 400 Bad Request",
+        );
+        check("Server returned error response: hush", "Server returned error response");
+        check("Generic S3 error: <Error>hush</Error>", "Generic S3 error:");
+        check("nothing of the kind: at all", "nothing of the kind: at all");
+    }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
-use lakebed_log::error::{Code, Result};
+use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::mutant::planted;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::Objects;
+use super::creates::How;
 use super::failure::failed;
 use crate::env::{BoxFuture, Env};
 use crate::op::{ANSWER, Op, Request};
@@ -31,10 +32,12 @@ pub(super) struct Pieces {
     size: u64,
     multipart: Option<Box<dyn MultipartUpload>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Result<()>>>,
+    /// Others may write under the name too, and the first is right: how it is created, then.
+    shared: Option<How>,
 }
 
 impl Pieces {
-    pub(super) fn new(objects: &Objects, op: &Op, path: Path) -> Pieces {
+    pub(super) fn new(objects: &Objects, op: &Op, path: Path, shared: Option<How>) -> Pieces {
         Pieces {
             objects: objects.clone(),
             op: op.clone(),
@@ -44,6 +47,7 @@ impl Pieces {
             size: 0,
             multipart: None,
             in_flight: FuturesUnordered::new(),
+            shared,
         }
     }
 
@@ -100,17 +104,25 @@ impl Pieces {
 
     async fn finish_all(&mut self) -> Result<u64> {
         let rest = self.take(self.pending_bytes);
+        self.look().await?;
         if self.multipart.is_none() {
-            let Pieces { objects, op, path, .. } = self;
+            let Pieces { objects, op, path, shared, .. } = self;
+            let mode = match shared {
+                Some(How::IfAbsent) => PutMode::Create,
+                _ => PutMode::Overwrite,
+            };
             let put = || {
                 let (remote, path) = (Arc::clone(&objects.remote), path.clone());
-                let rest = rest.clone();
+                let (rest, options) = (rest.clone(), PutOptions::from(mode.clone()));
                 async move {
-                    let sent = remote.store.put(&path, rest).await;
+                    let sent = remote.store.put_opts(&path, rest, options).await;
                     if planted(9) {
                         return Ok(());
                     }
-                    sent.map(|_| ()).map_err(failed)
+                    match sent {
+                        Err(object_store::Error::AlreadyExists { .. }) => Err(taken()),
+                        sent => sent.map(|_| ()).map_err(failed),
+                    }
                 }
             };
             objects.send(op, Request::Put, put).await?;
@@ -126,8 +138,21 @@ impl Pieces {
         Ok(self.size)
     }
 
+    /// Is there an object of a shared name already?
+    async fn look(&mut self) -> Result<()> {
+        if self.shared.is_none() {
+            return Ok(());
+        }
+        match self.objects.meta(&self.op, &self.path).await {
+            Ok(_) => Err(taken()),
+            Err(it) if it.code() == Code::FileNotFound => Ok(()),
+            Err(it) => Err(it),
+        }
+    }
+
     /// The last request. Its answer may be lost, and a repeat then finds no upload to complete; the
-    /// name is ours alone, so an object of our size under it is ours.
+    /// name is ours alone, so an object of our size under it is ours. Nor does a yes say that all
+    /// of it is there.
     async fn complete(&mut self, mut multipart: Box<dyn MultipartUpload>) -> Result<()> {
         let Pieces { objects, op, path, size, .. } = self;
         op.count(Request::Put);
@@ -136,7 +161,16 @@ impl Pieces {
             Ok((done, multipart))
         });
         let (err, multipart) = match objects.env.timeout(ANSWER, "store", complete).await {
-            Ok((Ok(()), _)) => return Ok(()),
+            Ok((Ok(()), _)) => {
+                let there = objects.meta(op, path).await?.size;
+                return match there == *size {
+                    true => Ok(()),
+                    false => Err(Error::new(
+                        Code::Unavailable,
+                        format!("{there} bytes of {size} are there after the upload"),
+                    )),
+                };
+            }
             Ok((Err(err), multipart)) => (err, Some(multipart)),
             Err(err) => (err, None),
         };
@@ -147,6 +181,11 @@ impl Pieces {
         self.multipart = multipart;
         Err(err)
     }
+}
+
+/// Somebody was faster.
+fn taken() -> Error {
+    Error::new(Code::Conflict, "an object of this name is there already")
 }
 
 impl Upload for Pieces {

@@ -206,8 +206,8 @@ fn pieces() {
     }
     let size = (PIECE_BYTES * 2 + 9) as u64;
     assert_eq!(block_on(upload.finish()).unwrap(), size);
-    // The start, three pieces, the end.
-    assert_eq!(op.usage(), Usage { puts: 5, bytes_written: size, ..Usage::default() });
+    // The start, three pieces, the end; and a look whether all of it is there.
+    assert_eq!(op.usage(), Usage { puts: 5, heads: 1, bytes_written: size, ..Usage::default() });
     assert_eq!(block_on(store.get(&op, "large", size)).unwrap(), vec![7; PIECE_BYTES * 2 + 9]);
 
     let (store, op) = failing(vec![denied()]);

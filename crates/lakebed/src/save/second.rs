@@ -66,14 +66,27 @@ pub(crate) async fn second_layout(env: &Env, op: &Op, store: &Store, of: &Loaded
         if stored != text || read.sidecars != sidecars {
             return Err(differing(store, &key, FileSum::default(), total));
         }
+        // Where the one before it was cleaned up, what both name may be gone as well.
         for file in &of.segment.checkpoint {
-            store.head(op, &file.path.to_path()).await?;
+            match store.head(op, &file.path.to_path()).await {
+                Err(it) if it.code() == Code::FileNotFound => {
+                    for sidecar in &sidecars {
+                        let key = format!("{LOG_DIR}/{SIDECAR_DIR}/{}", sidecar.path);
+                        store.head(op, &key).await?;
+                    }
+                    break;
+                }
+                there => drop(there?),
+            }
         }
         Ok(())
     };
     if let Err(it) = checked.await {
-        // Nothing points at it yet, and it must not be found.
-        store.delete(op, &key).await?;
+        // What is proven wrong must not be found. Else it stays, without a hint: by now cleanup may
+        // stand on it.
+        if matches!(it.code(), Code::FileNotFound | Code::CorruptCheckpoint) {
+            store.delete(op, &key).await?;
+        }
         let what = "the checkpoint before this one was cleaned up meanwhile";
         return Err(match it.code() {
             Code::FileNotFound => Error::new(Code::LogMoving, what).because(it),

@@ -1,6 +1,6 @@
 //! The verbs of more than one step: transactions, and files that workers write for a driver.
 
-use lakebed_log::error::Result;
+use lakebed_log::error::{Code, Result};
 
 use super::Table;
 use crate::append::Append;
@@ -84,8 +84,15 @@ impl Table {
     /// # Ok::<(), lakebed::Error>(()) }).unwrap();
     /// ```
     pub async fn publish(&self, staged: &StagedTransaction) -> Result<Committed> {
-        let base = self.base_of(staged).await?;
-        let done = transaction::publish(&self.context(), &base, staged).await?;
+        let context = self.context();
+        let done = match self.base_of(staged).await {
+            Ok(base) => transaction::publish(&context, &base, staged).await?,
+            Err(it) if it.code() == Code::TransactionExpired => {
+                let newest = self.newest(&context).await?;
+                transaction::settled(&context, newest, staged, it).await?
+            }
+            Err(it) => return Err(it),
+        };
         Ok(self.seen(done))
     }
 

@@ -134,7 +134,14 @@ pub(crate) async fn publish(
     let Some(mut draft) = draft else {
         return Ok(Committed::unchanged(&context.op, base.clone()));
     };
-    let oldest = data_files::check_there(context, &draft.adds).await?;
+    let oldest = match data_files::check_there(context, &draft.adds).await {
+        // Published before, perhaps, and gone since.
+        Err(it) if it.code() == Code::MissingFile => {
+            let newest = base.newer(&context.op).await?;
+            return settled(context, newest, staged, it).await;
+        }
+        there => there?,
+    };
     let oldest = oldest.map_or(staged.staged_at, |it| it.min(staged.staged_at));
     let context = context.clone().written(oldest);
     if !draft.removes.is_empty() {
@@ -149,6 +156,26 @@ pub(crate) async fn publish(
     let ours = Staged { draft, files, once, joins: false, notes };
     let done = txn::commit_staged(&context, Some(base), ours).await?;
     Ok(done.logged("publish", &context))
+}
+
+/// What became of a transaction that cannot be published any more.
+pub(crate) async fn settled(
+    context: &Context,
+    newest: Snapshot,
+    staged: &StagedTransaction,
+    error: Error,
+) -> Result<Committed> {
+    let place = context.store.location();
+    check_table(&newest.head().metadata, &staged.table_id).map_err(|it| it.at(place))?;
+    let Some(draft) = &staged.draft else { return Err(error) };
+    match history::resolve(context, &draft.txn_id).await? {
+        Resolved::Committed(_) => Ok(Committed::unchanged(&context.op, newest)),
+        Resolved::NotCommitted | Resolved::Unknown => Err(error),
+        Resolved::Expired => {
+            let what = "whether it is published already is not known; look before staging it again";
+            Err(Error::new(Code::OutcomeUnknown, what).at(place).because(error))
+        }
+    }
 }
 
 /// Deletes the data files of a transaction that is not published.

@@ -71,10 +71,12 @@ enum Stage {
     /// In line.
     #[default]
     Waits,
-    /// Under way, by its own clock.
-    Alone,
+    /// Under way by its own clock, as this transaction.
+    Alone(String),
     /// Under way with others, as this transaction.
     Together(String),
+    /// Landed; what follows a commit is still to be done.
+    Landed(Box<Committed>),
 }
 
 /// Commits when it is its turn.
@@ -117,8 +119,14 @@ impl Line {
         stage: &Mutex<Stage>,
         result: oneshot::Receiver<Result<Committed>>,
     ) -> Result<Committed> {
+        let stage_now = || stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Whoever worked on it is gone; what was sent may have arrived.
         let given = |it: Result<Result<Committed>, oneshot::Canceled>| {
-            it.unwrap_or_else(|_| Err(Error::internal("the commit stopped before it was done")))
+            it.unwrap_or_else(|_| match stage_now() {
+                Stage::Waits => Err(Error::internal("the commit stopped before it was sent")),
+                Stage::Alone(id) | Stage::Together(id) => Err(in_doubt(context, id)),
+                Stage::Landed(done) => Ok(*done),
+            })
         };
         let late = Box::pin(context.env.sleep(context.left()));
         let mut result = match select(result, late).await {
@@ -134,19 +142,11 @@ impl Line {
             context.discard(&entry.staged.files).await;
             return Err(context.late("waiting for other commits of this process"));
         }
-        let stage = stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match (result.try_recv(), stage) {
+        match (result.try_recv(), stage_now()) {
             (Ok(Some(answer)), _) => answer,
             // Where it will stand is open: only its identity can be asked for.
-            (_, Stage::Together(id)) => {
-                let what = format!(
-                    "whether the commit landed is not known within {:?}; \
-                     ask with its id `{id}` before doing it again",
-                    context.op.deadline()
-                );
-                let error = Error::new(Code::OutcomeUnknown, what).at(context.store.location());
-                Err(error.with_payload(Unresolved { id }))
-            }
+            (_, Stage::Together(id)) => Err(in_doubt(context, id)),
+            (_, Stage::Landed(done)) => Ok(*done),
             _ => given(result.await),
         }
     }
@@ -283,6 +283,17 @@ impl Entry {
         self.staged.draft.txns.iter().map(|it| &it.app_id)
     }
 
+    /// What it is told of the version in which it has landed with others.
+    fn landed(&self, there: &Snapshot) -> Committed {
+        Committed {
+            snapshot: there.with_op(self.base.as_ref().and_then(Snapshot::handle_op)),
+            changed: true,
+            metrics: self.staged.draft.metrics.clone(),
+            notes: self.staged.notes.clone(),
+            usage: self.context.op.usage(),
+        }
+    }
+
     fn tell(self, answer: Result<Committed>) {
         // Nobody may be waiting any more.
         let _ = self.answer.send(answer);
@@ -367,6 +378,9 @@ impl Group {
         match attempt.run().await {
             Ok(landed @ Landed::Ours(..)) => {
                 let there = there(&attempt, Some(&base), &landed);
+                for (entry, (there, _)) in self.entries.iter().zip(there.iter().cycle()) {
+                    entry.enter(Stage::Landed(Box::new(entry.landed(there))));
+                }
                 let after = async move {
                     let done = attempt.conclude(Some(&base), landed, &[]).await;
                     self.tell_landed(&done);
@@ -441,14 +455,7 @@ impl Group {
 
     fn tell_landed(self, done: &Committed) {
         for entry in self.entries {
-            let handle_op = entry.base.as_ref().and_then(Snapshot::handle_op);
-            let done = Committed {
-                snapshot: done.snapshot.with_op(handle_op),
-                changed: true,
-                metrics: entry.staged.draft.metrics.clone(),
-                notes: entry.staged.notes.clone(),
-                usage: entry.context.op.usage(),
-            };
+            let done = entry.landed(&done.snapshot);
             entry.tell(Ok(done));
         }
     }
@@ -465,7 +472,7 @@ impl Group {
 
 /// A commit by itself, by its own clock.
 async fn land_alone(mut entry: Entry) -> Landing {
-    entry.enter(Stage::Alone);
+    entry.enter(Stage::Alone(entry.staged.draft.txn_id.clone()));
     let draft = std::mem::take(&mut entry.staged.draft);
     let held = entry.base.as_ref().map(|it| it.loaded().clone());
     let mut attempt = Attempt::new(entry.context.clone(), held, draft, entry.staged.once);
@@ -501,10 +508,22 @@ fn there(
     Some((attempt.there(base, landed), at))
 }
 
+/// Its outcome is open.
+fn in_doubt(context: &Context, id: String) -> Error {
+    let what = format!(
+        "whether the commit landed is not known within {:?}; \
+         ask with its id `{id}` before doing it again",
+        context.op.deadline()
+    );
+    let error = Error::new(Code::OutcomeUnknown, what).at(context.store.location());
+    error.with_payload(Unresolved { id })
+}
+
 /// Errors that one draft of many may bring about.
 fn is_of_one(error: &Error) -> bool {
     use ErrorKind::{Exhausted, Internal, Invalid, Unsupported};
     matches!(error.kind(), Invalid | Unsupported | Exhausted | Internal)
+        || error.code() == Code::TransactionExpired
 }
 
 /// The same for somebody else, with what programs branch on.

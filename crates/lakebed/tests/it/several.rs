@@ -464,3 +464,27 @@ fn outcomes_outlive_the_log() {
     assert_eq!(block_on(table.resolve(&ids[4])).unwrap(), Resolved::Committed(Version::from(4)));
     assert_eq!(block_on(table.resolve(&ids[2])).unwrap(), Resolved::Unknown);
 }
+
+/// Files of partitions whose folder has an escaped name are kept, committed and staged.
+///
+/// spec: MULTI-2
+#[test]
+fn partitions_with_escaped_names() {
+    let made = table(&memory());
+    let names = [("a:b", 1), ("a%b", 2), ("c d", 3), ("2024-01-01 00:00:00", 4)];
+    let by = || Append::new().partition_by(["p"]);
+    block_on(made.append(parts(&[("plain", 0)]), by())).unwrap();
+    let mut txn = block_on(made.begin()).unwrap();
+    block_on(txn.append(parts(&names), Append::new())).unwrap();
+    block_on(txn.commit()).unwrap();
+    assert_eq!(rows(&block_on(made.snapshot()).unwrap()).len(), 5);
+
+    let mut txn = block_on(made.begin()).unwrap();
+    block_on(txn.append(parts(&names), Append::new())).unwrap();
+    let staged = block_on(txn.stage()).unwrap().to_string();
+    let staged: StagedTransaction = staged.parse().unwrap();
+    block_on(made.publish(&staged)).unwrap();
+    assert_eq!(rows(&block_on(made.snapshot()).unwrap()).len(), 9);
+    let again = block_on(made.publish(&staged)).unwrap();
+    assert_eq!(rows(&again.snapshot()).len(), 9);
+}

@@ -155,10 +155,11 @@ pub fn added_up(one: &Map<String, Json>, other: Map<String, Json>) -> Map<String
     all
 }
 
-/// Paths of files that `before` has written and `after` no longer names.
+/// Of the object keys in `before` those that `after` no longer names. A path of the log is an
+/// encoded key; a key is not decoded once more.
 pub fn dropped(before: &BTreeSet<String>, after: &Draft) -> Vec<String> {
     let named: BTreeSet<_> = after.adds.iter().map(|it| uri::canonical(&it.path)).collect();
-    before.iter().filter(|it| !named.contains(&uri::canonical(it))).cloned().collect()
+    before.iter().filter(|it| !named.contains(it.as_str())).cloned().collect()
 }
 
 #[cfg(test)]
@@ -251,5 +252,8 @@ mod tests {
         assert_eq!(said[2]["operation"], "WRITE");
         let written: BTreeSet<String> = ["a".to_string(), "gone".to_string()].into();
         assert_eq!(dropped(&written, &both), ["gone"]);
+        let escaped: BTreeSet<String> = ["p=a%3Ab/1".to_string(), "p=a b/2".to_string()].into();
+        let kept = draft(&["p=a%253Ab/1", "p=a%20b/2"], &[]);
+        assert!(dropped(&escaped, &kept).is_empty());
     }
 }

@@ -18,6 +18,17 @@ fn clouds_of_their_own_are_not_asked() {
     assert!(known("s3://b/t", &[]));
     assert!(known("s3://b/t", &[("endpoint", "https://s3.eu-west-1.amazonaws.com")]));
     assert!(known("s3://b/t", &[("endpoint", "https://b.s3.cn-north-1.amazonaws.com.cn:443/")]));
+    assert!(known("s3://b/t", &[("endpoint", "https://s3-fips.us-east-1.amazonaws.com")]));
+    for other in [
+        "https://minio-1.us-east-1.elb.amazonaws.com",
+        "https://s3-proxy.us-east-1.elb.amazonaws.com",
+        "https://ec2-1-2-3-4.compute-1.amazonaws.com:9000",
+        "https://x.execute-api.us-east-1.amazonaws.com/s3",
+        "https://s3.amazonaws.com:x@elsewhere.example.com",
+        "https://x@s3.amazonaws.com",
+    ] {
+        assert!(!known("s3://b/t", &[("endpoint", other)]), "{other}");
+    }
     assert!(!known("s3://b/t", &[("endpoint", "https://minio.example.com")]));
     assert!(!known("s3://b/t", &[("endpoint", "https://fakeamazonaws.com")]));
     assert!(!known("s3://b/t", &[("endpoint", "https://x/s3.amazonaws.com")]));

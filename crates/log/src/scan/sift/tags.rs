@@ -20,7 +20,7 @@ use super::bounds::common;
 use crate::action::{NullableMap, Sidecar};
 use crate::batch::{Footer, Group, parquet_footer};
 use crate::error::{Error, Result};
-use crate::schema::{DataType, PrimitiveType};
+use crate::schema::{ColumnMapping, DataType, PrimitiveType};
 use crate::skip::{Common, Range, Skipper};
 use crate::state::Head;
 use crate::stats::{Reader, indexed};
@@ -43,6 +43,9 @@ pub fn sidecar_tags(bytes: &Bytes, head: &Head) -> Result<NullableMap> {
     let Footer::Ready(footer) = parquet_footer(bytes, size)? else {
         return Err(Error::internal("a sidecar has no footer"));
     };
+    if head.mapping != ColumnMapping::None {
+        return Ok(NullableMap::new());
+    }
     let columns = &head.metadata.partition_columns;
     let leaves = indexed(&head.schema, head.mapping, columns, &head.properties);
     let leaves = leaves.into_iter().filter(|it| it.has_bounds()).take(COLUMNS_MAX).collect();
@@ -89,7 +92,8 @@ fn document(range: &Range<'static>) -> Json {
 /// What the tags of a sidecar prove of its files, and how many there are. `None` if they are not
 /// ours, not of this sidecar, or make no sense.
 pub(super) fn common_of(sidecar: &Sidecar, head: &Head) -> Option<(Common, u64)> {
-    let tags = sidecar.tags.as_ref()?;
+    // Tags outlive a name that is given to another column.
+    let tags = sidecar.tags.as_ref().filter(|_| head.mapping == ColumnMapping::None)?;
     if tags.get(NAME)?.as_deref()? != sidecar.path {
         return None;
     }
