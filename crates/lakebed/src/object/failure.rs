@@ -139,7 +139,7 @@ impl<'a> Said<'a> {
 
     /// What may be printed: without bodies, without queries, and with the root of the matter.
     fn shown(&self, err: &object_store::Error) -> String {
-        let mut shown = headline(&self.text).trim_end().to_string();
+        let mut shown = headline(self.text).trim_end().to_string();
         while shown.ends_with(':') || shown.ends_with(' ') {
             shown.pop();
         }
