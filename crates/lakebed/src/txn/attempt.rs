@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use lakebed_log::action::CommitInfo;
 use lakebed_log::batch::Width;
 use lakebed_log::commit::{self, Draft, Rendered};
@@ -17,6 +17,7 @@ use lakebed_log::property::Properties;
 use lakebed_log::segment::LogFile;
 use lakebed_log::state::Head;
 use lakebed_log::support;
+use lakebed_log::uri;
 use lakebed_log::version::Version;
 
 use super::{Context, Unresolved, covered};
@@ -191,7 +192,7 @@ impl Attempt {
             let put = self.put(&key, rendered.bytes.clone());
             match self.answer(put).await {
                 Ok(Put::Created(tag)) => {
-                    self.check_number(version, began).await?;
+                    self.check_landed(version, began).await?;
                     return Ok(Claim::Ours(written(version, rendered), tag));
                 }
                 Ok(Put::Exists) => open = true,
@@ -209,7 +210,7 @@ impl Attempt {
                     // There, but perhaps not for good: it may still be on its way to disk.
                     Ok(true) => match store.sync(&key).await {
                         Ok(()) => {
-                            self.check_number(version, began).await?;
+                            self.check_landed(version, began).await?;
                             let read = load::decode(env, store, version, bytes, Width::Wide).await;
                             let read = read.map_err(|it| self.doubt(version, it))?;
                             return Ok(Claim::Ours(read, None));
@@ -315,13 +316,48 @@ impl Attempt {
         Failure { error: error.at(self.context.store.location()), open: true }
     }
 
+    /// What may have gone on while a put took long.
+    async fn check_landed(&self, version: Version, began: Moment) -> Result<(), Failure> {
+        self.check_number(version, began).await?;
+        self.check_files(version).await
+    }
+
+    /// After a put that took long: vacuum takes files that no version names, perhaps ours before
+    /// this one named them.
+    async fn check_files(&self, version: Version) -> Result<(), Failure> {
+        let Context { env, op, store, written, .. } = &self.context;
+        if written.age(env) <= safe_for(&self.properties()) {
+            return Ok(());
+        }
+        let look = |path: String| async move {
+            let key = uri::decode(&path)?.into_owned();
+            store.head(op, &key).await.map(|_| ())
+        };
+        let paths: Vec<String> = self.draft.adds.iter().map(|it| it.path.clone()).collect();
+        let looked = map_ordered(paths, FETCHES, look).try_collect::<Vec<()>>().await;
+        match looked {
+            Ok(_) => Ok(()),
+            Err(it) if it.code() == Code::FileNotFound => {
+                let what = format!(
+                    "the commit took so long that vacuum has taken its data files; it stands as \
+                     version {version}, which cannot be read whole"
+                );
+                let error = Error::new(Code::MissingFile, what).because(it);
+                Err(Failure { error: error.at(store.location()), open: true })
+            }
+            Err(it) => Err(self.doubt(version, it)),
+        }
+    }
+
     /// After a put that took long: was its number still free for us to take, or had cleanup freed
     /// it? It had where the marker of cleanup says so, where the commit before it is gone, or where
     /// the table went on from another one.
     async fn check_number(&self, version: Version, began: Moment) -> Result<(), Failure> {
         let Context { env, op, store, .. } = &self.context;
         let limit = retention(self.properties().log_retention_millis) / 2;
-        if began.age(env) <= limit || planted(19) {
+        // The base may have grown old after it was compared with the log.
+        let base = self.base.as_ref().and_then(|it| it.age(env)).unwrap_or_default();
+        if began.age(env).max(base) <= limit || planted(19) {
             return Ok(());
         }
         let before = version.get().checked_sub(1).and_then(Version::new);

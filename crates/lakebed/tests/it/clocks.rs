@@ -231,6 +231,35 @@ fn a_put_past_the_log() {
     }
 }
 
+/// The machine stopped while the put was under way, and vacuum took the data files, which no
+/// version named yet: that is no success.
+#[test]
+fn a_put_past_its_files() {
+    for taken in [false, true] {
+        let sleeper = Sleeper::new();
+        let held = sleeper.append(0);
+        let before = sleeper.names(".parquet");
+        let (ahead, store) = (Arc::clone(&sleeper.ahead_millis), Arc::clone(&sleeper.store));
+        // A third of the week for which removed files are kept, and no half of the log's month.
+        let jump = 4 * i64::try_from(DAY.as_millis()).unwrap();
+        sleeper.store.during_put(move || {
+            ahead.fetch_add(jump, Ordering::Relaxed);
+            let all = block_on(store.list(None).try_collect::<Vec<_>>()).unwrap();
+            let ours = all.into_iter().map(|it| it.location).filter(|it| {
+                it.as_ref().ends_with(".parquet") && !before.contains(&it.to_string())
+            });
+            for path in ours.filter(|_| taken) {
+                block_on(store.delete(&path)).unwrap();
+            }
+        });
+        sleeper.store.plan([Fate::Fine]);
+        match (taken, sleeper.append_from(&held)) {
+            (false, done) => assert_eq!(done.unwrap(), 1),
+            (true, done) => assert_eq!(done.unwrap_err().code(), Code::MissingFile),
+        }
+    }
+}
+
 /// A machine that lives in the future would find all versions old.
 ///
 /// spec: CLEAN-10
