@@ -259,6 +259,29 @@ fn deadlines_are_each_ones_own() {
     });
 }
 
+/// What follows a landed commit may take longer than somebody has time: they are told that it has
+/// landed.
+///
+/// spec: GROUP-7
+#[test]
+fn what_has_landed_is_told_in_time() {
+    let slow = Slow::new(8, 0);
+    let world = slow.clone();
+    slow.run(async move {
+        let table = made(&world).await;
+        world.linger(Duration::from_secs(40));
+        let append = |id: i64, seconds: u64| {
+            let table = table.with_op(Op::new(Duration::from_secs(seconds)));
+            async move { table.append(ids([id]), Append::new()).await }
+        };
+        let told = join_all([append(1, 600), append(2, 20), append(3, 20), append(4, 600)]).await;
+        let versions: Vec<u64> =
+            told.iter().map(|it| it.as_ref().unwrap().version().get()).collect();
+        assert_eq!(versions[1..], [versions[1]; 3]);
+        assert_eq!(rows(&table).await, [1, 2, 3, 4]);
+    });
+}
+
 /// Whoever goes away in the middle hurts nobody, and what was begun is finished.
 ///
 /// spec: GROUP-8

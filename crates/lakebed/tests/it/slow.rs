@@ -34,6 +34,8 @@ pub struct Slow {
     puts: Arc<AtomicU64>,
     /// From now on, how long a put of a commit takes, in milliseconds.
     hangs: Arc<AtomicU64>,
+    /// The same of the checksum that follows one.
+    lingers: Arc<AtomicU64>,
 }
 
 impl Slow {
@@ -45,6 +47,7 @@ impl Slow {
             commits: Arc::default(),
             puts: Arc::default(),
             hangs: Arc::new(AtomicU64::new(30)),
+            lingers: Arc::new(AtomicU64::new(30)),
         }
     }
 
@@ -83,6 +86,11 @@ impl Slow {
         self.hangs.store(millis, Ordering::Relaxed);
     }
 
+    pub fn linger(&self, checksums: Duration) {
+        let millis = u64::try_from(checksums.as_millis()).unwrap();
+        self.lingers.store(millis, Ordering::Relaxed);
+    }
+
     pub fn inner(&self) -> &InMemory {
         &self.inner
     }
@@ -107,7 +115,11 @@ impl ObjectStore for Slow {
         self.puts.fetch_add(1, Ordering::Relaxed);
         let commit = path.as_ref().contains("_delta_log/") && path.as_ref().ends_with(".json");
         if !commit {
-            self.world.sleep(TAKES).await;
+            let takes = match path.as_ref().ends_with(".crc") {
+                true => Duration::from_millis(self.lingers.load(Ordering::Relaxed)),
+                false => TAKES,
+            };
+            self.world.sleep(takes).await;
             return self.inner.put_opts(path, payload, options).await;
         }
         self.commits.fetch_add(1, Ordering::Relaxed);

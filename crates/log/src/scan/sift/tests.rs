@@ -10,7 +10,7 @@ use crate::batch::{Footer, LogBatch, Width, parquet_footer};
 use crate::checkpoint::render_in_groups;
 use crate::replay::Replay;
 use crate::scan::{needs_stats, plan};
-use crate::schema::Schema;
+use crate::schema::{ColumnMapping, Schema};
 use crate::state::TableState;
 use crate::time::Timestamp;
 use crate::version::Version;
@@ -352,6 +352,14 @@ fn sidecars_are_ruled_out_by_their_own_tags() {
     assert_eq!(ruled_out("q = 'other'", &sidecars), [Some(5); 4]);
     assert_eq!(ruled_out("p is null", &sidecars), [Some(5); 4]);
     assert_eq!(ruled_out("s = 'a'", &sidecars), [None; 4]);
+    // A name may be another column's by now where columns are mapped.
+    let mapped = Head { mapping: ColumnMapping::Name, ..state.head.clone() };
+    assert!(sidecars.iter().all(|it| sidecar_tags(&it.1, &mapped).unwrap().is_empty()));
+    let mapped = Arc::new(mapped);
+    let scan = Scan::new().filter("p = 2".parse().unwrap());
+    let sift = Sift::new(&mapped, mapped.read, &scan, FileList::empty(Width::Wide));
+    let sift = sift.unwrap().unwrap();
+    assert!(sidecars.iter().all(|it| sift.rules_out(&it.0).is_none()));
     // Carried on under another name, or spoiled, they say nothing.
     let changed = |change: &dyn Fn(&mut Sidecar)| {
         let mut sidecars = sidecars.clone();
