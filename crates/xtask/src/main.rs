@@ -82,6 +82,13 @@ fn test(arguments: Vec<OsString>) -> Result<(), String> {
         cargo.arg("--workspace");
     }
     cargo.args(arguments).env("LAKEBED_PEERS", "required");
+    // No test asks for a cloud of whoever runs it.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|it| text.starts_with(it)) {
+            cargo.env_remove(name);
+        }
+    }
     for (name, variable, requirements) in PEERS {
         cargo.env(variable, python(&root, name, &root.join(requirements))?);
     }

@@ -71,7 +71,9 @@ fn no_secret_is_printed() {
     wrong("az://c/t", &with("azure_storage_account_key", "hunter2 is no base64"));
     wrong("az://c/t", &with("azure_storage_token", "hunter2"));
     wrong("gs://b/t", &[("google_service_account_key", "PRIVATE hunter2")]);
-    wrong("gs://b/t", &[("google_base_url", &endpoint), ("google_token", "hunter2")]);
+    let google = [("google_base_url", endpoint.as_str()), ("google_token", "hunter2")];
+    wrong("gs://b/t", &google);
+    wrong("gs://b/t", &[&google[..], &[("allow_http", "true")]].concat());
 }
 
 /// Variables of the environment do what options do, and options win.

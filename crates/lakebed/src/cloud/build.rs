@@ -104,6 +104,15 @@ fn creates(address: &Address, options: &mut Options) -> Result<Creates> {
     })
 }
 
+/// Where Azure keeps containers.
+const AZURE_DOMAINS: &[&str] = &[
+    "core.windows.net",
+    "fabric.microsoft.com",
+    "core.chinacloudapi.cn",
+    "core.usgovcloudapi.net",
+    "core.cloudapi.de",
+];
+
 /// Is the bucket where its cloud keeps buckets, and not at an address that the user named?
 fn is_known(address: &Address, options: &Options) -> Result<bool> {
     // Who names a user besides the host means to be asked.
@@ -126,13 +135,6 @@ fn is_known(address: &Address, options: &Options) -> Result<bool> {
         host.split('.').any(own) && !host.split('.').any(rented)
     };
     const AWS: &[&str] = &["amazonaws.com", "amazonaws.com.cn"];
-    const AZURE: &[&str] = &[
-        "core.windows.net",
-        "fabric.microsoft.com",
-        "core.chinacloudapi.cn",
-        "core.usgovcloudapi.net",
-        "core.cloudapi.de",
-    ];
     Ok(match address.kind {
         Kind::S3 => ["aws_endpoint_url", "aws_endpoint_url_s3"]
             .iter()
@@ -149,13 +151,12 @@ fn is_known(address: &Address, options: &Options) -> Result<bool> {
             let domain = address.account.as_ref().map_or(super::address::AZURE, |it| it.1.as_str());
             let host = format!("account.{domain}");
             let named = options.get("azure_storage_endpoint").unwrap_or(&host);
-            !options.flag("azure_storage_use_emulator")? && ends(named, AZURE)
+            !options.flag("azure_storage_use_emulator")? && ends(named, AZURE_DOMAINS)
         }
     })
 }
 
 /// A plain `http:` address is refused when the table is opened, not by every request.
-#[cfg(any(feature = "s3", feature = "azure"))]
 fn check_http(options: &Options, endpoints: &[&str]) -> Result<()> {
     let plain = endpoints.iter().filter_map(|it| options.get(it)).any(|it| {
         let scheme = it.get(..7).unwrap_or_default();
@@ -235,6 +236,7 @@ fn google(
     retry: RetryConfig,
 ) -> Result<Arc<dyn ObjectStore>> {
     use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
+    check_http(options, &["google_base_url"])?;
     let mut builder =
         GoogleCloudStorageBuilder::new().with_bucket_name(&address.bucket).with_retry(retry);
     for (name, value) in options.iter() {
@@ -275,6 +277,13 @@ fn azure(
         builder = builder.with_account(account);
         let is_default = domain == super::address::AZURE;
         if !is_default && options.get("azure_storage_endpoint").is_none() {
+            // Credentials go where a location says only if that is where Azure is.
+            if !AZURE_DOMAINS.contains(&domain.as_str()) {
+                let what = format!(
+                    "`{domain}` is no domain of Azure; set `azure_storage_endpoint` if it is meant"
+                );
+                return Err(Error::invalid(what));
+            }
             builder = builder.with_endpoint(format!("https://{account}.blob.{domain}"));
         }
     }

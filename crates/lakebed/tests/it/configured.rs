@@ -206,7 +206,7 @@ fn stores_without_conditions() {
     check(&err.err().unwrap(), Code::StoreUnsafe, &["locking provider"]);
 }
 
-/// Google and the real addresses of the clouds are not asked.
+/// They are refused when the table is opened, before anything is sent to anybody.
 #[test]
 fn options_that_make_no_sense() {
     let check = |options: &[(&str, &str)], location: &str, says: &str| {
@@ -225,6 +225,12 @@ fn options_that_make_no_sense() {
     check(&[("aws_profile", "absent-profile")], "s3://b/t", "absent-profile");
     check(&[], "az://c/t", "azure_storage_account_name");
     check(&[("service_account_key", "hunter2")], "gs://b/t", "refused");
+    let plain = [("google_base_url", "http://127.0.0.1:1"), ("google_token", "hunter2")];
+    check(&plain, "gs://b/t", "allow_http=true");
+    // Whoever hands over a location does not say where the keys go.
+    let token = [("azure_storage_token", "hunter2")];
+    check(&token, "abfss://c@a.dfs.example.com/t", "no domain of Azure");
+    check(&token, "abfss://c@a.dfs.core.windows.net.example.com/t", "no domain of Azure");
     check(&[("account_key", "hunter2!")], "abfss://c@a.dfs.core.windows.net/t", "refused");
 }
 

@@ -115,7 +115,11 @@ pub fn azure(name: &'static str, endpoint: &str) -> Place {
 #[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
 pub fn google(name: &'static str, endpoint: &str) -> Place {
     let key = r#"{"private_key":"","private_key_id":"","client_email":"","disable_oauth":true}"#;
-    let options = [("google_base_url", endpoint), ("google_service_account_key", key)];
+    let options = [
+        ("google_base_url", endpoint),
+        ("google_service_account_key", key),
+        ("allow_http", "true"),
+    ];
     Place::new(name, "gs://bucket", &options)
 }
 
