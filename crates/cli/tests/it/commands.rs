@@ -83,6 +83,9 @@ fn modes_of_writing() {
     shell.run(&["write", "o", "a.csv"]);
     let over = ["write", "o", "b.csv", "--mode", "overwrite", "--where", "n < 2"];
     assert_eq!(shell.try_run(&over).code, 5);
+    assert_eq!(shell.try_run(&[&over[..], &["--stage", "o.txn"]].concat()).code, 5);
+    shell.run(&[&over[..], &["--other-rows", "--stage", "o.txn"]].concat());
+    shell.run(&["discard", "o", "o.txn"]);
     shell.run(&[&over[..], &["--other-rows"]].concat());
     let mut rows: Vec<i64> =
         shell.rows(&["o"]).iter().map(|it| it["n"].as_i64().unwrap()).collect();

@@ -217,6 +217,26 @@ fn pieces() {
     assert!(err.to_string().starts_with("test://t/large: "), "{err}");
 }
 
+/// A name of the log belongs to who was first, however large the object and whenever the other
+/// one began; one of a data file is nobody else's.
+#[test]
+fn shared_names_are_not_replaced() {
+    for length in [5, PIECE_BYTES + 1] {
+        let (store, op) = failing(Vec::new());
+        let key = "_delta_log/00000000000000000007.checkpoint.parquet";
+        let upload = |byte: u8| {
+            let mut upload = block_on(store.create(&op, key)).unwrap();
+            block_on(upload.write(vec![byte; length].into())).unwrap();
+            upload
+        };
+        let (first, second) = (upload(1), upload(2));
+        assert_eq!(block_on(first.finish()).unwrap(), length as u64);
+        assert_eq!(block_on(second.finish()).unwrap_err().code(), Code::Conflict);
+        let stored = block_on(store.get(&op, key, length as u64)).unwrap();
+        assert!(stored.iter().all(|it| *it == 1), "{length}");
+    }
+}
+
 /// Text as the crate makes it of an answer.
 fn answered(status: &str, body: &str) -> E {
     let text = format!(
