@@ -382,7 +382,9 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`crate::Table::append`] and [`crate::Table::overwrite`]. After any but `outcome-unknown`
-    /// it is in no version and its files are gone.
+    /// it is in no version that is read, and its files are gone; where the commit itself took
+    /// longer than the retentions (`transaction-expired`, `missing-file`) the log may name them,
+    /// and they are left to vacuum.
     ///
     /// ```
     /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));

@@ -11,8 +11,9 @@
 //!
 //! What goes is decided by versions alone: a late checkpoint of an old version is a young file, and
 //! a copied log is young altogether. Times only tell which version is the oldest that is kept.
-//! Files go in an order that leaves a sound log at every step: commits from low to high, so that
-//! what is left leads on without a gap, and then the checkpoints that they led on from.
+//! Files go in an order that leaves a sound log at every step: commits from low to high, a few at
+//! once, so that what is left leads on without a gap from the checkpoint that stays, and then the
+//! checkpoints that they led on from.
 
 use std::collections::BTreeSet;
 
