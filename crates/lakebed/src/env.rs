@@ -22,6 +22,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -415,15 +416,36 @@ impl Env {
     ) -> Result<T> {
         match select(pin!(future), self.0.runtime.sleep(limit)).await {
             Either::Left((result, _)) => result,
-            Either::Right(_) => {
-                let what = format!("{what}: no answer within {limit:?}");
-                Err(Error::new(Code::Unavailable, what))
-            }
+            Either::Right(_) => Err(unanswered(what, limit)),
         }
     }
 }
 
 impl Env {
+    /// Runs `future` as long as it gets on: until `moved` has not grown for about `limit`. For what
+    /// takes many answers, whose number nobody knows before.
+    pub(crate) async fn while_moving<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        moved: &AtomicU64,
+        future: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let (mut future, mut seen) = (pin!(future), moved.load(Ordering::Relaxed));
+        loop {
+            match select(future.as_mut(), self.0.runtime.sleep(limit)).await {
+                Either::Left((result, _)) => return result,
+                Either::Right(_) => {
+                    let now = moved.load(Ordering::Relaxed);
+                    if now == seen {
+                        return Err(unanswered(what, limit));
+                    }
+                    seen = now;
+                }
+            }
+        }
+    }
+
     /// Runs `future` unless the deadline passes first. The future is dropped then.
     pub(crate) async fn until<T>(
         &self,
@@ -458,6 +480,10 @@ fn panicked(payload: &(dyn Any + Send)) -> Error {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     Error::internal(format!("a task panicked: {}", text.unwrap_or("no message")))
+}
+
+fn unanswered(what: &str, limit: Duration) -> Error {
+    Error::new(Code::Unavailable, format!("{what}: no answer within {limit:?}"))
 }
 
 fn stopped() -> Error {

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -133,26 +134,37 @@ impl Objects {
 
     /// Sends a request, and again while it fails in a way that may pass. The whole of it is bounded
     /// in time.
-    async fn send<T, F>(&self, op: &Op, request: Request, mut once: impl FnMut() -> F) -> Result<T>
+    async fn send<T, F>(&self, op: &Op, request: Request, once: impl FnMut() -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let attempts = async {
-            for attempt in 1..self.remote.attempts_max {
-                op.count(request);
-                match self.call(once()).await {
-                    Err(err) if matches!(err.code(), Code::Unavailable | Code::ShortRead) => {
-                        tracing::debug!(%err, attempt, "request failed, trying again");
-                    }
-                    done => return done,
-                }
-                self.env.sleep(self.pause(attempt)).await;
-            }
-            op.count(request);
-            self.call(once()).await
-        };
+        let attempts = self.repeat(op, request, once);
         self.env.timeout(self.remote.answer, "store", attempts).await
+    }
+
+    async fn repeat<T, F>(
+        &self,
+        op: &Op,
+        request: Request,
+        mut once: impl FnMut() -> F,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        for attempt in 1..self.remote.attempts_max {
+            op.count(request);
+            match self.call(once()).await {
+                Err(err) if matches!(err.code(), Code::Unavailable | Code::ShortRead) => {
+                    tracing::debug!(%err, attempt, "request failed, trying again");
+                }
+                done => return done,
+            }
+            self.env.sleep(self.pause(attempt)).await;
+        }
+        op.count(request);
+        self.call(once()).await
     }
 
     /// Full jitter: clients that failed together must not come back together.
@@ -234,10 +246,12 @@ async fn listed(
     remote: Arc<Remote>,
     folder: Option<Path>,
     offset: Option<Path>,
+    moved: Arc<AtomicU64>,
 ) -> Result<Vec<ObjectMeta>> {
     match &offset {
         Some(offset) => {
             let all = remote.store.list_with_offset(folder.as_ref(), offset);
+            let all = all.inspect(|_| _ = moved.fetch_add(1, Ordering::Relaxed));
             all.try_collect::<Vec<ObjectMeta>>().await.map_err(failed)
         }
         None => {
@@ -291,8 +305,14 @@ impl Backend for Objects {
             let folder = self.path(prefix.trim_end_matches('/'))?;
             let offset = after.map(|it| self.path(it)).transpose()?;
             let folder = (!folder.as_ref().is_empty()).then_some(folder);
-            let once = || listed(Arc::clone(&self.remote), folder.clone(), offset.clone());
-            match self.send(op, Request::List, once).await {
+            // A long one is many answers, and is bounded by how long each of them takes.
+            let moved = Arc::new(AtomicU64::new(0));
+            let once = || {
+                let (remote, moved) = (Arc::clone(&self.remote), Arc::clone(&moved));
+                listed(remote, folder.clone(), offset.clone(), moved)
+            };
+            let attempts = self.repeat(op, Request::List, once);
+            match self.env.while_moving(self.remote.answer, "store", &moved, attempts).await {
                 Ok(listed) => Ok(listed.into_iter().filter_map(|it| self.object(it)).collect()),
                 Err(err) if err.code() == Code::FileNotFound => Ok(Vec::new()),
                 Err(err) => Err(err),

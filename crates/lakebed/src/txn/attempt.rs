@@ -1,5 +1,6 @@
 //! The loop itself: the base it stands on moves, the draft does not.
 
+use std::iter::successors;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +32,6 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Losing this often in a row is bad luck; losing more often is contention, and waiting helps.
 const LOSSES_FREE: u32 = 3;
-/// After this many losses in a row the rest is listed and fetched at once.
-const LOSSES_BEFORE_LIST: u32 = 8;
 /// Winners fetched at once.
 const FETCHES: usize = 16;
 /// Retentions of the log and of removed files under this count as this.
@@ -99,7 +98,7 @@ impl Attempt {
         if let Some(done) = self.catch_up_if_stale().await? {
             return Ok(done);
         }
-        let mut losses = 0;
+        let mut losses = 0u32;
         loop {
             let version = self.next()?;
             match self.claim(version).await? {
@@ -117,7 +116,7 @@ impl Attempt {
                         return Ok(done);
                     }
                     losses += 1;
-                    if let Some(done) = self.read_ahead(&mut losses).await? {
+                    if let Some(done) = self.read_ahead().await? {
                         return Ok(done);
                     }
                     if let Some(tries) = losses.checked_sub(LOSSES_FREE) {
@@ -417,36 +416,31 @@ impl Attempt {
         self.give_way_to_all(winners).await
     }
 
-    /// After a loss: reads on as far as there are winners, because a read is cheaper than a put
-    /// that is lost too.
-    async fn read_ahead(&mut self, losses: &mut u32) -> Result<Option<Landed>> {
+    /// After a loss: reads on as far as there are winners, the more at once the more there were,
+    /// because a read is cheaper than a put that is lost too.
+    async fn read_ahead(&mut self) -> Result<Option<Landed>> {
+        let mut at_once = 1;
         loop {
-            let version = self.next()?;
-            let Context { op, store, .. } = &self.context;
-            if *losses >= LOSSES_BEFORE_LIST {
-                *losses = LOSSES_FREE;
-                let held = self.base.as_ref().map(|it| it.head.version);
-                let files = load::list(op, store, Some(version)).await?;
-                let winners = held.map(|it| load::commits_after(&files, it)).unwrap_or_default();
-                if let Some(held) = held
-                    && load::follows(held, &winners)
-                    && let Some(done) = self.give_way_to_all(winners).await?
-                {
+            let first = self.next()?;
+            let versions: Vec<_> = successors(Some(first), |it| it.next()).take(at_once).collect();
+            let Context { op, store, .. } = self.context.clone();
+            let read = |version: Version| {
+                let (op, store) = (op.clone(), store.clone());
+                async move {
+                    let key = LogPath::Commit(version).to_path();
+                    // Absent, or not to be had: the put will tell.
+                    let read = store.get(&op, &key, COMMIT_BYTES_MAX).await;
+                    Ok(read.ok().map(|bytes| (version, bytes)))
+                }
+            };
+            let mut winners = std::pin::pin!(map_ordered(versions, FETCHES, read));
+            while let Some(winner) = winners.next().await {
+                let Some((version, bytes)) = winner? else { return Ok(None) };
+                if let Some(done) = self.give_way(version, bytes).await? {
                     return Ok(Some(done));
                 }
-                continue;
             }
-            let key = LogPath::Commit(version).to_path();
-            match store.get(op, &key, COMMIT_BYTES_MAX).await {
-                Ok(bytes) => {
-                    if let Some(done) = self.give_way(version, bytes).await? {
-                        return Ok(Some(done));
-                    }
-                    *losses += 1;
-                }
-                // Absent, or not to be had: the put will tell.
-                Err(_) => return Ok(None),
-            }
+            at_once = (at_once * 2).min(FETCHES);
         }
     }
 

@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use lakebed::{Append, Code, Data, Env, Error, Op, Overwrite, Scan};
 
 use crate::help::{grown, ids, memory, rows, table};
+use crate::slow::Slow;
 
 fn hurried(place: &str) -> lakebed::Table {
     table(place).with_op(Op::new(Duration::from_millis(150)))
@@ -97,4 +98,28 @@ fn kinds_of_data() {
     assert_eq!(rows(&now), [2, 2, 3, 4]);
     let read = block_on(async { now.read(&Scan::new()).await?.try_collect::<Vec<_>>().await });
     assert_eq!(read.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+}
+
+/// A long listing takes as long as it takes, while its entries come; one that stands still is given
+/// up.
+#[test]
+fn long_listings() {
+    let slow = Slow::new(1, 0);
+    let world = slow.clone();
+    slow.run(async move {
+        let writer = world.table(1);
+        writer.append(ids([0]), Append::new()).await.unwrap();
+        let reader = world.table(2).with_op(Op::new(Duration::from_secs(3600)));
+        assert_eq!(reader.snapshot().await.unwrap().version().get(), 0);
+        for id in 1..9 {
+            writer.append(ids([id]), Append::new()).await.unwrap();
+        }
+        world.crawl(Duration::from_secs(45));
+        assert_eq!(reader.snapshot().await.unwrap().version().get(), 8);
+        world.crawl(Duration::ZERO);
+        writer.append(ids([9]), Append::new()).await.unwrap();
+        world.crawl(Duration::from_secs(150));
+        let error = reader.snapshot().await.err().expect("nothing came for too long");
+        assert_eq!(error.code(), Code::Unavailable, "{error}");
+    });
 }

@@ -69,8 +69,9 @@ fn append_at_once(place: &Place, processes: usize, appends: usize) {
     block_on(table.append(ids([-1]), Append::new())).unwrap();
     let children: Vec<Child> =
         (0..processes).map(|it| start(place, &location, it * appends, appends)).collect();
-    for child in children {
-        let said = child.wait_with_output().unwrap();
+    // All of them first: none is left behind by one that failed.
+    let said: Vec<_> = children.into_iter().map(|it| it.wait_with_output().unwrap()).collect();
+    for said in said {
         let text = String::from_utf8_lossy(&said.stderr).into_owned();
         assert!(said.status.success(), "{}: {text}", place.name);
     }

@@ -36,6 +36,8 @@ pub struct Slow {
     hangs: Arc<AtomicU64>,
     /// The same of the checksum that follows one.
     lingers: Arc<AtomicU64>,
+    /// The same between two entries of a listing.
+    crawls: Arc<AtomicU64>,
 }
 
 impl Slow {
@@ -48,6 +50,7 @@ impl Slow {
             puts: Arc::default(),
             hangs: Arc::new(AtomicU64::new(30)),
             lingers: Arc::new(AtomicU64::new(30)),
+            crawls: Arc::default(),
         }
     }
 
@@ -89,6 +92,11 @@ impl Slow {
     pub fn linger(&self, checksums: Duration) {
         let millis = u64::try_from(checksums.as_millis()).unwrap();
         self.lingers.store(millis, Ordering::Relaxed);
+    }
+
+    pub fn crawl(&self, listings: Duration) {
+        let millis = u64::try_from(listings.as_millis()).unwrap();
+        self.crawls.store(millis, Ordering::Relaxed);
     }
 
     pub fn inner(&self) -> &InMemory {
@@ -166,7 +174,12 @@ impl ObjectStore for Slow {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (inner, prefix) = (Arc::clone(&self.inner), prefix.cloned());
         let listed = self.world.sleep(TAKES).map(move |()| inner.list(prefix.as_ref()));
-        listed.flatten_stream().boxed()
+        let (world, crawls) = (Arc::clone(&self.world), Arc::clone(&self.crawls));
+        let crawl = move |entry| {
+            let takes = Duration::from_millis(crawls.load(Ordering::Relaxed));
+            world.sleep(takes).map(move |()| entry)
+        };
+        listed.flatten_stream().then(crawl).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
