@@ -11,8 +11,9 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 
 /// Environments for other engines: name, variable that tells the tests its Python, pinned packages.
 const PEERS: &[(&str, &str, &str)] = &[
@@ -20,8 +21,10 @@ const PEERS: &[(&str, &str, &str)] = &[
     ("duckdb", "LAKEBED_PYTHON_DUCKDB", "testdata/peers/requirements-duckdb.txt"),
 ];
 
+mod guard;
 mod servers;
 
+use guard::Guard;
 use servers::Servers;
 
 /// The folder with the script and the pins of the tables by Spark.
@@ -92,7 +95,9 @@ fn test(arguments: Vec<OsString>) -> Result<(), String> {
     for (name, variable, requirements) in PEERS {
         cargo.env(variable, python(&root, name, &root.join(requirements))?);
     }
-    let servers = Servers::start(&root)?;
+    let mut guard = Guard::start()?;
+    cargo.env("TMPDIR", guard.folder());
+    let servers = Servers::start(&root, &mut guard)?;
     cargo.envs(servers.variables.iter().map(|(name, value)| (name, value)));
     cargo.env("LAKEBED_SERVERS", "required");
     if !full.is_empty() {
@@ -101,7 +106,8 @@ fn test(arguments: Vec<OsString>) -> Result<(), String> {
     if !spark.is_empty() {
         cargo.env("LAKEBED_GOLDEN", tables_by_spark(&root)?);
     }
-    run(&mut cargo)
+    let status = guard.spawn(&mut cargo)?.wait();
+    ended(&format!("{cargo:?}"), status)
 }
 
 /// Runs the simulator, which is an example of the test kit: only so are mutants compiled in. By the
@@ -163,8 +169,15 @@ fn python(root: &Path, name: &str, requirements: &Path) -> Result<PathBuf, Strin
 /// Runs a command to its end; its output goes where ours goes.
 fn run(command: &mut Command) -> Result<(), String> {
     let shown = format!("{command:?}");
-    let status = command.status().map_err(|it| format!("{shown}: {it}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{shown}: {status}")) }
+    ended(&shown, command.status())
+}
+
+fn ended(shown: &str, status: io::Result<ExitStatus>) -> Result<(), String> {
+    match status {
+        Ok(it) if it.success() => Ok(()),
+        Ok(it) => Err(format!("{shown}: {it}")),
+        Err(it) => Err(format!("{shown}: {it}")),
+    }
 }
 
 /// The folder of the workspace.

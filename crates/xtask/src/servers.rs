@@ -1,5 +1,5 @@
 //! The stores that the tests talk to: installed below `target/`, started on free ports of loopback,
-//! ended by their process when the tests are over, however they end.
+//! ended when the tests are over, however they end: see [`guard`](crate::guard).
 //!
 //! | server | speaks | why |
 //! |---|---|---|
@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::guard::Guard;
 use crate::{python, run};
 
 /// The pins of the server that is a Python package.
@@ -30,20 +31,20 @@ const SIGNATURE: &str = "sv=2020-08-04&ss=b&srt=sco&sp=rwdlac&se=2999-01-01T00%3
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Servers that run until this is dropped.
-#[derive(Default)]
-pub(crate) struct Servers {
+/// Servers, which run as long as their guard lives.
+pub(crate) struct Servers<'a> {
+    guard: &'a mut Guard,
     children: Vec<(&'static str, Child)>,
     /// Variables that tell the tests where they are.
     pub(crate) variables: Vec<(&'static str, String)>,
 }
 
-impl Servers {
+impl Servers<'_> {
     /// Installs what is missing and starts all that this machine can have.
-    pub(crate) fn start(root: &Path) -> Result<Servers, String> {
+    pub(crate) fn start<'a>(root: &Path, guard: &'a mut Guard) -> Result<Servers<'a>, String> {
         let folder = root.join("target/servers");
         fs::create_dir_all(&folder).map_err(|it| format!("{}: {it}", folder.display()))?;
-        let mut servers = Servers::default();
+        let mut servers = Servers { guard, children: Vec::new(), variables: Vec::new() };
         servers.ministack(root, &folder)?;
         servers.azurite(&folder)?;
         match Command::new("go").arg("version").output() {
@@ -130,8 +131,7 @@ impl Servers {
         let out = File::create(&log).map_err(|it| format!("{}: {it}", log.display()))?;
         let err = out.try_clone().map_err(|it| format!("{}: {it}", log.display()))?;
         command.stdin(Stdio::null()).stdout(out).stderr(err);
-        let child = command.spawn().map_err(|it| format!("{command:?}: {it}"))?;
-        self.children.push((name, child));
+        self.children.push((name, self.guard.spawn(&mut command)?));
         Ok(())
     }
 
@@ -151,16 +151,6 @@ impl Servers {
             std::thread::sleep(PAUSE);
         }
         Ok(())
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        for (name, child) in &mut self.children {
-            if let Err(it) = child.kill().and_then(|()| child.wait()) {
-                eprintln!("xtask: {name} could not be ended: {it}");
-            }
-        }
     }
 }
 
