@@ -496,4 +496,4 @@ impl<'de> Visitor<'de> for StrictVisitor {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

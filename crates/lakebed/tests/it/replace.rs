@@ -433,18 +433,27 @@ fn deleting(env: &Env, snapshot: &Snapshot, deleted: &[u64]) -> Draft {
     draft
 }
 
+/// A table of ten rows that may have vectors.
+fn with_vectors(env: &Env, place: &str) -> (Table, Snapshot) {
+    let table = Table::open_with(env, place).unwrap();
+    let options = Append::new().property("delta.enableDeletionVectors", "true");
+    let made = block_on(table.append(numbers(0..10), options)).unwrap().snapshot();
+    (table, made)
+}
+
+fn committed(env: &Env, place: &str, base: &Snapshot, draft: Draft) -> lakebed::Result<Committed> {
+    let (store, op) = (env.open(place).unwrap(), Op::default());
+    block_on(txn::commit(env, &op, &store, Some(base), draft))
+}
+
 /// Rows that a vector deletes are gone for good when their file is rewritten, and are not counted.
 ///
 /// spec: OVER-3, DV-18
 #[test]
 fn vectors_are_respected() {
     let (env, place) = (Env::tokio(), memory());
-    let table = Table::open_with(&env, &place).unwrap();
-    let options = Append::new().property("delta.enableDeletionVectors", "true");
-    let made = block_on(table.append(numbers(0..10), options)).unwrap().snapshot();
-    let (store, op) = (env.open(&place).unwrap(), Op::default());
-    let commit =
-        |base: &Snapshot, draft| block_on(txn::commit(&env, &op, &store, Some(base), draft));
+    let (table, made) = with_vectors(&env, &place);
+    let commit = |base: &Snapshot, draft| committed(&env, &place, base, draft);
     let once = commit(&made, deleting(&env, &made, &[1, 8])).unwrap().snapshot();
     let twice = commit(&once, deleting(&env, &once, &[1, 4, 8])).unwrap().snapshot();
 
@@ -468,12 +477,8 @@ fn vectors_are_respected() {
 #[test]
 fn one_vector_at_a_time() {
     let (env, place) = (Env::tokio(), memory());
-    let table = Table::open_with(&env, &place).unwrap();
-    let options = Append::new().property("delta.enableDeletionVectors", "true");
-    let made = block_on(table.append(numbers(0..10), options)).unwrap().snapshot();
-    let (store, op) = (env.open(&place).unwrap(), Op::default());
-    let commit =
-        |base: &Snapshot, draft| block_on(txn::commit(&env, &op, &store, Some(base), draft));
+    let (table, made) = with_vectors(&env, &place);
+    let commit = |base: &Snapshot, draft| committed(&env, &place, base, draft);
     let (one, other) = (deleting(&env, &made, &[1]), deleting(&env, &made, &[8]));
     let done = commit(&made, one).unwrap().snapshot();
     let lost = commit(&made, other).err().unwrap();

@@ -2,33 +2,7 @@
 
 use super::*;
 use crate::log_path::CheckpointName;
-
-/// `3` is a commit, `3c` a classic checkpoint, `3p1/2` a part, `1-3` a compacted file, `3x` a
-/// checksum.
-fn file(word: &str) -> LogFile {
-    let digits = word.find(|it: char| !it.is_ascii_digit()).unwrap_or(word.len());
-    let (number, kind) = word.split_at(digits);
-    let version = Version::new(number.parse().unwrap()).unwrap();
-    let path = match kind.split_at(kind.len().min(1)) {
-        ("", _) => LogPath::Commit(version),
-        ("c", _) => LogPath::Checkpoint(version, CheckpointName::Classic),
-        ("p", rest) => {
-            let (part, parts) = rest.split_once('/').unwrap();
-            let (part, parts) = (part.parse().unwrap(), parts.parse().unwrap());
-            LogPath::Checkpoint(version, CheckpointName::Part { part, parts })
-        }
-        ("-", last) => {
-            let last = Version::new(last.parse().unwrap()).unwrap();
-            LogPath::Compacted { first: version, last }
-        }
-        _ => LogPath::Checksum(version),
-    };
-    LogFile { path, size: 1, modified: Timestamp::from_millis(0), etag: None }
-}
-
-fn files(text: &str) -> Vec<LogFile> {
-    text.split_whitespace().map(file).collect()
-}
+use crate::segment::tests::listing as files;
 
 fn word(file: &LogFile) -> String {
     match &file.path {

@@ -7,7 +7,7 @@ use crate::batch::Width;
 
 /// A listing as a text of names: `3` is a commit, `3c` a classic checkpoint, `3p1/2` a part, `3u`
 /// one named by UUID, `1-3` a compacted file, `3x` a checksum.
-fn listing(text: &str) -> Vec<LogFile> {
+pub(crate) fn listing(text: &str) -> Vec<LogFile> {
     text.split_whitespace().map(file).collect()
 }
 
