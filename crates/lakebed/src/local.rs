@@ -26,7 +26,7 @@ use lakebed_log::time::Timestamp;
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{Op, Request};
-use crate::store::{Backend, Near, Object, Put, Store, Upload, join_ranges, short, too_large};
+use crate::store::{Backend, Near, Object, Pin, Put, Store, Upload, join_ranges, short, too_large};
 
 mod platform;
 mod upload;
@@ -104,6 +104,7 @@ impl Backend for Local {
         op: &'a Op,
         key: &'a str,
         ranges: &'a [Range<u64>],
+        _pin: &'a Pin,
     ) -> BoxFuture<'a, Result<Vec<Bytes>>> {
         join_ranges(ranges).iter().for_each(|_| op.count(Request::Get));
         let ranges = ranges.to_vec();

@@ -22,7 +22,7 @@ use object_store::{
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{ANSWER, Op, Request};
-use crate::store::{Backend, Object, Put, Store, Upload, short, too_large};
+use crate::store::{Backend, Object, Pin, Put, Store, Upload, short, too_large};
 
 mod creates;
 mod failure;
@@ -176,8 +176,11 @@ impl Objects {
 
     /// A range behind the end is an error without a kind in most stores; the size tells it from an
     /// outage.
-    async fn get_one(&self, op: &Op, path: &Path, range: &Range<u64>) -> Result<Bytes> {
-        let fetch = || fetch_range(Arc::clone(&self.remote), path.clone(), range.clone());
+    async fn get_one(&self, op: &Op, path: &Path, range: &Range<u64>, pin: &Pin) -> Result<Bytes> {
+        let fetch = || {
+            let (remote, pin) = (Arc::clone(&self.remote), Arc::clone(pin));
+            fetch_range(remote, path.clone(), range.clone(), pin)
+        };
         let got = self.send(op, Request::Get, fetch).await;
         let Err(err) = got else {
             return got;
@@ -229,10 +232,23 @@ async fn fetch(remote: Arc<Remote>, path: Path, max: u64) -> Result<Bytes> {
     Ok(bytes)
 }
 
-async fn fetch_range(remote: Arc<Remote>, path: Path, range: Range<u64>) -> Result<Bytes> {
+async fn fetch_range(
+    remote: Arc<Remote>,
+    path: Path,
+    range: Range<u64>,
+    pin: Pin,
+) -> Result<Bytes> {
     let wanted = range.end - range.start;
-    let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+    let (range, if_match) = (Some(GetRange::Bounded(range)), pin.get().cloned());
+    let options = GetOptions { range, if_match, ..GetOptions::default() };
     let got = remote.store.get_opts(&path, options).await.map_err(failed)?;
+    // Those that were asked for at once know no tag beforehand.
+    if let Some(tag) = &got.meta.e_tag
+        && pin.get_or_init(|| tag.clone()) != tag
+    {
+        let what = "the object was replaced while parts of it were read";
+        return Err(Error::new(Code::ObjectChanged, what));
+    }
     let bytes = got.bytes().await.map_err(failed)?;
     if bytes.len() as u64 != wanted {
         return Err(short(bytes.len() as u64, wanted));
@@ -275,10 +291,11 @@ impl Backend for Objects {
         op: &'a Op,
         key: &'a str,
         ranges: &'a [Range<u64>],
+        pin: &'a Pin,
     ) -> BoxFuture<'a, Result<Vec<Bytes>>> {
         Box::pin(async move {
             let path = &self.path(key)?;
-            let gets: Vec<_> = ranges.iter().map(|it| self.get_one(op, path, it)).collect();
+            let gets: Vec<_> = ranges.iter().map(|it| self.get_one(op, path, it, pin)).collect();
             stream::iter(gets).buffered(PARALLEL_MAX).try_collect().await
         })
     }

@@ -18,7 +18,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use lakebed_log::error::{Code, Error, Result};
@@ -57,7 +57,12 @@ pub struct Store {
     backend: Arc<dyn Backend>,
     location: Arc<str>,
     root: Arc<str>,
+    pin: Option<Pin>,
 }
+
+/// The entity tag of one object, as the store first gave it to whoever reads it in parts: all parts
+/// must be of the object with this tag.
+pub(crate) type Pin = Arc<OnceLock<String>>;
 
 /// One object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,12 +95,14 @@ pub enum Put {
 pub(crate) trait Backend: Send + Sync {
     /// The whole object; `limit-exceeded` if it is larger than `max`.
     fn get<'a>(&'a self, op: &'a Op, key: &'a str, max: u64) -> BoxFuture<'a, Result<Bytes>>;
-    /// Non-empty ranges that are far apart, each in full or `short-read`.
+    /// Non-empty ranges that are far apart, each in full or `short-read`; `object-changed` where
+    /// the store can tell that they are not of the object that is pinned.
     fn get_ranges<'a>(
         &'a self,
         op: &'a Op,
         key: &'a str,
         ranges: &'a [Range<u64>],
+        pin: &'a Pin,
     ) -> BoxFuture<'a, Result<Vec<Bytes>>>;
     /// Is one larger range cheaper than some that lie close together?
     fn joins_ranges(&self) -> bool {
@@ -183,7 +190,13 @@ pub trait Upload: Send {
 impl Store {
     pub(crate) fn new(backend: Arc<dyn Backend>, location: &str) -> Store {
         let location: Arc<str> = redact(location.trim_end_matches('/')).into();
-        Store { backend, root: Arc::clone(&location), location }
+        Store { backend, root: Arc::clone(&location), location, pin: None }
+    }
+
+    /// The same, for ranges of one object: `object-changed` for what comes after, if it is replaced
+    /// meanwhile and the store can tell.
+    pub(crate) fn pinned(&self, pin: &Pin) -> Store {
+        Store { pin: Some(Arc::clone(pin)), ..self.clone() }
     }
 
     /// The same, whose root absolute paths spell in this way.
@@ -233,7 +246,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`Store::get`]; `short-read` if the object ends before the range does.
+    /// As [`Store::get`]; `short-read` if the object ends before the range does; `object-changed`
+    /// if it is replaced between two requests and the store can tell.
     pub async fn get_range(&self, op: &Op, key: &str, range: Range<u64>) -> Result<Bytes> {
         let mut got = self.get_ranges(op, key, &[range]).await?;
         got.pop().ok_or_else(|| Error::internal("no bytes for a range"))
@@ -258,7 +272,10 @@ impl Store {
         };
         let got = match joined.is_empty() {
             true => Ok(Vec::new()),
-            false => self.backend.get_ranges(op, key, &joined).await,
+            false => {
+                let pin = self.pin.clone().unwrap_or_default();
+                self.backend.get_ranges(op, key, &joined, &pin).await
+            }
         };
         let got = got.map_err(|it| self.placed(key, it))?;
         op.read_bytes(got.iter().map(|it| it.len() as u64).sum());

@@ -79,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) objects: Mutex<BTreeMap<String, Stored>>,
     pub(crate) uploads: Mutex<BTreeMap<String, BTreeMap<u64, Vec<u8>>>>,
     pub(crate) next: AtomicU64,
+    /// An object whose key ends so is replaced by one with the same bytes once part of it was read.
+    pub(crate) replaced: Mutex<Option<&'static str>>,
     /// Are conditions of creates obeyed?
     pub(crate) keeps_conditions: AtomicBool,
     plan: Mutex<VecDeque<Fault>>,
@@ -107,6 +109,7 @@ impl CloudServer {
             objects: Mutex::default(),
             uploads: Mutex::default(),
             next: AtomicU64::new(1),
+            replaced: Mutex::default(),
             keeps_conditions: AtomicBool::new(true),
             plan: Mutex::default(),
             always: Mutex::default(),
@@ -144,6 +147,11 @@ impl CloudServer {
     /// What becomes of every request of this method from now on; of all if it is empty.
     pub fn always(&self, method: &'static str, fault: Fault) {
         *lock(&self.shared.always) = Some((method, fault));
+    }
+
+    /// The next object whose key ends so is replaced once it was read, by one with the same bytes.
+    pub fn replace_after_get(&self, end: &'static str) {
+        *lock(&self.shared.replaced) = Some(end);
     }
 
     /// All is well again.

@@ -42,7 +42,7 @@ use super::{Source, Turn, group, lane, thrift};
 use crate::budget::Permit;
 use crate::env::Env;
 use crate::op::Op;
-use crate::store::{Near, Store};
+use crate::store::{Near, Pin, Store};
 
 /// A file up to this size is fetched whole, in one request.
 const WHOLE_BYTES: u64 = 1 << 20;
@@ -65,7 +65,7 @@ pub(super) fn read(
     source: Source,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let pass = Pass(source.turn.clone());
-    let (env, op, store) = (env.clone(), op.clone(), store.clone());
+    let (env, op, store) = (env.clone(), op.clone(), store.pinned(&Pin::default()));
     let job = Job { env, op, store, source, found: OnceLock::new() };
     stream::once(open(job, pass)).try_flatten().boxed()
 }
@@ -311,7 +311,10 @@ impl Job {
     /// Why could the range not be read? A size in the log that is not the file's is the likely one.
     pub(super) async fn explain(&self, err: Error) -> Error {
         match err.code() {
-            Code::FileNotFound | Code::Permission | Code::DeadlineExceeded => err,
+            Code::FileNotFound
+            | Code::Permission
+            | Code::DeadlineExceeded
+            | Code::ObjectChanged => err,
             _ => match self.size().await {
                 Ok(size) if size != self.source.size => self.wrong_size(size),
                 _ => err,

@@ -26,7 +26,7 @@ use super::units::part_files;
 use crate::env::Env;
 use crate::op::Op;
 use crate::pool::map_ordered;
-use crate::store::Store;
+use crate::store::{Pin, Store};
 
 /// Checkpoint parts fetched at once.
 pub(super) const FETCHES: usize = 16;
@@ -118,6 +118,7 @@ pub(super) struct Piece {
     pub(super) is_sidecar: bool,
     /// One of several, over which writers spread the rows by hash: some may get none.
     pub(super) is_part: bool,
+    pub(super) pin: Pin,
 }
 
 impl Piece {
@@ -125,7 +126,8 @@ impl Piece {
         let name = &file.path;
         let json = matches!(name, LogPath::Checkpoint(_, CheckpointName::Uuid { json: true, .. }));
         let is_part = matches!(name, LogPath::Checkpoint(_, CheckpointName::Part { .. }));
-        Piece { key: name.to_path(), size: file.size, json, is_sidecar: false, is_part }
+        let (key, pin) = (name.to_path(), Pin::default());
+        Piece { key, size: file.size, json, is_sidecar: false, is_part, pin }
     }
 }
 
@@ -318,7 +320,7 @@ pub(super) async fn fetch_whole_bytes(op: &Op, store: &Store, file: &Piece) -> R
 async fn fetch_columns(op: &Op, store: &Store, file: &Piece, width: Width) -> Result<Fetched> {
     let footer = footer(op, store, file).await?;
     let ranges = parquet_ranges(&footer, width);
-    let fetched = store.get_ranges(op, &file.key, &ranges).await?;
+    let fetched = store.pinned(&file.pin).get_ranges(op, &file.key, &ranges).await?;
     let mut sparse = SparseFile::new(file.size);
     for (range, bytes) in ranges.iter().zip(fetched) {
         sparse.insert(range.start, bytes);
@@ -333,7 +335,7 @@ pub(super) async fn footer(op: &Op, store: &Store, file: &Piece) -> Result<Arc<P
     let mut wanted = FOOTER_GUESS_BYTES.min(size);
     // The second answer is enough: the first one told how many bytes the footer takes.
     for _ in 0..2 {
-        let tail = store.get_range(op, key, size - wanted..size).await?;
+        let tail = store.pinned(&file.pin).get_range(op, key, size - wanted..size).await?;
         match parquet_footer(&tail, size).map_err(placed)? {
             Footer::Need(bytes) => wanted = bytes.min(size),
             Footer::Ready(footer) => return Ok(footer),

@@ -11,7 +11,7 @@ use lakebed_log::log_path::{LOG_DIR, SIDECAR_DIR};
 use lakebed_log::uri;
 
 use super::fetch::Piece;
-use crate::store::Store;
+use crate::store::{Pin, Store};
 
 /// All sidecars of a checkpoint, in the order in which it names them.
 ///
@@ -27,7 +27,14 @@ pub(super) fn pieces(store: &Store, sidecars: &[Sidecar]) -> Result<Vec<Piece>> 
             let what = format!("`{key}` is named twice");
             return Err(Error::new(Code::CorruptCheckpoint, what));
         }
-        pieces.push(Piece { key, size, json: false, is_sidecar: true, is_part: false });
+        pieces.push(Piece {
+            key,
+            size,
+            json: false,
+            is_sidecar: true,
+            is_part: false,
+            pin: Pin::default(),
+        });
     }
     Ok(pieces)
 }

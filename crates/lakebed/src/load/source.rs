@@ -62,7 +62,7 @@ pub(super) async fn decode_ranges<T: Send + 'static>(
             None => Ok(decoded),
         };
     } else {
-        let fetched = store.get_ranges(op, &file.key, ranges).await;
+        let fetched = store.pinned(&file.pin).get_ranges(op, &file.key, ranges).await;
         for (range, bytes) in ranges.iter().zip(fetched.map_err(|it| trouble(file, it))?) {
             sparse.insert(range.start, bytes);
         }

@@ -272,7 +272,8 @@ impl Unit {
         let bytes = ranges.iter().map(|it| it.end - it.start).fold(0, u64::saturating_add);
         let permit = budget.acquire(bytes.min(budget.total())).await;
         let _permit = permit.map_err(Trouble::Final)?;
-        let fetched = store.get_ranges(op, &piece.key, &ranges).await.map_err(failed)?;
+        let pinned = store.pinned(&piece.pin);
+        let fetched = pinned.get_ranges(op, &piece.key, &ranges).await.map_err(failed)?;
         let mut sparse = SparseFile::new(piece.size);
         for (range, bytes) in ranges.iter().zip(fetched) {
             sparse.insert(range.start, bytes);

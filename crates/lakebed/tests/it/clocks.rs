@@ -17,6 +17,7 @@ use lakebed_testkit::sim::{Side, World};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::between::Over;
 use crate::faulty::{Fate, Faulty};
 use crate::help::ids;
 
@@ -67,7 +68,7 @@ struct Sleeper {
     world: Arc<World>,
     env: Env,
     ahead_millis: Arc<AtomicI64>,
-    store: Arc<Faulty>,
+    store: Arc<Over<Faulty>>,
 }
 
 impl Sleeper {

@@ -1,17 +1,16 @@
 //! A store that does not tell the truth about some of its puts.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Error, GetOptions, GetResult, ObjectStore, PutOptions, PutPayload, PutResult, Result,
 };
+
+use crate::between::{Between, Over};
 
 /// What the next put of a commit does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,21 +32,16 @@ pub enum Fate {
 }
 
 /// Puts of commits meet their fates in turn; everything else is as in memory.
+#[derive(Default)]
 pub struct Faulty {
-    inner: InMemory,
     fates: Mutex<VecDeque<Fate>>,
     late: Mutex<Option<(Path, PutPayload, PutOptions)>>,
     during_put: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Faulty {
-    pub fn new() -> Arc<Faulty> {
-        Arc::new(Faulty {
-            inner: InMemory::new(),
-            fates: Mutex::default(),
-            late: Mutex::default(),
-            during_put: Mutex::default(),
-        })
+    pub fn new() -> Arc<Over<Faulty>> {
+        Over::new(Faulty::default())
     }
 
     pub fn plan(&self, fates: impl IntoIterator<Item = Fate>) {
@@ -64,10 +58,10 @@ impl Faulty {
         *self.during_put.lock().unwrap() = Some(Box::new(happens));
     }
 
-    async fn arrive(&self) {
+    async fn arrive(&self, inner: &InMemory) {
         let late = self.late.lock().unwrap().take();
         if let Some((path, payload, options)) = late {
-            let _ = self.inner.put_opts(&path, payload, options).await;
+            let _ = inner.put_opts(&path, payload, options).await;
         }
     }
 }
@@ -81,14 +75,15 @@ fn exists(path: &Path) -> Error {
 }
 
 #[async_trait]
-impl ObjectStore for Faulty {
-    async fn put_opts(
+impl Between for Faulty {
+    async fn put(
         &self,
+        inner: &Arc<InMemory>,
         path: &Path,
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        self.arrive().await;
+        self.arrive(inner).await;
         let commit = path.as_ref().contains("_delta_log/") && path.as_ref().ends_with(".json");
         let fate = match commit {
             true => self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Fine),
@@ -98,13 +93,13 @@ impl ObjectStore for Faulty {
             happens();
         }
         match fate {
-            Fate::Fine => self.inner.put_opts(path, payload, options).await,
+            Fate::Fine => inner.put_opts(path, payload, options).await,
             Fate::LostAfter => {
-                let _ = self.inner.put_opts(path, payload, options).await;
+                let _ = inner.put_opts(path, payload, options).await;
                 Err(lost())
             }
             Fate::OwnExists => {
-                let _ = self.inner.put_opts(path, payload, options).await;
+                let _ = inner.put_opts(path, payload, options).await;
                 Err(exists(path))
             }
             Fate::LostBefore => Err(lost()),
@@ -120,48 +115,14 @@ impl ObjectStore for Faulty {
         }
     }
 
-    async fn put_multipart_opts(
+    async fn get(
         &self,
+        inner: &Arc<InMemory>,
         path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let got = self.inner.get_opts(path, options).await;
-        self.arrive().await;
+        options: GetOptions,
+    ) -> Result<GetResult> {
+        let got = inner.get_opts(path, options).await;
+        self.arrive(inner).await;
         got
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
-impl fmt::Debug for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Faulty")
-    }
-}
-
-impl fmt::Display for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Faulty")
     }
 }

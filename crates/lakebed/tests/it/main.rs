@@ -11,6 +11,7 @@
     reason = "test code"
 )]
 
+mod between;
 mod broken;
 mod catalogs;
 mod checkpoints;
@@ -28,6 +29,8 @@ mod lines;
 mod lost;
 mod many;
 mod outcomes;
+#[cfg(all(feature = "s3", feature = "gcs", feature = "azure"))]
+mod parts;
 mod places;
 mod portions;
 mod replace;

@@ -8,15 +8,16 @@ use futures::{StreamExt, TryStreamExt};
 use lakebed::{Append, Code, Env, Op, Resolved, Table, Unresolved};
 use object_store::ObjectStore;
 
+use crate::between::Over;
 use crate::faulty::{Fate, Faulty};
 use crate::help::{ids, rows};
 
-fn place(store: &Arc<Faulty>) -> Table {
+fn place(store: &Arc<Over<Faulty>>) -> Table {
     let env = Env::tokio().with_store("faulty://", Arc::clone(store) as Arc<dyn ObjectStore>);
     Table::open_with(&env, "faulty://bucket/table").unwrap()
 }
 
-fn files(store: &Arc<Faulty>) -> usize {
+fn files(store: &Arc<Over<Faulty>>) -> usize {
     let parquet = |it: &object_store::ObjectMeta| {
         let key = it.location.as_ref();
         key.ends_with(".parquet") && !key.contains("_delta_log")

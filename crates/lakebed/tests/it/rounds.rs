@@ -1,23 +1,19 @@
 //! Rounds of requests: how many wait for another. On a store far away each is a pause.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::executor::block_on;
-use futures::future::ready;
-use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, stream};
+use futures::future::BoxFuture;
 use lakebed::{Append, Create, Env, Scan, Schema, Table, col, lit};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt, Result};
 
+use crate::between::{Between, Over};
 use crate::help::parts;
 
 /// Rows of the one file that is not small.
@@ -25,14 +21,12 @@ const LONG: i64 = 400_000;
 
 /// Counts requests and how deep they depend on one another: a request is one deeper than the
 /// deepest that was answered before it was made.
-#[derive(Debug)]
 struct Counted {
-    inner: InMemory,
     env: Env,
     seen: Arc<Mutex<Seen>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Seen {
     slow: bool,
     answered: u64,
@@ -40,7 +34,9 @@ struct Seen {
 }
 
 impl Counted {
-    async fn ask<T>(&self, what: String, answer: impl Future<Output = T>) -> T {
+    /// A request is made; what it waits for before its answer counts.
+    fn ask(&self, what: String) -> BoxFuture<'static, ()> {
+        let (env, seen) = (self.env.clone(), Arc::clone(&self.seen));
         let (slow, depth) = {
             let mut seen = self.seen.lock().unwrap();
             if seen.slow {
@@ -48,14 +44,15 @@ impl Counted {
             }
             (seen.slow, seen.answered + 1)
         };
-        let answer = answer.await;
-        if slow {
-            // Time for all others of the round to be made.
-            self.env.sleep(Duration::from_millis(150)).await;
-        }
-        let mut seen = self.seen.lock().unwrap();
-        seen.answered = seen.answered.max(depth);
-        answer
+        let waited = async move {
+            if slow {
+                // Time for all others of the round to be made.
+                env.sleep(Duration::from_millis(150)).await;
+            }
+            let mut seen = seen.lock().unwrap();
+            seen.answered = seen.answered.max(depth);
+        };
+        waited.boxed()
     }
 
     fn begin(&self) {
@@ -73,83 +70,26 @@ impl Counted {
     }
 }
 
-impl fmt::Display for Counted {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("counted")
-    }
-}
-
 #[async_trait]
-impl ObjectStore for Counted {
-    async fn put_opts(
+impl Between for Counted {
+    async fn get(
         &self,
+        inner: &Arc<InMemory>,
         path: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        self.inner.put_opts(path, payload, options).await
+        options: GetOptions,
+    ) -> Result<GetResult> {
+        self.ask(format!("get {path} {:?}", options.range)).await;
+        inner.get_opts(path, options).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let what = format!("get {path} {:?}", options.range);
-        self.ask(what, self.inner.get_opts(path, options)).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    fn list_with_offset(
-        &self,
-        prefix: Option<&Path>,
-        offset: &Path,
-    ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let what = format!("list {prefix:?} {offset}");
-        let first = {
-            let mut seen = self.seen.lock().unwrap();
-            seen.requests.push(what);
-            (seen.slow, seen.answered + 1)
-        };
-        let (env, seen) = (self.env.clone(), Arc::clone(&self.seen));
-        let waited = async move {
-            if first.0 {
-                env.sleep(Duration::from_millis(150)).await;
-            }
-            let mut seen = seen.lock().unwrap();
-            seen.answered = seen.answered.max(first.1);
-        };
-        let all = self.inner.list_with_offset(prefix, offset);
-        stream::once(waited).map(move |()| None).chain(all.map(Some)).filter_map(ready).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let what = format!("list {prefix:?}");
-        self.ask(what, self.inner.list_with_delimiter(prefix)).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+    fn list(&self, prefix: Option<&Path>, offset: Option<&Path>) -> BoxFuture<'static, ()> {
+        self.ask(format!("list {prefix:?} {offset:?}"))
     }
 }
 
 /// The columns `p` and `id` in a thousand partitions, a checkpoint, fifty commits behind it.
 struct Big {
-    store: Arc<Counted>,
+    store: Arc<Over<Counted>>,
     env: Env,
 }
 
@@ -157,8 +97,7 @@ impl Big {
     /// One partition, `long`, is a file that is too large to be fetched whole.
     fn new() -> Big {
         let env = Env::tokio();
-        let store =
-            Arc::new(Counted { inner: InMemory::new(), env: env.clone(), seen: Arc::default() });
+        let store = Over::new(Counted { env: env.clone(), seen: Arc::default() });
         let env = env.with_store("counted://", Arc::clone(&store) as Arc<dyn ObjectStore>);
         let big = Big { store, env };
         let table = big.open();

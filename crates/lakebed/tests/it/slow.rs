@@ -1,14 +1,12 @@
 //! A store in a simulated world: every request takes its time, and puts of commits may go wrong.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
 use lakebed::{Env, Op, Table};
 use lakebed_testkit::choices::Choices;
 use lakebed_testkit::json_rows::JsonRows;
@@ -16,9 +14,10 @@ use lakebed_testkit::sim::World;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    Error, GetOptions, GetResult, ObjectStore, PutOptions, PutPayload, PutResult, Result,
 };
+
+use crate::between::{Between, Over, Pause};
 
 /// How long a request takes.
 pub const TAKES: Duration = Duration::from_millis(30);
@@ -58,7 +57,7 @@ impl Slow {
     pub fn process(&self, number: u32) -> Env {
         Env::new(self.world.side(number, 0))
             .with_codec(Arc::new(JsonRows))
-            .with_store("slow://", Arc::new(self.clone()))
+            .with_store("slow://", Over::sharing(Arc::clone(&self.inner), self.clone()))
     }
 
     pub fn table(&self, number: u32) -> Table {
@@ -113,9 +112,10 @@ fn lost() -> Error {
 }
 
 #[async_trait]
-impl ObjectStore for Slow {
-    async fn put_opts(
+impl Between for Slow {
+    async fn put(
         &self,
+        inner: &Arc<InMemory>,
         path: &Path,
         payload: PutPayload,
         options: PutOptions,
@@ -128,19 +128,19 @@ impl ObjectStore for Slow {
                 false => TAKES,
             };
             self.world.sleep(takes).await;
-            return self.inner.put_opts(path, payload, options).await;
+            return inner.put_opts(path, payload, options).await;
         }
         self.commits.fetch_add(1, Ordering::Relaxed);
         let takes = Duration::from_millis(self.hangs.load(Ordering::Relaxed));
         self.world.sleep(takes).await;
         if !self.picks(self.faults_one_in) {
-            return self.inner.put_opts(path, payload, options).await;
+            return inner.put_opts(path, payload, options).await;
         }
         match self.world.choices().pick("slow-fate", 0, 3) {
             0 => {}
-            1 => drop(self.inner.put_opts(path, payload, options).await),
+            1 => drop(inner.put_opts(path, payload, options).await),
             _ => {
-                let (inner, path) = (Arc::clone(&self.inner), path.clone());
+                let (inner, path) = (Arc::clone(inner), path.clone());
                 let late = self.world.sleep(TAKES * 5);
                 let late = late.then(|()| async move {
                     let _ = inner.put_opts(&path, payload, options).await;
@@ -151,55 +151,22 @@ impl ObjectStore for Slow {
         Err(lost())
     }
 
-    async fn put_multipart_opts(
+    async fn get(
         &self,
+        inner: &Arc<InMemory>,
         path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        options: GetOptions,
+    ) -> Result<GetResult> {
         self.world.sleep(TAKES).await;
-        self.inner.get_opts(path, options).await
+        inner.get_opts(path, options).await
     }
 
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
+    fn list(&self, _prefix: Option<&Path>, _offset: Option<&Path>) -> BoxFuture<'static, ()> {
+        self.world.sleep(TAKES)
     }
 
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (inner, prefix) = (Arc::clone(&self.inner), prefix.cloned());
-        let listed = self.world.sleep(TAKES).map(move |()| inner.list(prefix.as_ref()));
+    fn entry(&self) -> Pause {
         let (world, crawls) = (Arc::clone(&self.world), Arc::clone(&self.crawls));
-        let crawl = move |entry| {
-            let takes = Duration::from_millis(crawls.load(Ordering::Relaxed));
-            world.sleep(takes).map(move |()| entry)
-        };
-        listed.flatten_stream().then(crawl).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.world.sleep(TAKES).await;
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
-impl fmt::Debug for Slow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slow")
-    }
-}
-
-impl fmt::Display for Slow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Slow")
+        Box::new(move || world.sleep(Duration::from_millis(crawls.load(Ordering::Relaxed))))
     }
 }

@@ -66,6 +66,10 @@ impl Answer {
     }
 }
 
+fn tag(stored: &Stored) -> String {
+    format!("\"{:032x}\"", stored.generation)
+}
+
 impl Shared {
     /// Does what a request asks for.
     pub(crate) fn answer(&self, request: &Request) -> Answer {
@@ -119,17 +123,35 @@ impl Shared {
     }
 
     fn described(&self, stored: &Stored, answer: Answer) -> Answer {
-        let answer = answer.with("etag", format!("\"{:032x}\"", stored.generation));
+        let answer = answer.with("etag", tag(stored));
         match self.dialect {
             Dialect::S3 => answer,
             Dialect::Google => answer.with("x-goog-generation", stored.generation.to_string()),
         }
     }
 
+    /// An object as it is, which may be replaced at once.
+    fn taken(&self, request: &Request) -> Option<Stored> {
+        let mut objects = lock(&self.objects);
+        let stored = objects.get(&request.key)?.clone();
+        let mut replaced = lock(&self.replaced);
+        let is_due =
+            request.method == "GET" && replaced.is_some_and(|it| request.key.ends_with(it));
+        if is_due {
+            *replaced = None;
+            objects.insert(request.key.clone(), self.stored(stored.bytes.clone()));
+        }
+        Some(stored)
+    }
+
     fn get(&self, request: &Request) -> Answer {
-        let Some(stored) = lock(&self.objects).get(&request.key).cloned() else {
+        let Some(stored) = self.taken(request) else {
             return Answer::refusal(404, "NoSuchKey", request);
         };
+        let wanted = request.headers.get("if-match");
+        if wanted.is_some_and(|it| *it != tag(&stored)) {
+            return Answer::refusal(412, "PreconditionFailed", request);
+        }
         let size = stored.bytes.len();
         let modified = time(stored.modified_millis).format("%a, %d %b %Y %H:%M:%S GMT");
         let answer = self.described(&stored, Answer::new(200));
