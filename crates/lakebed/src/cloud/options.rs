@@ -5,7 +5,9 @@
 //! each, here; a name that nobody knows is an error with the nearest that somebody does, because an
 //! option that is dropped in silence is a key that is not used.
 //!
-//! An option of another cloud is stepped over: an [`Env`] opens tables in several.
+//! An option of another cloud is stepped over: an [`Env`] opens tables in several. So is what other
+//! engines have to be told and this one has not: locks, how many requests at once, how long to wait
+//! between two tries.
 
 #[cfg(feature = "cloud")]
 use std::collections::BTreeMap;
@@ -27,19 +29,28 @@ const S3: &[Names] = &[
     &["aws_endpoint_url", "aws_endpoint", "endpoint_url", "endpoint", "s3.endpoint"],
     &["aws_endpoint_url_s3"],
     &["aws_endpoint_url_sts", "endpoint_url_sts"],
-    &["aws_virtual_hosted_style_request", "virtual_hosted_style_request"],
+    &[
+        "aws_virtual_hosted_style_request",
+        "virtual_hosted_style_request",
+        "s3.force-virtual-addressing",
+    ],
     &["aws_profile", "profile", "s3.profile-name"],
     &["aws_shared_credentials_file"],
     &["aws_config_file"],
-    &["aws_role_arn", "role_arn", "aws_iam_role_arn"],
-    &["aws_role_session_name", "role_session_name", "aws_iam_role_session_name"],
+    &["aws_role_arn", "role_arn", "aws_iam_role_arn", "s3.role-arn"],
+    &[
+        "aws_role_session_name",
+        "role_session_name",
+        "aws_iam_role_session_name",
+        "s3.role-session-name",
+    ],
     &["aws_web_identity_token_file", "web_identity_token_file"],
     &["aws_container_credentials_relative_uri", "container_credentials_relative_uri"],
     &["aws_container_credentials_full_uri", "container_credentials_full_uri"],
     &["aws_container_authorization_token_file", "container_authorization_token_file"],
     &["aws_metadata_endpoint", "metadata_endpoint"],
     &["aws_imdsv1_fallback", "imdsv1_fallback"],
-    &["aws_skip_signature", "skip_signature"],
+    &["aws_skip_signature", "skip_signature", "s3.anonymous"],
     &["aws_unsigned_payload", "unsigned_payload"],
     &["aws_checksum_algorithm", "checksum_algorithm"],
     &["aws_request_payer", "request_payer"],
@@ -82,7 +93,7 @@ const AZURE: &[Names] = &[
         "adls.account-key",
     ],
     &["azure_storage_sas_token", "azure_storage_sas_key", "sas_token", "sas_key", "adls.sas-token"],
-    &["azure_storage_token", "bearer_token", "token"],
+    &["azure_storage_token", "bearer_token", "token", "adls.token"],
     &["azure_client_id", "azure_storage_client_id", "client_id", "adls.client-id"],
     &["azure_client_secret", "azure_storage_client_secret", "client_secret", "adls.client-secret"],
     &[
@@ -132,6 +143,30 @@ const CLIENT: &[Names] = &[
     &["retry_timeout"],
 ];
 
+/// What other engines have to be told and this one has not: it takes no locks, bounds its requests
+/// by itself, waits at random between two tries, and asks for tokens when they expire.
+const UNNEEDED: &[&str] = &[
+    "object_store_concurrency_limit",
+    "backoff_config.init_backoff",
+    "backoff_config.max_backoff",
+    "backoff_config.base",
+    "gcs.project-id",
+    "gcs.oauth2.token-expires-at",
+    "gcs.access",
+    "gcs.consistency",
+    "gcs.cache-timeout",
+    "gcs.default-location",
+    "gcs.session-kwargs",
+];
+
+/// The same of the lock in DynamoDB, which has many.
+fn is_unneeded(name: &str) -> bool {
+    let of_the_lock = |it: &str| {
+        it.starts_with("delta_dynamo_") || it.starts_with("dynamo_") || it.ends_with("_dynamodb")
+    };
+    UNNEEDED.contains(&name) || of_the_lock(name)
+}
+
 const KINDS: [Kind; 3] = [Kind::S3, Kind::Google, Kind::Azure];
 
 impl Kind {
@@ -148,6 +183,16 @@ impl Kind {
             Kind::S3 => "aws_",
             Kind::Google => "google_",
             Kind::Azure => "azure_",
+        }
+    }
+
+    /// The same as pyiceberg says it.
+    #[cfg(feature = "cloud")]
+    fn dialect(self) -> &'static str {
+        match self {
+            Kind::S3 => "s3.",
+            Kind::Google => "gcs.",
+            Kind::Azure => "adls.",
         }
     }
 
@@ -187,7 +232,7 @@ impl Kind {
 pub(crate) fn check(env: &Env) -> Result<()> {
     for (name, _) in env.options() {
         let lower = name.to_ascii_lowercase();
-        if KINDS.iter().all(|it| it.known(&lower).is_none()) {
+        if KINDS.iter().all(|it| it.known(&lower).is_none()) && !is_unneeded(&lower) {
             return Err(unknown(name, &KINDS));
         }
     }
@@ -218,6 +263,9 @@ impl Options {
             match kind.known(&lower) {
                 Some(known) => drop(ours.insert(known, value.clone())),
                 None if is_of_another(kind, &lower) => {}
+                None if is_unneeded(&lower) => {
+                    tracing::debug!(option = name, "a storage option that nothing here needs");
+                }
                 None => return Err(unknown(name, &[kind])),
             }
         }
@@ -319,7 +367,8 @@ fn over(
 #[cfg(feature = "cloud")]
 fn is_of_another(kind: Kind, name: &str) -> bool {
     let others = KINDS.iter().filter(|it| **it != kind);
-    others.into_iter().any(|it| name.starts_with(it.prefix()) && it.known(name).is_some())
+    let says = |it: &Kind| name.starts_with(it.prefix()) || name.starts_with(it.dialect());
+    others.into_iter().any(|it| says(it) && it.known(name).is_some())
 }
 
 #[cfg(all(test, feature = "cloud", feature = "tokio"))]
@@ -349,6 +398,35 @@ mod tests {
         let prefixed = of(Kind::S3, "AWS_ALLOW_HTTP").unwrap();
         assert_eq!(prefixed.get("allow_http"), Some("hunter2"));
         assert!(of(Kind::S3, "azure_storage_account_name").is_ok());
+    }
+
+    /// Options of another cloud, by any of the names that say whose they are, and those that only
+    /// other engines need, are in nobody's way.
+    ///
+    /// spec: STORE-3
+    #[test]
+    fn what_is_not_for_us_is_stepped_over() {
+        let others = [
+            (Kind::Azure, "s3.endpoint"),
+            (Kind::Google, "AWS_REGION"),
+            (Kind::S3, "adls.account-name"),
+            (Kind::S3, "gcs.oauth2.token"),
+        ];
+        let unneeded = [
+            "OBJECT_STORE_CONCURRENCY_LIMIT",
+            "backoff_config.init_backoff",
+            "DELTA_DYNAMO_TABLE_NAME",
+            "delta_dynamo_billing_mode",
+            "AWS_ENDPOINT_URL_DYNAMODB",
+            "gcs.project-id",
+        ];
+        let unneeded = KINDS.into_iter().flat_map(|kind| unneeded.map(|it| (kind, it)));
+        for (kind, name) in others.into_iter().chain(unneeded) {
+            let options = of(kind, name).unwrap();
+            assert!(options.iter().all(|it| it.1 != "hunter2"), "{name}");
+            assert!(check(&Env::tokio().with_option(name, "hunter2")).is_ok(), "{name}");
+        }
+        assert!(of(Kind::S3, "delta_dynamite").is_err() && of(Kind::Azure, "s3.endpiont").is_err());
     }
 
     /// Whoever says one option of a group says it all; groups have names that there are.
