@@ -54,6 +54,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Memory that an [`Env`] hands out unless told otherwise, in bytes.
 pub const BUDGET_BYTES: u64 = 1 << 30;
+/// Size of a piece of an object that is too large for one request, unless told otherwise.
+pub(crate) const PIECE_BYTES: usize = 8 << 20;
 
 /// What an environment is made of. Two implementations: tokio's, and the simulator's.
 pub trait Runtime: Send + Sync {
@@ -106,6 +108,7 @@ struct Inner {
     credentials: Option<Arc<dyn Credentials>>,
     roots: Vec<String>,
     syncs: bool,
+    piece_bytes: usize,
     shared: Shared,
     kept: Arc<Mutex<Kept>>,
 }
@@ -130,6 +133,7 @@ impl Env {
             credentials: None,
             roots: Vec::new(),
             syncs: true,
+            piece_bytes: PIECE_BYTES,
             shared: Shared::default(),
             kept: Arc::default(),
         }))
@@ -208,6 +212,24 @@ impl Env {
     #[must_use]
     pub fn with_sync(&self, syncs: bool) -> Env {
         self.with(|it| it.syncs = syncs)
+    }
+
+    /// How large an object must be to be sent to an object store in pieces, and how large these
+    /// are, in bytes. Defaults to 8 MiB. Most stores refuse pieces below 5 MiB; up to four of an
+    /// object are in memory.
+    ///
+    /// ```
+    /// # use lakebed::Env;
+    /// let far_away = Env::tokio().with_piece_bytes(32 << 20);
+    /// # let _ = far_away;
+    /// ```
+    #[must_use]
+    pub fn with_piece_bytes(&self, bytes: usize) -> Env {
+        self.with(|it| it.piece_bytes = bytes.max(1))
+    }
+
+    pub(crate) fn piece_bytes(&self) -> usize {
+        self.0.piece_bytes
     }
 
     pub(crate) fn syncs(&self) -> bool {

@@ -13,12 +13,9 @@ use super::Objects;
 use super::creates::How;
 use super::failure::failed;
 use crate::env::{BoxFuture, Env};
-use crate::op::{ANSWER, Op, Request};
+use crate::op::{Op, Request};
 use crate::store::Upload;
 
-/// Objects up to this size are sent whole, larger ones in pieces of it. Some stores ask for pieces
-/// of equal size and for at least 5 MiB.
-pub(super) const PIECE_BYTES: usize = 8 << 20;
 /// Pieces in flight for one upload.
 const PIECES_MAX: usize = 4;
 
@@ -81,7 +78,7 @@ impl Pieces {
                 let (remote, path) = (Arc::clone(&objects.remote), path.clone());
                 let start = async move { remote.pieces.put_multipart(&path).await.map_err(failed) };
                 let start = objects.call(start);
-                multipart.insert(objects.env.timeout(ANSWER, "store", start).await?)
+                multipart.insert(objects.env.timeout(objects.remote.answer, "store", start).await?)
             }
         };
         op.count(Request::Put);
@@ -92,12 +89,13 @@ impl Pieces {
         Ok(())
     }
 
-    /// Waits until at most `limit` pieces are in flight.
+    /// Waits until at most `limit` pieces are in flight. How long a piece takes is a matter of the
+    /// way there, so it may take as long as the operation; its requests have limits of their own.
     async fn drain(&mut self, limit: usize) -> Result<()> {
-        let Pieces { objects, in_flight, .. } = self;
+        let Pieces { objects, op, in_flight, .. } = self;
         while limit < in_flight.len() {
             let next = async { in_flight.next().await.unwrap_or(Ok(())) };
-            objects.env.timeout(ANSWER, "store", next).await?;
+            objects.env.timeout(op.deadline(), "store", next).await?;
         }
         Ok(())
     }
@@ -160,20 +158,21 @@ impl Pieces {
             let done = multipart.complete().await.map(|_| ()).map_err(failed);
             Ok((done, multipart))
         });
-        let (err, multipart) = match objects.env.timeout(ANSWER, "store", complete).await {
-            Ok((Ok(()), _)) => {
-                let there = objects.meta(op, path).await?.size;
-                return match there == *size {
-                    true => Ok(()),
-                    false => Err(Error::new(
-                        Code::Unavailable,
-                        format!("{there} bytes of {size} are there after the upload"),
-                    )),
-                };
-            }
-            Ok((Err(err), multipart)) => (err, Some(multipart)),
-            Err(err) => (err, None),
-        };
+        let (err, multipart) =
+            match objects.env.timeout(objects.remote.answer, "store", complete).await {
+                Ok((Ok(()), _)) => {
+                    let there = objects.meta(op, path).await?.size;
+                    return match there == *size {
+                        true => Ok(()),
+                        false => Err(Error::new(
+                            Code::Unavailable,
+                            format!("{there} bytes of {size} are there after the upload"),
+                        )),
+                    };
+                }
+                Ok((Err(err), multipart)) => (err, Some(multipart)),
+                Err(err) => (err, None),
+            };
         let in_doubt = matches!(err.code(), Code::Unavailable | Code::FileNotFound);
         if in_doubt && objects.meta(op, path).await.is_ok_and(|it| it.size == *size) {
             return Ok(());
@@ -194,8 +193,9 @@ impl Upload for Pieces {
             self.size += bytes.len() as u64;
             self.pending_bytes += bytes.len();
             self.pending.push(bytes);
-            while PIECE_BYTES < self.pending_bytes {
-                let piece = self.take(PIECE_BYTES);
+            let piece_bytes = self.objects.env.piece_bytes();
+            while piece_bytes < self.pending_bytes {
+                let piece = self.take(piece_bytes);
                 self.send_piece(piece).await?;
             }
             Ok(())
@@ -232,7 +232,7 @@ impl Drop for Pieces {
 /// Pieces that nobody completes are not visible, but may be billed.
 async fn discard(objects: &Objects, mut multipart: Box<dyn MultipartUpload>) {
     let abort = objects.call(async move { multipart.abort().await.map_err(failed) });
-    if let Err(err) = objects.env.timeout(ANSWER, "store", abort).await {
+    if let Err(err) = objects.env.timeout(objects.remote.answer, "store", abort).await {
         tracing::debug!(%err, "pieces of an abandoned upload were left behind");
     }
 }

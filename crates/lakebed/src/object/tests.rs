@@ -12,8 +12,8 @@ use object_store::{
     PutPayload, PutResult,
 };
 
-use super::pieces::PIECE_BYTES;
 use super::*;
+use crate::env::PIECE_BYTES;
 use crate::op::Usage;
 
 /// A store that fails with the errors it was given, one a call, and then works.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use lakebed_log::action::CommitInfo;
 use lakebed_log::batch::Width;
 use lakebed_log::commit::{self, Draft, Rendered};
@@ -18,13 +18,14 @@ use lakebed_log::property::Properties;
 use lakebed_log::segment::LogFile;
 use lakebed_log::state::Head;
 use lakebed_log::support;
-use lakebed_log::uri;
 use lakebed_log::version::Version;
 
 use super::{Context, Unresolved, covered};
 use crate::load::{self, Among, Commit, Loaded, Moment};
 use crate::pool::map_ordered;
 use crate::store::Put;
+
+mod settle;
 
 /// First wait after a put that taught us nothing; doubles from there.
 const BACKOFF_FIRST: Duration = Duration::from_millis(2);
@@ -160,7 +161,8 @@ impl Attempt {
         }
         let rearranges = self.draft.removes.iter().any(|it| !it.data_change);
         let width = if rearranges { Width::Wide } else { Width::Narrow };
-        let state = load::files(env, op, store, base, width, None).await?;
+        let state = load::files(env, op, store, base, width, None);
+        let state = self.context.bounded("reading the log", state).await?;
         Arc::make_mut(&mut self.draft).intent.state = Some(state);
         Ok(())
     }
@@ -315,85 +317,6 @@ impl Attempt {
         Failure { error: error.at(self.context.store.location()), open: true }
     }
 
-    /// What may have gone on while a put took long.
-    async fn check_landed(&self, version: Version, began: Moment) -> Result<(), Failure> {
-        self.check_number(version, began).await?;
-        self.check_files(version).await
-    }
-
-    /// After a put that took long: vacuum takes files that no version names, perhaps ours before
-    /// this one named them.
-    async fn check_files(&self, version: Version) -> Result<(), Failure> {
-        let Context { env, op, store, written, .. } = &self.context;
-        if written.age(env) <= safe_for(&self.properties()) {
-            return Ok(());
-        }
-        let look = |path: String| async move {
-            let key = uri::decode(&path)?.into_owned();
-            store.head(op, &key).await.map(|_| ())
-        };
-        let paths: Vec<String> = self.draft.adds.iter().map(|it| it.path.clone()).collect();
-        let looked = map_ordered(paths, FETCHES, look).try_collect::<Vec<()>>().await;
-        match looked {
-            Ok(_) => Ok(()),
-            Err(it) if it.code() == Code::FileNotFound => {
-                let what = format!(
-                    "the commit took so long that vacuum has taken its data files; it stands as \
-                     version {version}, which cannot be read whole"
-                );
-                let error = Error::new(Code::MissingFile, what).because(it);
-                Err(Failure { error: error.at(store.location()), open: true })
-            }
-            Err(it) => Err(self.doubt(version, it)),
-        }
-    }
-
-    /// After a put that took long: was its number still free for us to take, or had cleanup freed
-    /// it? It had where the marker of cleanup says so, where the commit before it is gone, or where
-    /// the table went on from another one.
-    async fn check_number(&self, version: Version, began: Moment) -> Result<(), Failure> {
-        let Context { env, op, store, .. } = &self.context;
-        let limit = retention(self.properties().log_retention_millis) / 2;
-        // The base may have grown old after it was compared with the log.
-        let base = self.base.as_ref().and_then(|it| it.age(env)).unwrap_or_default();
-        if began.age(env).max(base) <= limit || planted(19) {
-            return Ok(());
-        }
-        let before = version.get().checked_sub(1).and_then(Version::new);
-        let looked = async {
-            // The marker last: what cleanup deletes it has marked before.
-            let files = load::list(op, store, before.or(Some(version))).await?;
-            Ok((files, load::marker(op, store).await?))
-        };
-        let (files, marker) = looked.await.map_err(|it: Error| self.doubt(version, it))?;
-        let commit = |it: Version| files.iter().find(|file| file.path == LogPath::Commit(it));
-        let reused = marker.is_some_and(|it| version <= it)
-            || before.is_some_and(|it| commit(it).is_none())
-            || commit(version).is_none_or(|ours| {
-                load::commits_after(&files, version).iter().any(|it| it.modified < ours.modified)
-            });
-        if !reused {
-            return Ok(());
-        }
-        let named = load::named_by_successor(env, op, store, version).await;
-        let named = named.map_err(|it| self.doubt(version, it))?;
-        if named.is_some_and(|it| it == self.draft.txn_id) {
-            return Ok(());
-        }
-        // Cleanup took it: after readers had seen it, or because none could.
-        if commit(version).is_none() {
-            let what = "the commit has been cleaned up meanwhile";
-            return Err(self.doubt(version, Error::new(Code::LogMoving, what)));
-        }
-        let what = format!(
-            "the commit took longer than half of `delta.logRetentionDuration`, and version \
-             {version} was cleaned up and passed by before it arrived"
-        );
-        let error = Error::new(Code::TransactionExpired, what).at(store.location());
-        // The log still names the files: they are for vacuum to judge.
-        Err(Failure { error, open: true })
-    }
-
     /// A base that is old, or was not the newest when it was read, says nothing about the version
     /// after it: cleanup may have made that absent. The log must still lead from the base on.
     async fn catch_up_if_stale(&mut self) -> Result<Option<Landed>> {
@@ -404,11 +327,13 @@ impl Attempt {
             return Ok(None);
         }
         let held = base.head.version;
-        let files = load::list(op, store, Some(held)).await?;
+        let listed = load::list(op, store, Some(held));
+        let files = self.context.bounded("listing the log", listed).await?;
         let winners = load::commits_after(&files, held);
         let passed = files.iter().any(|it| it.path.version() > held);
         let leads_on = load::follows(held, &winners) && (!winners.is_empty() || !passed);
-        let there = base.is_among(op, store, &files).await?;
+        let there = base.is_among(op, store, &files);
+        let there = self.context.bounded("reading the log", there).await?;
         if there == Among::No || !leads_on {
             let what = format!("the log no longer leads on from version {held}; start again");
             return Err(Error::new(Code::TransactionExpired, what).at(store.location()));
@@ -423,15 +348,13 @@ impl Attempt {
         loop {
             let first = self.next()?;
             let versions: Vec<_> = successors(Some(first), |it| it.next()).take(at_once).collect();
-            let Context { op, store, .. } = self.context.clone();
-            let read = |version: Version| {
-                let (op, store) = (op.clone(), store.clone());
-                async move {
-                    let key = LogPath::Commit(version).to_path();
-                    // Absent, or not to be had: the put will tell.
-                    let read = store.get(&op, &key, COMMIT_BYTES_MAX).await;
-                    Ok(read.ok().map(|bytes| (version, bytes)))
-                }
+            let context = &self.context.clone();
+            let read = |version: Version| async move {
+                let key = LogPath::Commit(version).to_path();
+                let looked = context.store.get(&context.op, &key, COMMIT_BYTES_MAX);
+                // Absent, or not to be had: the put will tell.
+                let read = context.bounded("reading a commit", looked).await;
+                Ok(read.ok().map(|bytes| (version, bytes)))
             };
             let mut winners = std::pin::pin!(map_ordered(versions, FETCHES, read));
             while let Some(winner) = winners.next().await {
@@ -446,19 +369,17 @@ impl Attempt {
 
     async fn give_way_to_all(&mut self, winners: Vec<LogFile>) -> Result<Option<Landed>> {
         for chunk in winners.chunks(FETCHES * 4) {
-            let Context { env, op, store, .. } = self.context.clone();
-            let read = |file: LogFile| {
-                let (env, op, store) = (env.clone(), op.clone(), store.clone());
-                async move {
-                    let commit = load::commit(&env, &op, &store, &file, Width::Wide).await?;
-                    Ok(commit)
-                }
+            let context = &self.context.clone();
+            let read = |file: LogFile| async move {
+                let Context { env, op, store, .. } = context;
+                let commit = load::commit(env, op, store, &file, Width::Wide);
+                context.bounded("reading a commit", commit).await
             };
             let mut read = std::pin::pin!(map_ordered(chunk.to_vec(), FETCHES, read));
             while let Some(winner) = read.next().await {
                 let Some(winner) = winner? else {
                     let what = "a commit vanished while it was being read";
-                    return Err(Error::new(Code::LogMoving, what).at(store.location()));
+                    return Err(Error::new(Code::LogMoving, what).at(context.store.location()));
                 };
                 let newest = winners.last().map(|it| it.path.version()) == Some(winner.version);
                 if let Some(done) = self.yield_to(&winner, newest)? {
@@ -475,7 +396,8 @@ impl Attempt {
             // Damage may be on the way and not in the store: look once more.
             Err(it) if it.kind() == ErrorKind::Corrupt => {
                 let key = LogPath::Commit(version).to_path();
-                let bytes = store.get(op, &key, COMMIT_BYTES_MAX).await?;
+                let looked = store.get(op, &key, COMMIT_BYTES_MAX);
+                let bytes = self.context.bounded("reading a commit", looked).await?;
                 load::decode(env, store, version, bytes, Width::Wide).await?
             }
             winner => winner?,

@@ -206,6 +206,35 @@ fn stores_without_conditions() {
     check(&err.err().unwrap(), Code::StoreUnsafe, &["locking provider"]);
 }
 
+/// Where a look takes the place of the condition, what landed is found as well: a staged
+/// transaction whose publication was not answered is not discarded from under the table.
+#[test]
+fn nothing_that_landed_is_discarded() {
+    let (server, env) = played(Dialect::S3);
+    server.forget_conditions();
+    let env = env.with_option("single_writer", "true").with_option("timeout", "300ms");
+    let table = open(&env, "s3://bucket/t");
+    block_on(async {
+        table.append(ids([1]), Append::new()).await.unwrap();
+        for fault in [Fault::ResetAfter, Fault::OutageAfter] {
+            let mut txn = table.begin().await.unwrap();
+            txn.append(ids([2]), Append::new()).await.unwrap();
+            let staged = txn.stage().await.unwrap();
+            server.plan([fault]);
+            let hurried = open(&env, "s3://bucket/t").with_op(Op::new(Duration::from_secs(2)));
+            let told = hurried.publish(&staged).await;
+            if fault == Fault::OutageAfter {
+                let told = told.err().unwrap();
+                assert_eq!(told.code(), Code::OutcomeUnknown, "{told:?}");
+            }
+            server.recover();
+            let refused = table.discard(&staged).await.err().unwrap();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+        }
+    });
+    assert_eq!(rows(&block_on(table.snapshot()).unwrap()), [1, 2, 2]);
+}
+
 /// They are refused when the table is opened, before anything is sent to anybody.
 #[test]
 fn options_that_make_no_sense() {

@@ -278,7 +278,13 @@ fn what_has_landed_is_told_in_time() {
         let versions: Vec<u64> =
             told.iter().map(|it| it.as_ref().unwrap().version().get()).collect();
         assert_eq!(versions[1..], [versions[1]; 3]);
-        assert_eq!(rows(&table).await, [1, 2, 3, 4]);
+        let env = world.process(0);
+        let began = env.elapsed();
+        let alone = append(5, 20).await.unwrap();
+        assert!(env.elapsed() - began <= Duration::from_secs(20));
+        assert!(alone.changed());
+        assert_eq!(alone.metrics()["numFiles"], "1");
+        assert_eq!(rows(&table).await, [1, 2, 3, 4, 5]);
     });
 }
 

@@ -1,0 +1,107 @@
+//! What is asked after a put that took long: is the version that was written still ours, and are
+//! its files still there?
+
+use futures::TryStreamExt;
+use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::log_path::LogPath;
+use lakebed_log::mutant::planted;
+use lakebed_log::uri;
+use lakebed_log::version::Version;
+
+use super::{Attempt, Context, FETCHES, Failure, retention, safe_for};
+use crate::load::{self, Moment};
+use crate::op::ANSWER;
+use crate::pool::map_ordered;
+
+impl Attempt {
+    /// Looks after a commit that may have landed, past the deadline as well but not for ever: by
+    /// then what is asked here is all that is left to know.
+    async fn settled<T>(&self, looked: impl Future<Output = Result<T>>) -> Result<T> {
+        let Context { env, .. } = &self.context;
+        env.timeout(self.context.left().max(ANSWER), "settling a commit", looked).await
+    }
+
+    /// What may have gone on while a put took long.
+    pub(super) async fn check_landed(
+        &self,
+        version: Version,
+        began: Moment,
+    ) -> Result<(), Failure> {
+        self.check_number(version, began).await?;
+        self.check_files(version).await
+    }
+
+    /// After a put that took long: vacuum takes files that no version names, perhaps ours before
+    /// this one named them.
+    async fn check_files(&self, version: Version) -> Result<(), Failure> {
+        let Context { env, op, store, written, .. } = &self.context;
+        if written.age(env) <= safe_for(&self.properties()) {
+            return Ok(());
+        }
+        let look = |path: String| async move {
+            let key = uri::decode(&path)?.into_owned();
+            store.head(op, &key).await.map(|_| ())
+        };
+        let paths: Vec<String> = self.draft.adds.iter().map(|it| it.path.clone()).collect();
+        let looked = map_ordered(paths, FETCHES, look).try_collect::<Vec<()>>();
+        match self.settled(looked).await {
+            Ok(_) => Ok(()),
+            Err(it) if it.code() == Code::FileNotFound => {
+                let what = format!(
+                    "the commit took so long that vacuum has taken its data files; it stands as \
+                     version {version}, which cannot be read whole"
+                );
+                let error = Error::new(Code::MissingFile, what).because(it);
+                Err(Failure { error: error.at(store.location()), open: true })
+            }
+            Err(it) => Err(self.doubt(version, it)),
+        }
+    }
+
+    /// After a put that took long: was its number still free for us to take, or had cleanup freed
+    /// it? It had where the marker of cleanup says so, where the commit before it is gone, or where
+    /// the table went on from another one.
+    async fn check_number(&self, version: Version, began: Moment) -> Result<(), Failure> {
+        let Context { env, op, store, .. } = &self.context;
+        let limit = retention(self.properties().log_retention_millis) / 2;
+        // The base may have grown old after it was compared with the log.
+        let base = self.base.as_ref().and_then(|it| it.age(env)).unwrap_or_default();
+        if began.age(env).max(base) <= limit || planted(19) {
+            return Ok(());
+        }
+        let before = version.get().checked_sub(1).and_then(Version::new);
+        let looked = async {
+            // The marker last: what cleanup deletes it has marked before.
+            let files = load::list(op, store, before.or(Some(version))).await?;
+            Ok((files, load::marker(op, store).await?))
+        };
+        let looked = self.settled(looked).await;
+        let (files, marker) = looked.map_err(|it| self.doubt(version, it))?;
+        let commit = |it: Version| files.iter().find(|file| file.path == LogPath::Commit(it));
+        let reused = marker.is_some_and(|it| version <= it)
+            || before.is_some_and(|it| commit(it).is_none())
+            || commit(version).is_none_or(|ours| {
+                load::commits_after(&files, version).iter().any(|it| it.modified < ours.modified)
+            });
+        if !reused {
+            return Ok(());
+        }
+        let named = self.settled(load::named_by_successor(env, op, store, version)).await;
+        let named = named.map_err(|it| self.doubt(version, it))?;
+        if named.is_some_and(|it| it == self.draft.txn_id) {
+            return Ok(());
+        }
+        // Cleanup took it: after readers had seen it, or because none could.
+        if commit(version).is_none() {
+            let what = "the commit has been cleaned up meanwhile";
+            return Err(self.doubt(version, Error::new(Code::LogMoving, what)));
+        }
+        let what = format!(
+            "the commit took longer than half of `delta.logRetentionDuration`, and version \
+             {version} was cleaned up and passed by before it arrived"
+        );
+        let error = Error::new(Code::TransactionExpired, what).at(store.location());
+        // The log still names the files: they are for vacuum to judge.
+        Err(Failure { error, open: true })
+    }
+}
