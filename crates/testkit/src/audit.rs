@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lakebed::{Code, ErrorKind, Timestamp};
+use lakebed::{Code, ErrorKind, IsolationLevel, Timestamp};
 
-use crate::history::{Asked, Change, Deed, Look, MARK, Told};
+use crate::history::{Asked, Change, Deed, Look, Told};
 use crate::objects::Event;
-use crate::oracle::{Row, Version};
+use crate::oracle::Version;
 
 mod deletions;
+mod order;
 mod questions;
 
 pub use deletions::deletions;
@@ -34,6 +35,10 @@ pub struct Case {
     pub log_retention_millis: i64,
     /// `delta.deletedFileRetentionDuration`
     pub data_retention_millis: i64,
+    /// By how long a listing may have been behind.
+    pub list_lag_millis: i64,
+    /// `delta.isolationLevel`
+    pub isolation: IsolationLevel,
     /// Were answers damaged in a way that may be blamed on the table?
     pub damaged: bool,
 }
@@ -60,7 +65,7 @@ pub fn check(case: &Case) -> (Landings, Vec<String>) {
     for (number, deed) in case.deeds.iter().enumerate() {
         told(case, deed, landings.get(&number).copied(), &mut broken);
     }
-    history(case, &landings, &mut broken);
+    order::check(case, &landings, &mut broken);
     for look in &case.looks {
         broken.extend(saw(case, look));
     }
@@ -143,33 +148,8 @@ fn told(case: &Case, deed: &Deed, at: Option<u64>, broken: &mut Vec<String>) {
     }
 }
 
-/// The deeds, applied in the order of the log, give the table at each version.
-fn history(case: &Case, landings: &Landings, broken: &mut Vec<String>) {
-    let mut model: Vec<Row> = Vec::new();
-    let mut mark: Option<&String> = None;
-    for (version, commit) in (0u64..).zip(&case.truth) {
-        let here = landings.iter().filter(|it| *it.1 == version);
-        for deed in here.filter_map(|it| case.deeds.get(*it.0)) {
-            deed.change.apply(&mut model);
-            if let Change::Property(it) = &deed.change {
-                mark = Some(it);
-            }
-        }
-        let rows = commit.rows();
-        if rows != model {
-            let (more, less) = (minus(&rows, &model), minus(&model, &rows));
-            broken.push(format!("I8: version {version} has {more:?} too much, lacks {less:?}"));
-            // One wrong version is enough.
-            return;
-        }
-        if commit.configuration.get(MARK) != mark {
-            broken.push(format!("I8: version {version} does not have the mark {mark:?}"));
-        }
-    }
-}
-
 /// Rows of the first that are not in the second.
-pub fn minus(a: &[Row], b: &[Row]) -> Vec<Row> {
+pub fn minus<T: PartialEq + Clone>(a: &[T], b: &[T]) -> Vec<T> {
     a.iter().filter(|it| !b.contains(it)).cloned().collect()
 }
 
@@ -177,6 +157,7 @@ pub fn minus(a: &[Row], b: &[Row]) -> Vec<Row> {
 fn saw(case: &Case, look: &Look) -> Option<String> {
     let who = format!("a read of {} at {:?}", look.client, look.asked);
     let (began, ended) = look.took;
+    let seen = began.plus_millis(-case.list_lag_millis);
     match &look.told {
         Ok((version, rows)) => {
             let Some(truth) = case.version(*version) else {
@@ -194,8 +175,11 @@ fn saw(case: &Case, look: &Look) -> Option<String> {
             let is_wrong = match look.asked {
                 Asked::Version(asked) => *version != asked,
                 // What was committed before the read began must be seen.
-                Asked::Newest => case.passed(*version).is_some_and(|it| it < began),
-                Asked::Time(_) => false,
+                Asked::Newest => case.passed(*version).is_some_and(|it| it < seen),
+                // It was there by then, and the next one was not, or came while it was read.
+                Asked::Time(at) => {
+                    at < truth.at || case.passed(*version).is_some_and(|it| it <= at && it < seen)
+                }
             };
             is_wrong.then(|| format!("I8: {who} found version {version}"))
         }
@@ -215,10 +199,11 @@ fn saw(case: &Case, look: &Look) -> Option<String> {
 /// May a reader be told that something is not there?
 fn may_be_gone(case: &Case, look: &Look, code: Code) -> bool {
     let (began, ended) = look.took;
+    let seen = began.plus_millis(-case.list_lag_millis);
     match (code, look.asked) {
-        (Code::NotATable, _) => case.version(0).is_none_or(|it| began <= it.at),
+        (Code::NotATable, _) => case.version(0).is_none_or(|it| seen <= it.at),
         (Code::VersionNotFound, Asked::Version(asked)) => {
-            let was_there = case.version(asked).is_some_and(|it| it.at < began);
+            let was_there = case.version(asked).is_some_and(|it| it.at < seen);
             let oldest = ended.plus_millis(-case.log_retention_millis);
             let retained = case.passed(asked).is_none_or(|it| oldest <= it);
             !(was_there && retained)

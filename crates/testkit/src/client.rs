@@ -5,18 +5,18 @@
 //! leaves operations out. What it was told goes into the history, truly: also that it was told
 //! nothing.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
-use futures::TryStreamExt;
 use futures::channel::oneshot;
+use futures::future::join_all;
 use lakebed::clean::CleanLog;
 use lakebed::op::Op;
 use lakebed::store::Store;
 use lakebed::{
-    Append, Committed, Env, Error, Expr, Overwrite, Result, Scan, Snapshot, Table, Timestamp,
+    Append, Committed, Env, Error, IsolationLevel, Overwrite, Result, Snapshot, Table, Timestamp,
     Unresolved, Version, col, lit, txn,
 };
 use lakebed_log::commit::Draft;
@@ -33,6 +33,10 @@ use crate::oracle::Row;
 use crate::sim::{Side, World};
 use crate::sim_store::SimStore;
 use crate::weather::{DATA_RETENTION_HOURS, SKEW_MINUTES, Weather};
+
+mod batches;
+
+pub use batches::{batch, rows};
 
 /// Where the table of a run lies.
 pub const LOCATION: &str = "sim://table";
@@ -65,8 +69,9 @@ pub struct Actor {
     operations: u64,
     next: AtomicU64,
     lives: AtomicU64,
-    /// A deed that may be repeated because it has a `once`, and was under way when the client died.
-    open: Mutex<Option<usize>>,
+    /// Deeds that may be repeated because they have a `once`, and were under way when the client
+    /// died.
+    open: Mutex<BTreeSet<usize>>,
 }
 
 /// What a life of a client has at hand.
@@ -98,6 +103,7 @@ const DEEDS: &[(Doing, u64, u64)] = &[
     (Doing::OverwriteWhere, 10, 0),
     // In written runs alone: without a marker nobody can be safe from who sleeps.
     (Doing::ForeignClean, 0, 0),
+    (Doing::Together, 9, 0),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +127,7 @@ enum Doing {
     Rest,
     OverwriteWhere,
     ForeignClean,
+    Together,
 }
 
 impl Shared {
@@ -131,12 +138,28 @@ impl Shared {
         let env = Env::new(runtime)
             .with_codec(Arc::new(JsonRows))
             .with_store("sim://", Arc::new(store.clone()));
+        let env = match self.weather.table.piece_bytes {
+            0 => env,
+            bytes => env.with_piece_bytes(bytes),
+        };
         (env, store)
     }
 
     /// Properties of the table.
     pub fn properties(&self) -> Vec<(String, String)> {
-        let Weather { checkpoint_interval, log_retention_hours, .. } = self.weather;
+        let Weather { checkpoint_interval, log_retention_hours, table, .. } = self.weather;
+        let isolation = match table.isolation {
+            IsolationLevel::Serializable => None,
+            it => Some(format!("{it:?}")),
+        };
+        let compaction = Some(table.compaction_interval).filter(|it| *it != 0);
+        let policy = table.second_layout.then(|| "v2".to_string());
+        let asked = [
+            ("delta.isolationLevel", isolation),
+            ("lakebed.logCompactionInterval", compaction.map(|it| it.to_string())),
+            ("delta.checkpointPolicy", policy),
+        ];
+        let asked = asked.into_iter().filter_map(|(key, it)| Some((key, it?)));
         let pairs = [
             ("delta.checkpointInterval", checkpoint_interval.to_string()),
             ("delta.logRetentionDuration", format!("interval {log_retention_hours} hours")),
@@ -145,7 +168,7 @@ impl Shared {
                 format!("interval {DATA_RETENTION_HOURS} hours"),
             ),
         ];
-        pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
+        pairs.into_iter().chain(asked).map(|(key, value)| (key.to_string(), value)).collect()
     }
 }
 
@@ -198,9 +221,11 @@ impl Actor {
         let life = self.lives.fetch_add(1, Ordering::Relaxed);
         let (env, _) = self.shared.env(self.id, &self.side);
         let mut hands = Hands { env, held: None };
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(deed) = open {
+        let open = std::mem::take(&mut *self.open());
+        if !open.is_empty() {
             self.side.reseed(life, 0);
+        }
+        for deed in open {
             self.write(&hands, deed, None).await;
         }
         loop {
@@ -212,6 +237,10 @@ impl Actor {
             self.side.reseed(life, operation);
             self.operate(&mut hands, operation).await;
         }
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pick(&self, label: &'static str, below: u64) -> u64 {
@@ -262,6 +291,7 @@ impl Actor {
                 let change = Change::Overwrite(Which::Above(above), rows);
                 self.change(hands, operation, change, None, None).await;
             }
+            Doing::Together => self.together(hands, operation).await,
             Doing::Property => {
                 let mark = format!("{}/{operation}", self.id);
                 self.change(hands, operation, Change::Property(mark), None, None).await;
@@ -287,6 +317,26 @@ impl Actor {
         }
     }
 
+    /// Several appends at once, some of them with a `once`, and perhaps an overwrite among them:
+    /// the appends land together, or one by one.
+    async fn together(&self, hands: &Hands, operation: u64) {
+        let members = 2 + self.pick("members", 3);
+        let odd = self.pick("odd-member", 2 * members);
+        let mut deeds = Vec::new();
+        for member in 0..members {
+            let rows = self.rows_of(operation, member, None, false);
+            let app =
+                || (format!("app-{}-{member}", self.id), i64::try_from(operation).unwrap_or(0));
+            let once = (self.pick("member-once", 3) == 1).then(app);
+            let (change, once) = match member == odd.wrapping_sub(1) {
+                true => (Change::Overwrite(Which::Above(self.above(operation)), rows), None),
+                false => (Change::Append(rows), once),
+            };
+            deeds.push(self.change(hands, operation, change, once, None));
+        }
+        join_all(deeds).await;
+    }
+
     fn day(&self) -> String {
         let day = usize::try_from(self.pick("day", DAYS.len() as u64)).unwrap_or(0);
         DAYS.get(day).copied().unwrap_or("mon").to_string()
@@ -304,7 +354,18 @@ impl Actor {
 
     /// One to three rows that nobody else writes.
     fn rows(&self, operation: u64, day: Option<String>, with_note: bool) -> Vec<Row> {
-        let first = i64::from(self.id) * 1_000_000 + i64::try_from(operation).unwrap_or(0) * 100;
+        self.rows_of(operation, 0, day, with_note)
+    }
+
+    fn rows_of(
+        &self,
+        operation: u64,
+        member: u64,
+        day: Option<String>,
+        with_note: bool,
+    ) -> Vec<Row> {
+        let number = i64::try_from(operation * 100 + member * 10).unwrap_or(0);
+        let first = i64::from(self.id) * 1_000_000 + number;
         let more = i64::try_from(self.pick("rows", 3)).unwrap_or(0);
         let row = |id: i64| Row {
             id,
@@ -349,13 +410,14 @@ impl Actor {
     async fn write(&self, hands: &Hands, number: usize, held: Option<Snapshot>) {
         let Some(deed) = self.shared.history.deed(number) else { return };
         self.shared.history.try_again(number);
-        let set_open = |it| *self.open.lock().unwrap_or_else(PoisonError::into_inner) = it;
-        set_open(deed.once.is_some().then_some(number));
+        if deed.once.is_some() {
+            self.open().insert(number);
+        }
         let told = match self.shared.vectors || matches!(deed.change, Change::Delete(_)) {
             true => foreign::write(&self.shared, &self.store, &self.side, &deed).await,
             false => told(self.engine_write(hands, &deed, held).await),
         };
-        set_open(None);
+        self.open().remove(&number);
         self.shared.world.note(self.id, || format!("= {told:?}"));
         self.shared.history.tell(number, told);
     }
@@ -499,55 +561,4 @@ fn told(outcome: Result<Committed>) -> Told {
             None => Told::Failed(error.code(), format!("{error:?}")),
         },
     }
-}
-
-/// Rows as a caller hands them in.
-///
-/// # Errors
-///
-/// `internal`, never.
-pub fn batch(rows: &[Row]) -> Result<RecordBatch> {
-    let days = StringArray::from_iter_values(rows.iter().map(|it| it.day.as_str()));
-    let ids = Int64Array::from_iter_values(rows.iter().map(|it| it.id));
-    let mut columns: Vec<(&str, ArrayRef)> =
-        vec![("day", Arc::new(days) as ArrayRef), ("id", Arc::new(ids))];
-    if rows.iter().any(|it| it.note.is_some()) {
-        let notes = StringArray::from_iter(rows.iter().map(|it| it.note.as_deref()));
-        columns.push(("note", Arc::new(notes)));
-    }
-    let columns = columns.into_iter().map(|(name, it)| (name, it, true));
-    RecordBatch::try_from_iter_with_nullable(columns)
-        .map_err(|it| Error::internal("rows make no batch").because(it))
-}
-
-/// The rows of a version that meet a filter, ascending.
-///
-/// # Errors
-///
-/// What reading gives.
-pub async fn rows(snapshot: &Snapshot, filter: &Filter) -> Result<Vec<Row>> {
-    let mut terms: Vec<Expr> = Vec::new();
-    terms.extend(filter.day.as_ref().map(|it| col("day").eq(lit(it.as_str()))));
-    terms.extend(filter.above.map(|it| col("id").gt(lit(it))));
-    let scan = terms.into_iter().reduce(Expr::and).map(|it| Scan::new().filter(it));
-    let read = snapshot.read(&scan.unwrap_or_default()).await?;
-    let batches: Vec<RecordBatch> = read.try_collect().await?;
-    let mut rows = Vec::new();
-    for batch in batches {
-        let texts = |name: &str| {
-            let column = batch.column_by_name(name);
-            let column = column.and_then(|it| it.as_any().downcast_ref::<StringArray>()).cloned();
-            column.map(|it| it.iter().map(|it| it.map(str::to_string)).collect::<Vec<_>>())
-        };
-        let (days, notes) = (texts("day").unwrap_or_default(), texts("note").unwrap_or_default());
-        let ids = batch.column_by_name("id");
-        let ids = ids.and_then(|it| it.as_any().downcast_ref::<Int64Array>()).cloned();
-        for (at, id) in ids.iter().flatten().enumerate() {
-            let text = |of: &[Option<String>]| of.get(at).cloned().flatten();
-            let day = text(&days).unwrap_or_default();
-            rows.push(Row { id: id.unwrap_or(-1), day, note: text(&notes) });
-        }
-    }
-    rows.sort_unstable();
-    Ok(rows)
 }

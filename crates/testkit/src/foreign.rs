@@ -35,6 +35,9 @@ pub fn create(shared: &Shared) -> String {
         configuration.insert(key, value.into());
     }
     configuration.insert("delta.enableDeletionVectors".into(), "true".into());
+    let mut readers = vec!["deletionVectors"];
+    readers.extend(shared.weather.table.second_layout.then_some("v2Checkpoint"));
+    let writers = [readers.as_slice(), &["appendOnly", "invariants"]].concat();
     lines(&[
         json!({"commitInfo": {"operation": "CREATE TABLE", "engineInfo": "Apache-Spark/3.5.3"}}),
         json!({"metaData": {
@@ -48,8 +51,8 @@ pub fn create(shared: &Shared) -> String {
         json!({"protocol": {
             "minReaderVersion": 3,
             "minWriterVersion": 7,
-            "readerFeatures": ["deletionVectors"],
-            "writerFeatures": ["deletionVectors", "appendOnly", "invariants"],
+            "readerFeatures": readers,
+            "writerFeatures": writers,
         }}),
     ])
 }

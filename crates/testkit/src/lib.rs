@@ -38,4 +38,5 @@ pub mod script;
 pub mod shape;
 pub mod sim;
 pub mod sim_store;
+pub mod sim_upload;
 pub mod weather;

@@ -49,4 +49,7 @@ mutants! {
     24 "`exists` and then nothing there is judged a failure",
     25 "a commit need not name its predecessor",
     26 "vacuum takes a tombstone's stamp for the time of removal",
+    50 "a sidecar that holds a file that is gone is named again",
+    51 "of appends that land together only the first is in the commit",
+    52 "under WriteSerializable an overwrite misses what another overwrite brought",
 }

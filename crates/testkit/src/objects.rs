@@ -20,6 +20,8 @@ pub struct Objects(Mutex<State>);
 #[derive(Default)]
 struct State {
     map: BTreeMap<String, Object>,
+    /// Each key with what was there from when on.
+    past: BTreeMap<String, Vec<(Timestamp, Option<Object>)>>,
     journal: Vec<Event>,
     committed: BTreeSet<String>,
     violations: Vec<String>,
@@ -65,6 +67,24 @@ impl Objects {
         after.map(|(key, object)| (key.clone(), object.clone())).collect()
     }
 
+    /// The same as it was at an earlier time.
+    pub fn list_at(
+        &self,
+        at: Timestamp,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Vec<(String, Object)> {
+        let state = self.state();
+        let below = state.past.range(prefix.to_string()..);
+        let below = below.take_while(|it| it.0.starts_with(prefix));
+        let after = below.filter(|it| after.is_none_or(|after| after < it.0.as_str()));
+        let there = after.filter_map(|(key, changes)| {
+            let change = changes.iter().rfind(|it| it.0 <= at)?;
+            Some((key.clone(), change.1.clone()?))
+        });
+        there.collect()
+    }
+
     /// Every change, in order.
     pub fn journal(&self) -> Vec<Event> {
         self.state().journal.clone()
@@ -102,7 +122,9 @@ impl Objects {
         let tag = state.tag;
         let event = Event { at, client, key: key.to_string(), bytes: Some(bytes.clone()) };
         state.journal.push(event);
-        state.map.insert(key.to_string(), Object { bytes, modified: at, tag });
+        let object = Object { bytes, modified: at, tag };
+        state.past.entry(key.to_string()).or_default().push((at, Some(object.clone())));
+        state.map.insert(key.to_string(), object);
         Some(tag)
     }
 
@@ -110,6 +132,7 @@ impl Objects {
     pub fn delete(&self, (client, at): (Client, Timestamp), key: &str) {
         let mut state = self.state();
         if state.map.remove(key).is_some() {
+            state.past.entry(key.to_string()).or_default().push((at, None));
             state.journal.push(Event { at, client, key: key.to_string(), bytes: None });
         }
     }

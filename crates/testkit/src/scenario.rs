@@ -4,6 +4,7 @@
 //! so a run is a seed, or a list of decisions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lakebed::{Create, DataType, PrimitiveType, Schema, StructField, Table};
 
@@ -110,6 +111,8 @@ pub fn judged(shared: &Shared) -> Vec<String> {
         truth,
         log_retention_millis: log_hours * hour,
         data_retention_millis: data_hours * hour,
+        list_lag_millis: millis(shared.weather.list_lag),
+        isolation: shared.weather.table.isolation,
         damaged: shared.weather.profile == Profile::Corrupting,
     };
     let (landings, found) = audit::check(&case);
@@ -120,6 +123,10 @@ pub fn judged(shared: &Shared) -> Vec<String> {
         Err(what) => broken.push(format!("I22: the auditor: {what}")),
     }
     broken
+}
+
+fn millis(it: Duration) -> i64 {
+    i64::try_from(it.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Makes the table, unless the clients shall race for that.

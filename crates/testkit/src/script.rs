@@ -18,6 +18,8 @@ pub struct Script {
     pub race: bool,
     /// Does every commit write a checkpoint?
     pub checkpoints: bool,
+    /// What else is decided about the table.
+    pub world: &'static [(&'static str, u64)],
     /// The place of each operation in the list of what clients do, or how many minutes to rest.
     pub clients: &'static [&'static [Step]],
 }
@@ -49,9 +51,14 @@ const VACUUM: Step = Do(14);
 const FOREIGN: Step = Do(15);
 const DELETE: Step = Do(16);
 const OVERWRITE_WHERE: Step = Do(18);
+const TOGETHER: Step = Do(20);
+
+const SECOND_LAYOUT: (&str, u64) = ("second-layout", 1);
+const IN_PIECES: (&str, u64) = ("piece-bytes", 1);
+const SNAPSHOT_ISOLATION: (&str, u64) = ("isolation", 2);
 
 const fn script(name: &'static str, clients: &'static [&'static [Step]]) -> Script {
-    Script { name, vectors: false, race: false, checkpoints: false, clients }
+    Script { name, vectors: false, race: false, checkpoints: false, world: &[], clients }
 }
 
 /// All scripts. The log is kept for an hour; where checkpoints matter, every commit writes one.
@@ -83,6 +90,22 @@ pub const SCRIPTS: &[Script] = &[
             &[&[APPEND, READ], &[APPEND, APPEND, Rest(75), APPEND, CLEAN, READ]],
         )
     },
+    script("append together", &[&[TOGETHER, READ]]),
+    Script { world: &[IN_PIECES], ..script("append in pieces", &[&[APPEND, READ]]) },
+    Script {
+        world: &[SNAPSHOT_ISOLATION],
+        ..script("overwrite in isolation", &[&[APPEND, APPEND], &[OVERWRITE_WHERE, READ]])
+    },
+    Script {
+        checkpoints: true,
+        world: &[SECOND_LAYOUT],
+        ..script("second layout", &[&[APPEND, OVERWRITE_DAY, READ]])
+    },
+    Script {
+        checkpoints: true,
+        world: &[SECOND_LAYOUT],
+        ..script("second layout cleaned up", &[&[APPEND, Rest(75), APPEND, CLEAN, READ]])
+    },
     script("vacuum", &[&[APPEND, OVERWRITE, Rest(599), Rest(400), VACUUM, READ]]),
     Script {
         vectors: true,
@@ -111,6 +134,9 @@ impl Script {
         }
         for (_, label, value) in flags.into_iter().filter(|it| it.0) {
             list = list.with(name(WORLD, 0, label), value);
+        }
+        for (label, value) in self.world {
+            list = list.with(name(WORLD, 0, label), *value);
         }
         for (client, steps) in (1..).zip(self.clients) {
             for (operation, step) in (1..).zip(*steps) {

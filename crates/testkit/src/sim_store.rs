@@ -34,14 +34,15 @@ use object_store::{
 use crate::choices::{Client, WORLD};
 use crate::objects::{Object, Objects, commit_version};
 use crate::sim::World;
+use crate::sim_upload::SimUpload;
 use crate::weather::{Class, Fault, LONG_MINUTES, Weather};
 
 /// One client's way to the store. Cheap to clone.
 #[derive(Clone)]
 pub struct SimStore {
     world: Arc<World>,
-    objects: Arc<Objects>,
-    client: Client,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) client: Client,
     weather: Weather,
     trouble: Arc<Trouble>,
 }
@@ -91,13 +92,13 @@ impl SimStore {
         self.world.choices().pick(label, self.client, below)
     }
 
-    fn note(&self, what: &str, key: &str, how: &str) {
+    pub(crate) fn note(&self, what: &str, key: &str, how: &str) {
         let key = key.rsplit_once("/_delta_log/").map_or(key, |it| it.1);
         self.world.note(self.client, || format!("{what} {key}{how}"));
     }
 
     /// The request is about to leave: what will become of it?
-    async fn leave(&self, class: Class, key: &str) -> Result<Option<Fault>> {
+    pub(crate) async fn leave(&self, class: Class, key: &str) -> Result<Option<Fault>> {
         let choices = self.world.choices();
         let drawn = match self.world.is_calm() {
             true => 0,
@@ -171,7 +172,7 @@ impl SimStore {
     }
 
     /// Sends a write on its way, whatever becomes of the client. Gives the answer.
-    async fn send(
+    pub(crate) async fn send(
         &self,
         fault: Option<Fault>,
         key: &str,
@@ -258,7 +259,7 @@ impl SimStore {
                 let _ = self.arrive(fault, &prefix).await;
                 return vec![Err(broken("list", &prefix))];
             }
-            let all = self.objects.list(&prefix, after.as_deref());
+            let all = self.listed(&prefix, after.as_deref());
             let page: Vec<_> = all.iter().take(self.weather.page).collect();
             let is_last = page.len() == all.len();
             after = page.last().map(|it| it.0.clone()).or(after);
@@ -277,6 +278,16 @@ impl SimStore {
                 return found;
             }
         }
+    }
+
+    /// What is below a prefix, as far as the store knows when it makes a page.
+    fn listed(&self, prefix: &str, after: Option<&str>) -> Vec<(String, Object)> {
+        let most = u64::try_from(self.weather.list_lag.as_millis()).unwrap_or(0);
+        if most == 0 || self.world.is_calm() {
+            return self.objects.list(prefix, after);
+        }
+        let behind = i64::try_from(self.pick("list-behind", most + 1)).unwrap_or(0);
+        self.objects.list_at(self.world.now().plus_millis(-behind), prefix, after)
     }
 
     fn list_from(
@@ -358,7 +369,7 @@ fn absent(is: bool) -> &'static str {
     if is { ": none" } else { "" }
 }
 
-fn broken(what: &str, key: &str) -> Error {
+pub(crate) fn broken(what: &str, key: &str) -> Error {
     Error::Generic { store: "sim", source: format!("{what} of `{key}` was lost").into() }
 }
 
@@ -375,7 +386,7 @@ fn exists(key: &str) -> Error {
     Error::AlreadyExists { path: key.to_string(), source: "there is one".into() }
 }
 
-fn missing(key: &str) -> Error {
+pub(crate) fn missing(key: &str) -> Error {
     Error::NotFound { path: key.to_string(), source: "there is none".into() }
 }
 
@@ -404,10 +415,10 @@ impl ObjectStore for SimStore {
 
     async fn put_multipart_opts(
         &self,
-        _location: &Path,
+        location: &Path,
         _options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        Err(Error::NotImplemented { operation: "multipart".into(), implementer: "sim".into() })
+        Ok(Box::new(SimUpload::start(self.clone(), location.to_string()).await?))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use lakebed::IsolationLevel;
+
 use crate::choices::{Choices, WORLD};
 
 /// What goes wrong with one request.
@@ -116,6 +118,7 @@ impl Class {
                 SleepAfter,
                 Denied,
                 Full,
+                VeryLate,
             ],
             Class::Get => &[
                 Before,
@@ -164,9 +167,11 @@ pub enum Profile {
     Forbidden,
     /// A store that serves so many requests a second and no more.
     Throttled,
+    /// A store whose listings are behind.
+    WeakList,
 }
 
-const PROFILES: [Profile; 13] = [
+const PROFILES: [Profile; 14] = [
     Profile::Calm,
     Profile::Storm,
     Profile::Sleepy,
@@ -180,6 +185,7 @@ const PROFILES: [Profile; 13] = [
     Profile::Throttled,
     Profile::Sleepy,
     Profile::FlakyCommit,
+    Profile::WeakList,
 ];
 
 /// The mix of one run, and its limits, which are small so that they are met all the time.
@@ -203,6 +209,23 @@ pub struct Weather {
     pub log_retention_hours: u64,
     /// Names in one page of a listing.
     pub page: usize,
+    /// Longest time by which a page of a listing is behind.
+    pub list_lag: Duration,
+    /// How the table is, beside what is above.
+    pub table: Table,
+}
+
+/// Properties of the table of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// `delta.checkpointPolicy` is `v2`.
+    pub second_layout: bool,
+    /// `delta.isolationLevel`
+    pub isolation: IsolationLevel,
+    /// `lakebed.logCompactionInterval`; 0 is none.
+    pub compaction_interval: u64,
+    /// Bytes of a piece, where the engine sends larger objects in pieces; 0 is never.
+    pub piece_bytes: usize,
 }
 
 /// Hours of `delta.deletedFileRetentionDuration`. Reads, writes, sleeps and delays of one operation
@@ -212,6 +235,8 @@ pub const DATA_RETENTION_HOURS: u64 = 8;
 /// Longest sleep of a client, and longest delay of a request: longer than the shortest retention of
 /// the log.
 pub const LONG_MINUTES: u64 = 100;
+/// Longest time by which a page of a listing is behind, where any is.
+pub const LAG_SECONDS: u64 = 60;
 /// Longest time by which a wall clock is wrong.
 pub const SKEW_MINUTES: i64 = 10;
 
@@ -228,6 +253,8 @@ impl Weather {
             checkpoint_interval: 3,
             log_retention_hours: 1,
             page: 1000,
+            list_lag: Duration::ZERO,
+            table: Table::plain(),
         }
     }
 
@@ -248,6 +275,7 @@ impl Weather {
             Profile::Corrupting => (12 + pick("one-in", 24), 30, 1_000),
             Profile::FullDisk | Profile::Forbidden => (30, 10, 20_000),
             Profile::Throttled => (200, 100, 500),
+            Profile::WeakList => (60, 20, 20_000),
         };
         Weather {
             profile,
@@ -259,6 +287,11 @@ impl Weather {
             checkpoint_interval: 10 - pick("checkpoint-interval", 10),
             log_retention_hours: 1 + pick("log-retention", 3),
             page: usize::try_from(1 + pick("page", 4)).unwrap_or(1),
+            list_lag: match profile {
+                Profile::WeakList => Duration::from_secs(LAG_SECONDS),
+                _ => Duration::ZERO,
+            },
+            table: Table::drawn(choices),
         }
     }
 
@@ -296,5 +329,32 @@ impl Weather {
             }
         }
         0
+    }
+}
+
+impl Table {
+    fn plain() -> Table {
+        let isolation = IsolationLevel::Serializable;
+        Table { second_layout: false, isolation, compaction_interval: 0, piece_bytes: 0 }
+    }
+
+    fn drawn(choices: &Choices) -> Table {
+        let pick = |label, below| choices.pick(label, WORLD, below);
+        Table {
+            second_layout: pick("second-layout", 3) == 1,
+            isolation: match pick("isolation", 4) {
+                1 => IsolationLevel::WriteSerializable,
+                2 => IsolationLevel::SnapshotIsolation,
+                _ => IsolationLevel::Serializable,
+            },
+            compaction_interval: match pick("compaction-interval", 9) {
+                it @ 2..=5 => it,
+                _ => 0,
+            },
+            piece_bytes: match pick("piece-bytes", 4) {
+                1 => 20,
+                _ => 0,
+            },
+        }
     }
 }

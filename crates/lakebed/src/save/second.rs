@@ -26,6 +26,7 @@ use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::files::{FileList, FileSum};
 use lakebed_log::limits::COMMIT_BYTES_MAX;
 use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath, SIDECAR_DIR};
+use lakebed_log::mutant::planted;
 use lakebed_log::scan::sidecar_tags;
 use lakebed_log::segment::{Hint, LogFile};
 use lakebed_log::state::Head;
@@ -178,7 +179,7 @@ impl Making<'_> {
                 fates.push(Fate::Expired);
                 continue;
             }
-            let touched = keys.holds_any(&decided);
+            let touched = keys.holds_any(&decided) && !planted(50);
             let rows = keys.sum.files;
             let is_whole = u64::try_from(SIDECAR_ROWS / 2).is_ok_and(|it| it <= rows);
             match (touched, is_whole, keys.removes) {

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lakebed::Timestamp;
-use lakebed::Width;
+use bytes::Bytes;
+use lakebed::{Error, Timestamp, Width};
 use lakebed_log::batch::LogBatch;
-use lakebed_log::log_path::{CheckpointName, LogPath};
+use lakebed_log::log_path::LogPath;
 
 use super::Case;
 use crate::client::ROOT;
@@ -67,47 +67,91 @@ fn needed(case: &Case) -> BTreeMap<&str, (u64, Option<Timestamp>)> {
 struct Log {
     /// Versions of commits.
     commits: BTreeSet<u64>,
-    /// Versions of checkpoints.
-    checkpoints: BTreeSet<u64>,
+    /// Checkpoints by their names: the version, and the sidecars that each names.
+    checkpoints: BTreeMap<String, (u64, Vec<String>)>,
+    /// Sidecars by their names.
+    sidecars: BTreeMap<String, Bytes>,
     /// The newest version there has been so far.
     newest: u64,
 }
 
+impl Log {
+    /// The version of the newest whole checkpoint at or before a version.
+    fn base(&self, version: u64) -> Option<u64> {
+        let whole = self.checkpoints.values().filter(|(of, sidecars)| {
+            *of <= version && sidecars.iter().all(|it| self.sidecars.contains_key(it))
+        });
+        whole.map(|it| it.0).max()
+    }
+
+    /// The parts of a checkpoint; `None` if what it names is not there.
+    fn parts(&self, name: &str, bytes: &Bytes) -> Option<Result<Vec<LogBatch>, Error>> {
+        let top = match name.ends_with(".json") {
+            true => LogBatch::from_json_checkpoint(bytes, Width::Wide),
+            false => LogBatch::from_parquet(bytes.clone(), Width::Wide),
+        };
+        let top = match top {
+            Ok(it) => it,
+            Err(error) => return Some(Err(error)),
+        };
+        let sidecars: Option<Vec<&Bytes>> =
+            top.sidecars.iter().map(|it| self.sidecars.get(&it.path)).collect();
+        let read = sidecars?.into_iter().map(|it| LogBatch::from_parquet(it.clone(), Width::Wide));
+        Some(std::iter::once(Ok(top)).chain(read).collect())
+    }
+}
+
 fn in_log(case: &Case, event: &Event, name: &str, log: &mut Log, broken: &mut Vec<String>) {
-    let is_checkpoint = match LogPath::parse(name) {
-        Some(LogPath::Commit(_)) => false,
-        Some(LogPath::Checkpoint(_, CheckpointName::Classic)) => true,
-        _ => return,
-    };
+    let Event { at, bytes, .. } = event;
+    if let Some(sidecar) = name.strip_prefix("_sidecars/") {
+        match bytes {
+            Some(bytes) => drop(log.sidecars.insert(sidecar.to_string(), bytes.clone())),
+            None => {
+                log.sidecars.remove(sidecar);
+                broken.extend(stranded(case, log, *at, name));
+            }
+        }
+        return;
+    }
     let Some(path) = LogPath::parse(name) else { return };
     let version = path.version().get();
-    let there = if is_checkpoint { &mut log.checkpoints } else { &mut log.commits };
-    match &event.bytes {
-        Some(bytes) if is_checkpoint => {
-            there.insert(version);
-            let told = checkpoint(case, version, bytes.clone(), event.at);
-            broken.extend(told.map(|it| format!("I16: checkpoint {version}: {it}")));
-        }
-        Some(_) => {
-            there.insert(version);
+    match (path, bytes) {
+        (LogPath::Commit(_), Some(_)) => {
+            log.commits.insert(version);
             log.newest = log.newest.max(version);
         }
-        None => {
-            there.remove(&version);
-            broken.extend(stranded(case, log, event.at, version));
+        (LogPath::Commit(_), None) => {
+            log.commits.remove(&version);
+            broken.extend(stranded(case, log, *at, name));
         }
+        (LogPath::Checkpoint(..), Some(bytes)) => {
+            // What names a sidecar that is gone is none, and its writer takes it away.
+            let Some(parts) = log.parts(name, bytes) else { return };
+            let told = match &parts {
+                Ok(parts) => checkpoint(case, version, parts, *at),
+                Err(error) => Some(error.to_string()),
+            };
+            broken.extend(told.map(|it| format!("I16: checkpoint {name}: {it}")));
+            let sidecars = parts.iter().flatten().flat_map(|it| &it.sidecars);
+            let sidecars = sidecars.map(|it| it.path.clone()).collect();
+            log.checkpoints.insert(name.to_string(), (version, sidecars));
+        }
+        (LogPath::Checkpoint(..), None) => {
+            log.checkpoints.remove(name);
+            broken.extend(stranded(case, log, *at, name));
+        }
+        _ => {}
     }
 }
 
 /// A retained version that can no longer be made up.
-fn stranded(case: &Case, log: &Log, at: Timestamp, deleted: u64) -> Option<String> {
+fn stranded(case: &Case, log: &Log, at: Timestamp, deleted: &str) -> Option<String> {
     let cut = at.plus_millis(-case.log_retention_millis);
     let is_retained =
         |it: &u64| *it == log.newest || case.passed(*it).is_none_or(|passed| cut <= passed);
     let mut retained = (0..=log.newest).filter(is_retained);
     let is_whole = |version: &u64| {
-        let base = log.checkpoints.range(..=*version).next_back();
-        let first = base.map_or(0, |it| it + 1);
+        let first = log.base(*version).map_or(0, |it| it + 1);
         (first..=*version).all(|it| log.commits.contains(&it))
     };
     let version = retained.find(|it| !is_whole(it))?;
@@ -115,40 +159,32 @@ fn stranded(case: &Case, log: &Log, at: Timestamp, deleted: u64) -> Option<Strin
 }
 
 /// What is wrong with a checkpoint.
-fn checkpoint(
-    case: &Case,
-    version: u64,
-    bytes: bytes::Bytes,
-    written: Timestamp,
-) -> Option<String> {
+fn checkpoint(case: &Case, version: u64, parts: &[LogBatch], written: Timestamp) -> Option<String> {
     let Some(truth) = case.version(version).filter(|it| it.at <= written) else {
         return Some("there is no such version".to_string());
     };
-    let batch = match LogBatch::from_parquet(bytes, Width::Wide) {
-        Ok(it) => it,
-        Err(error) => return Some(error.to_string()),
-    };
-    let adds = batch.adds.as_ref();
-    let held: BTreeSet<_> = (0..adds.map_or(0, |it| it.len()))
-        .filter_map(|row| Some((adds?.path().value(row).to_string(), adds?.dv_id(row))))
+    let adds = parts.iter().filter_map(|it| it.adds.as_ref());
+    let held: Vec<_> = adds
+        .flat_map(|it| (0..it.len()).map(|row| (it.path().value(row).to_string(), it.dv_id(row))))
         .collect();
     let live: BTreeSet<_> =
         truth.files.keys().map(|it| (it.path.clone(), it.vector.clone())).collect();
-    if held != live {
+    if held.len() != live.len() || held.iter().any(|it| !live.contains(it)) {
         return Some(format!("it holds {held:?}, the version has {live:?}"));
     }
-    let apps: BTreeMap<_, _> =
-        batch.txns.iter().map(|it| (it.app_id.clone(), it.version)).collect();
+    let txns = parts.iter().flat_map(|it| &it.txns);
+    let apps: BTreeMap<_, _> = txns.map(|it| (it.app_id.clone(), it.version)).collect();
     if apps != truth.apps {
         return Some(format!("it holds {apps:?}, the version has {:?}", truth.apps));
     }
-    let configuration = batch.metadata.as_ref().map(|it| &it.configuration);
+    let metadata = parts.iter().find_map(|it| it.metadata.as_ref());
+    let configuration = metadata.map(|it| &it.configuration);
     if configuration != Some(&truth.configuration) {
         return Some(format!("it holds {configuration:?}"));
     }
-    let removes = batch.removes.as_ref();
-    let dead: BTreeSet<_> = (0..removes.map_or(0, |it| it.len()))
-        .filter_map(|row| Some((removes?.path().value(row).to_string(), removes?.dv_id(row))))
+    let removes = parts.iter().filter_map(|it| it.removes.as_ref());
+    let dead: BTreeSet<_> = removes
+        .flat_map(|it| (0..it.len()).map(|row| (it.path().value(row).to_string(), it.dv_id(row))))
         .collect();
     let cut = written.plus_millis(SKEW_MILLIS - case.data_retention_millis).as_millis();
     let until = usize::try_from(version).unwrap_or(usize::MAX);
