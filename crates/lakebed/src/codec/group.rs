@@ -12,7 +12,7 @@
 //! With a filter that picks few rows, its columns come first; see [`late`](super::late).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use lakebed_log::error::{Code, Error, Result};
 
 use super::lane::{self, Form, Ground, Lane, Patch, Piece, Rest, TEXT_BYTES};
 use super::late::{self, Found};
+use super::live::Shared;
 use super::logical;
 use super::pick::Picks;
 use super::reader::{File, Group, decode};
@@ -292,7 +293,9 @@ impl File {
             picks: &chosen.picks,
             exact: chosen.exact,
             sparse,
-            short: BTreeSet::new(),
+            texts: BTreeMap::new(),
+            // No lane is further ahead of another.
+            lives: Arc::new(Shared::new(2 * step_batches(self.row_bytes, self.batch_rows) + 1)),
         }
     }
 
@@ -476,7 +479,7 @@ impl Ground<'_> {
         Ok((lanes, tables))
     }
 
-    /// Looks at the pages of the columns, heaviest column first. Finds out which text is short.
+    /// Looks at the pages of the columns, heaviest column first. Finds out how text is decoded.
     fn survey(&mut self, columns: &[usize]) -> Result<Vec<Plot>> {
         let file = self.file;
         let (mut plots, mut largest) = (Vec::new(), 0u64);
@@ -491,20 +494,21 @@ impl Ground<'_> {
                     it.at(format!("row group {}, column {leaf}", self.at))
                 })?;
                 largest = largest.saturating_add(walked.largest);
-                plot.weight = plot.weight.saturating_add(walked.weight());
+                let weight = walked.weight(column.column_type());
+                plot.weight = plot.weight.saturating_add(weight);
                 let (rows, max) = (file.batch_rows, TEXT_BYTES);
                 let dense = self.picks.are_all(self.rows);
-                let short = match &form {
-                    Form::Whole(_) => walked.is_short(column, self.sparse, rows, dense, max),
+                let text = match &form {
+                    Form::Whole(_) => walked.text(column, self.sparse, rows, dense, max),
                     Form::Paged(pages, wanted) => {
                         let patch = Patch::new(column, pages, wanted, self.picks, self.sparse)?;
-                        let short = walked.is_short(&patch.column, &patch.sparse, rows, false, max);
+                        let text = walked.text(&patch.column, &patch.sparse, rows, false, max);
                         plot.patch = Some(patch);
-                        short
+                        text
                     }
                 };
-                if short && leaves.len() == 1 {
-                    self.short.insert(file.root(*at)?);
+                if let Some(text) = text.filter(|_| leaves.len() == 1) {
+                    self.texts.insert(file.root(*at)?, text);
                 }
             }
             plots.push(plot);

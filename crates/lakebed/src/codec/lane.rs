@@ -11,12 +11,12 @@
 //!   read          | dictionary | page 1 | page 3 |                         rows of 1, 3
 //! ```
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{DataType, FieldRef, Schema};
 use lakebed_log::error::{Code, Error, Result};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -26,8 +26,9 @@ use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::draft::range;
 use super::index::{self, Pages};
+use super::live::{Live, Shared};
 use super::logical::{self, Place};
-use super::page::Walked;
+use super::page::{Text, Walked};
 use super::pick::{Cursor, Picks};
 use super::reader::{File, bare, corrupt, damaged, undecodable};
 use super::sparse::Sparse;
@@ -185,6 +186,7 @@ pub(super) struct Lane {
     /// Deleted rows are not among those that are picked.
     exact: bool,
     left: Cursor,
+    lives: Arc<Shared>,
 }
 
 /// What is common to the lanes of a row group.
@@ -196,8 +198,10 @@ pub(super) struct Ground<'a> {
     pub(super) picks: &'a Picks,
     pub(super) exact: bool,
     pub(super) sparse: &'a Arc<Sparse>,
-    /// Top-level columns of the file with short text.
-    pub(super) short: BTreeSet<usize>,
+    /// Top-level columns of the file with text of which no batch grows large.
+    pub(super) texts: BTreeMap<usize, Text>,
+    /// Wanted rows of the batches.
+    pub(super) lives: Arc<Shared>,
 }
 
 impl Ground<'_> {
@@ -206,7 +210,7 @@ impl Ground<'_> {
     pub(super) fn whole(&self, slot: usize, mine: &[usize], rest: Option<Rest>) -> Result<Lane> {
         let file = self.file;
         let leaves = mine.iter().filter_map(|it| file.choice.decoded.get(*it)).flatten().copied();
-        let metadata = file.hinted(&self.short)?;
+        let metadata = file.hinted(&self.texts)?;
         let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);
         let sparse = self.sparse.as_ref().clone();
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, metadata)
@@ -232,10 +236,7 @@ impl Ground<'_> {
         let root = file.root(mine)?;
         let field = file.choice.schema.fields().get(root);
         let field = field.ok_or_else(|| Error::internal("a column of the file is gone"))?;
-        let field = match self.short.contains(&root) {
-            true => field.as_ref().clone().with_data_type(flat(field.data_type())),
-            false => field.as_ref().clone(),
-        };
+        let field = hint(field, self.texts.get(&root)).as_ref().clone();
         let rows = i64::try_from(patch.rows).map_err(|_| corrupt("too many rows"))?;
         let lone = index::lone(file.metadata.metadata(), patch.column, rows);
         let lone = lone.ok_or_else(|| corrupt("a column does not stand alone"))?;
@@ -266,7 +267,7 @@ impl Ground<'_> {
         let ready = |(to, from): &Place| {
             let from = from.and_then(|it| mine.get(it));
             let root = from.and_then(|it| self.file.root(*it).ok());
-            let read = root.filter(|it| self.short.contains(it));
+            let read = root.filter(|it| self.texts.contains_key(it));
             let read = read.and_then(|it| choice.schema.fields().get(it));
             let wanted = table.get(*to).map(|it| it.data_type());
             read.map(|it| flat(it.data_type())).is_some_and(|it| wanted == Some(&it))
@@ -286,6 +287,7 @@ impl Ground<'_> {
             first: self.first,
             exact: self.exact,
             left: self.picks.cursor(),
+            lives: Arc::clone(&self.lives),
         })
     }
 }
@@ -328,18 +330,23 @@ impl Lane {
             if self.left() < batch.num_rows() {
                 return Err(corrupt("a row group has more rows than it says"));
             }
-            let rows = self.left.take(batch.num_rows());
-            let batch = match self.exact && !self.positions {
-                true => batch,
-                false => {
-                    let place = |it: Range<usize>| {
-                        let start = self.first.saturating_add(it.start as u64);
-                        start..start.saturating_add(it.len() as u64)
-                    };
-                    let rows: Vec<Range<u64>> = rows.into_iter().map(place).collect();
-                    wanted::of(&file.job.source, &rows, self.positions, batch)?
-                }
+            let place = |it: Range<usize>| {
+                let start = self.first.saturating_add(it.start as u64);
+                start..start.saturating_add(it.len() as u64)
             };
+            let before = self.left();
+            let rows = self.left.take(batch.num_rows());
+            let rows: Vec<Range<u64>> = rows.into_iter().map(place).collect();
+            let wanted = || wanted::live(&file.job.source, &rows);
+            let live = match self.exact {
+                true => Arc::new(Live::all(batch.num_rows())),
+                false => self.lives.get(self.left()..before, wanted),
+            };
+            let batch = match self.positions {
+                true => wanted::with_positions(&batch, &rows)?,
+                false => batch,
+            };
+            let batch = live.of(batch)?;
             if batch.num_rows() != 0 {
                 self.convert(file, batch, &mut out)?;
             }
@@ -371,6 +378,19 @@ impl Lane {
             Ok(())
         })
     }
+}
+
+/// The field as the library is told to decode it.
+pub(super) fn hint(field: &FieldRef, text: Option<&Text>) -> FieldRef {
+    let flat = flat(field.data_type());
+    let data_type = match text {
+        None => return Arc::clone(field),
+        Some(Text::Coded) if flat == DataType::Utf8 => {
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(flat))
+        }
+        Some(_) => flat,
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 /// The form of text without views.

@@ -1,10 +1,13 @@
 //! The columns of the filter first, the others only for the rows that match.
 //!
 //! ```text
-//!   filter columns --> rows not deleted --> filter --> rows that match --+--> pages and rows of
-//!                                              |                         |    the other columns
-//!                                              +--> their values --------+--> batches
+//!   filter columns --> filter --> rows that match and are not deleted --+--> pages and rows of
+//!                         |                                             |    the other columns
+//!                         +--> their values ----------------------------+--> batches
 //! ```
+//!
+//! Deleted rows go after the filter: a few rows are asked for whether they are deleted, and the
+//! others are not copied together for that.
 //!
 //! It pays when few rows match, and nobody knows that before. So it is tried: when too many of the
 //! first rows match, the row group is read plainly, and so is the rest of the file.
@@ -15,7 +18,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_buffer::BooleanBufferBuilder;
 use arrow_schema::Schema;
 use arrow_select::concat::concat;
 use arrow_select::filter::filter;
@@ -23,10 +27,10 @@ use lakebed_log::error::{Error, Result};
 use lakebed_log::eval;
 use lakebed_log::expr::Expr;
 
-use super::Source;
 use super::lane::{Ground, Piece, zip};
 use super::logical::Choice;
 use super::pick::Picks;
+use super::{Source, wanted};
 
 /// Rows that are looked at before the matches are judged.
 const TRIAL_ROWS: usize = if cfg!(test) { 64 } else { 16 << 10 };
@@ -78,6 +82,8 @@ impl Late {
 pub(super) fn find(mut ground: Ground<'_>, late: Option<&Late>) -> Result<Option<Found>> {
     let Some(late) = late else { return Ok(None) };
     let file = ground.file;
+    // Rows that are not wanted are left out here.
+    let exact = std::mem::replace(&mut ground.exact, true);
     let (mut lanes, columns) = ground.lanes(&late.columns)?;
     let mut queues: Vec<VecDeque<Piece>> = lanes.iter().map(|_| VecDeque::new()).collect();
     let positions = file.choice.columns.len();
@@ -107,6 +113,10 @@ pub(super) fn find(mut ground: Ground<'_>, late: Option<&Late>) -> Result<Option
             let Ok(mask) = eval::matches(&late.filter, &source.schema, &batch) else {
                 return Ok(None);
             };
+            let mask = match exact {
+                true => mask,
+                false => wanted_of(source, &mask, &positions),
+            };
             if mask.true_count() == 0 {
                 continue;
             }
@@ -133,6 +143,20 @@ pub(super) fn find(mut ground: Ground<'_>, late: Option<&Late>) -> Result<Option
     }
     let pieces = kept.joined()?;
     Ok(Some(Found { picks: Picks::new(matches), pieces, columns: present }))
+}
+
+/// Those of the rows that are wanted.
+fn wanted_of(source: &Source, mask: &BooleanArray, positions: &ArrayRef) -> BooleanArray {
+    let positions = positions.as_primitive::<Int64Type>().values();
+    let mut bits = BooleanBufferBuilder::new(mask.len());
+    bits.append_n(mask.len(), false);
+    for at in mask.values().set_indices() {
+        let row = positions.get(at).and_then(|it| u64::try_from(*it).ok());
+        if row.is_some_and(|it| wanted::has(source, it)) {
+            bits.set_bit(at, true);
+        }
+    }
+    BooleanArray::new(bits.finish(), mask.nulls().cloned())
 }
 
 /// Adds a row behind the ranges.

@@ -4,19 +4,21 @@
 //! its size the memory. What is seen on the way also decides how text is decoded. A few bytes of
 //! dictionary can stand for gigabytes of text, so text is decoded as views into its pages, and
 //! copied out batch by batch. Where the pages prove that no batch can grow large, the copy is
-//! saved: text is then decoded straight into the form that the table has.
+//! saved: text is then decoded straight into the form that the table has, or, where the dictionary
+//! is small and all pages point into it, as places in it, see [`spell`](super::spell).
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use lakebed_log::error::{Code, Error, Result};
-use parquet::basic::{Encoding, Type as Physical};
+use parquet::basic::{ConvertedType, Encoding, Type as Physical};
 use parquet::column::page::{Page, PageReader};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::reader::corrupt;
 use super::sparse::Sparse;
+use super::spell::{ROWS_PER_TEXT, SHORT_BYTES};
 use super::thrift::{self, PageHeader};
 
 /// So much is looked at first to find the header of a page.
@@ -27,6 +29,17 @@ const PAGE_BYTES_MAX: u64 = 256 << 20;
 const DATA: i64 = 0;
 const DICTIONARY: i64 = 2;
 const DATA_V2: i64 = 3;
+/// Encodings of places in a dictionary.
+const PLACES: [i64; 2] = [2, 8];
+
+/// How text of which no batch grows large is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Text {
+    /// Into the form that the table has.
+    Straight,
+    /// As places in a small dictionary of short texts.
+    Coded,
+}
 
 /// What the headers of some pages of a column say.
 #[derive(Debug, Default)]
@@ -36,6 +49,8 @@ pub(super) struct Walked {
     /// Of data pages: values, and bytes decompressed.
     data: Vec<(u64, u64)>,
     dictionary: bool,
+    /// Not all values are places in the dictionary.
+    spelled: bool,
 }
 
 impl Walked {
@@ -69,9 +84,15 @@ impl Walked {
         }
     }
 
-    /// What decoding them costs, in comparison.
-    pub(super) fn weight(&self) -> u64 {
-        self.data.iter().map(|it| it.0.saturating_add(it.1)).fold(0, u64::saturating_add)
+    /// What decoding them costs, in comparison: a value of fixed width as much as to decompress
+    /// some bytes, and text twice of both.
+    pub(super) fn weight(&self, of: Physical) -> u64 {
+        let page = |(values, bytes): &(u64, u64)| values.saturating_mul(5).saturating_add(*bytes);
+        let weight = self.data.iter().map(page).fold(0, u64::saturating_add);
+        match of {
+            Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => weight.saturating_mul(2),
+            _ => weight,
+        }
     }
 
     /// The page at the start of the range, and where it ends.
@@ -87,6 +108,7 @@ impl Walked {
             _ => {
                 let values = header.values.unwrap_or(0).min(u64::from(u32::MAX));
                 self.data.push((values, header.uncompressed));
+                self.spelled |= header.encoding.is_none_or(|it| !PLACES.contains(&it));
             }
         }
         let len = (header.len as u64).checked_add(header.compressed);
@@ -115,48 +137,63 @@ impl Walked {
         most
     }
 
-    /// Is no batch of `rows` rows of this column of text longer than `max` bytes? The rows of a
-    /// batch follow each other (`dense`), or are any.
-    pub(super) fn is_short(
+    /// How to decode this column of text if no batch of `rows` rows of it is longer than `max`
+    /// bytes. The rows of a batch follow each other (`dense`), or are any.
+    pub(super) fn text(
         &self,
         column: &ColumnChunkMetaData,
         pages: &Arc<Sparse>,
         rows: usize,
         dense: bool,
         max: usize,
-    ) -> bool {
+    ) -> Option<Text> {
         let descriptor = column.column_descr();
         if column.column_type() != Physical::BYTE_ARRAY
             || descriptor.max_rep_level() != 0
             || column.encodings_mask().is_set(Encoding::DELTA_BYTE_ARRAY)
         {
-            return false;
+            return None;
         }
         let plain = if dense { self.most(rows as u64) } else { self.most(u64::MAX) };
-        let longest = match self.dictionary {
-            true => match longest(column, pages) {
-                Some(longest) => longest,
-                None => return false,
-            },
-            false => 0,
+        let texts = match self.dictionary {
+            true => Texts::of(column, pages)?,
+            false => Texts::default(),
         };
-        let coded = longest.saturating_mul(rows);
-        plain.saturating_add(coded as u64) <= max as u64
+        let coded = texts.longest.saturating_mul(rows);
+        if (max as u64) < plain.saturating_add(coded as u64) {
+            return None;
+        }
+        let small = texts.longest <= SHORT_BYTES && texts.count <= rows / ROWS_PER_TEXT;
+        let annotated = descriptor.converted_type() == ConvertedType::UTF8;
+        match self.dictionary && !self.spelled && small && annotated {
+            true => Some(Text::Coded),
+            false => Some(Text::Straight),
+        }
     }
 }
 
-/// Bytes of the longest value of the dictionary.
-fn longest(column: &ColumnChunkMetaData, pages: &Arc<Sparse>) -> Option<usize> {
-    let mut reader = SerializedPageReader::new(Arc::clone(pages), column, 0, None).ok()?;
-    let Page::DictionaryPage { buf, .. } = reader.get_next_page().ok()?? else { return None };
-    let mut rest = buf.as_ref();
-    let mut longest = 0;
-    while let Some((len, after)) = rest.split_first_chunk::<4>() {
-        let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
-        longest = longest.max(len);
-        rest = after.get(len..)?;
+/// What is in a dictionary.
+#[derive(Default)]
+struct Texts {
+    count: usize,
+    /// Bytes of the longest.
+    longest: usize,
+}
+
+impl Texts {
+    fn of(column: &ColumnChunkMetaData, pages: &Arc<Sparse>) -> Option<Texts> {
+        let mut reader = SerializedPageReader::new(Arc::clone(pages), column, 0, None).ok()?;
+        let Page::DictionaryPage { buf, .. } = reader.get_next_page().ok()?? else { return None };
+        let mut rest = buf.as_ref();
+        let mut texts = Texts::default();
+        while let Some((len, after)) = rest.split_first_chunk::<4>() {
+            let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+            texts.count += 1;
+            texts.longest = texts.longest.max(len);
+            rest = after.get(len..)?;
+        }
+        rest.is_empty().then_some(texts)
     }
-    rest.is_empty().then_some(longest)
 }
 
 /// The header of the page at the start of the range. Nearly all are short.

@@ -15,14 +15,14 @@
 //! compute threads. A batch has so many rows that it stays within a bound of bytes, and text that
 //! turns out longer than its pages is cut into more batches.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use lakebed_log::error::{Code, Error, Result};
@@ -36,6 +36,7 @@ use super::draft::{Draft, Plan};
 use super::index::Index;
 use super::late::{self, Late};
 use super::logical::Choice;
+use super::page::Text;
 use super::pick::Picks;
 use super::sparse::{Part, Sparse};
 use super::{Source, Turn, group, lane, thrift};
@@ -105,8 +106,8 @@ pub(super) struct File {
     late: Option<Late>,
     /// A filter that picks many rows gains nothing from coming first.
     in_vain: AtomicBool,
-    /// Decodes all text straight, once that is asked for.
-    straight: OnceLock<ArrowReaderMetadata>,
+    /// What the last row group was decoded by.
+    hinted: Mutex<Option<(BTreeMap<usize, Text>, ArrowReaderMetadata)>>,
     /// The end of the file, or all of it.
     pub(super) tail: (u64, Bytes),
     /// The rest of it, if it need not be asked for.
@@ -164,7 +165,7 @@ async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
         row_bytes: plan.row_bytes,
         late: plan.late,
         in_vain: AtomicBool::new(false),
-        straight: OnceLock::new(),
+        hinted: Mutex::default(),
         tail,
         near,
         _permit: permit,
@@ -202,36 +203,23 @@ impl File {
         self.in_vain.store(true, Ordering::Relaxed);
     }
 
-    /// What the library decodes by: text in the top-level columns `short` straight into the form
-    /// that the table has, other text as views.
-    pub(super) fn hinted(&self, short: &BTreeSet<usize>) -> Result<ArrowReaderMetadata> {
-        if short.is_empty() {
+    /// What the library decodes by: text in the top-level columns `texts` as said there, other
+    /// text as views.
+    pub(super) fn hinted(&self, texts: &BTreeMap<usize, Text>) -> Result<ArrowReaderMetadata> {
+        if texts.is_empty() {
             return Ok(self.metadata.clone());
         }
-        let fields = self.choice.schema.fields();
-        let decoded = (0..self.choice.decoded.len()).filter_map(|it| self.root(it).ok());
-        let mut texts = decoded.filter(|it| {
-            fields.get(*it).is_some_and(|it| lane::flat(it.data_type()) != *it.data_type())
-        });
-        let all = texts.all(|it| short.contains(&it));
-        if let Some(straight) = self.straight.get().filter(|_| all) {
-            return Ok(straight.clone());
+        let mut hinted = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, metadata)) = hinted.as_ref().filter(|it| it.0 == *texts) {
+            return Ok(metadata.clone());
         }
-        let field = |(at, field): (usize, &FieldRef)| match short.contains(&at) {
-            true => {
-                let flat = lane::flat(field.data_type());
-                Arc::new(field.as_ref().clone().with_data_type(flat))
-            }
-            false => Arc::clone(field),
-        };
-        let fields: Vec<FieldRef> = fields.iter().enumerate().map(field).collect();
-        let options = bare().with_schema(Arc::new(Schema::new(fields)));
+        let fields = self.choice.schema.fields().iter().enumerate();
+        let fields = fields.map(|(at, field)| lane::hint(field, texts.get(&at)));
+        let options = bare().with_schema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
         let metadata = Arc::clone(self.metadata.metadata());
-        let made = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
-        if all {
-            self.straight.get_or_init(|| made.clone());
-        }
-        Ok(made)
+        let metadata = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
+        *hinted = Some((texts.clone(), metadata.clone()));
+        Ok(metadata)
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct PageHeader {
     pub(super) kind: i64,
     /// Values in a data page, nulls included.
     pub(super) values: Option<u64>,
+    /// How these are written.
+    pub(super) encoding: Option<i64>,
     /// Bytes once decompressed.
     pub(super) uncompressed: u64,
     /// Bytes that follow the header.
@@ -102,11 +104,14 @@ pub(super) fn page_header(bytes: &[u8]) -> Result<PageHeader> {
                 header.checksum = true;
             }
             // Of a data page of either version.
-            (5 | 8, STRUCT) => walk.structure(1, &mut |id, value, _| {
-                if id == 1 {
-                    header.values = u64::try_from(value).ok();
-                }
-            })?,
+            (5 | 8, STRUCT) => {
+                let encoding = if id == 5 { 2 } else { 4 };
+                walk.structure(1, &mut |id, value, _| match id {
+                    1 => header.values = u64::try_from(value).ok(),
+                    _ if id == encoding => header.encoding = Some(value),
+                    _ => (),
+                })?;
+            }
             (_, kind) => walk.value(kind, 1)?,
         }
     }

@@ -7,13 +7,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
-use arrow_buffer::BooleanBufferBuilder;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use arrow_select::filter::filter_record_batch;
 use lakebed_log::error::{Code, Error, Result};
 
 use super::Source;
+use super::live::Live;
 use super::pick::Picks;
 
 /// Going to the next wanted row costs as much as so many rows.
@@ -56,36 +55,46 @@ pub(super) fn wants(source: &Source, rows: Range<u64>) -> bool {
     !rows.is_empty() && only && deleted < len
 }
 
+/// The stretches of wanted rows in a range, ascending; `None` as soon as `each` says so.
+fn stretches(
+    source: &Source,
+    rows: Range<u64>,
+    mut each: impl FnMut(Range<u64>) -> Option<()>,
+) -> Option<()> {
+    match (&source.only, &source.deleted) {
+        (None, None) => each(rows),
+        (None, Some(deleted)) => deleted.absent(rows).try_for_each(each),
+        (Some(only), deleted) => {
+            let deleted = deleted.iter().flat_map(|it| it.range(rows.clone()));
+            let mut gone = deleted.peekable();
+            for row in only.range(rows.clone()) {
+                while gone.next_if(|it| *it < row).is_some() {}
+                if gone.peek() != Some(&row) {
+                    each(row..row.saturating_add(1))?;
+                }
+            }
+            Some(())
+        }
+    }
+}
+
+/// Do the sets want a row?
+pub(super) fn has(source: &Source, row: u64) -> bool {
+    source.only.as_ref().is_none_or(|it| it.contains(row))
+        && source.deleted.as_ref().is_none_or(|it| !it.contains(row))
+}
+
 /// The wanted rows of a row group, counted from its first, if they are so few, or lie together so
 /// much, that going from one to the next is cheaper than taking the others out.
 pub(super) fn picks(source: &Source, rows: Range<u64>) -> Option<Picks> {
     let len = rows.end.saturating_sub(rows.start);
-    let mut found = Found { start: rows.start, len, picked: 0, ranges: Vec::new() };
-    match (&source.only, &source.deleted) {
+    let all = match (&source.only, &source.deleted) {
         (None, None) => return None,
-        (Some(only), None) => {
-            for row in only.range(rows) {
-                found.add(row..row.saturating_add(1))?;
-            }
-        }
-        (Some(only), Some(deleted)) => {
-            let mut gone = deleted.range(rows.clone()).peekable();
-            for row in only.range(rows) {
-                while gone.next_if(|it| *it < row).is_some() {}
-                if gone.peek() != Some(&row) {
-                    found.add(row..row.saturating_add(1))?;
-                }
-            }
-        }
-        (None, Some(deleted)) => {
-            let mut next = rows.start;
-            for row in deleted.range(rows.clone()) {
-                found.add(next..row)?;
-                next = row.saturating_add(1);
-            }
-            found.add(next..rows.end)?;
-        }
-    }
+        (None, Some(deleted)) => len.saturating_sub(deleted.count(rows.clone())),
+        (Some(_), _) => 0,
+    };
+    let mut found = Found { start: rows.start, len, picked: 0, all, ranges: Vec::new() };
+    stretches(source, rows, |it| found.add(it))?;
     Some(Picks::new(found.ranges))
 }
 
@@ -94,15 +103,14 @@ struct Found {
     start: u64,
     len: u64,
     picked: u64,
+    /// So many will be picked at least.
+    all: u64,
     ranges: Vec<Range<usize>>,
 }
 
 impl Found {
     /// `None` once it is not worth it.
     fn add(&mut self, rows: Range<u64>) -> Option<()> {
-        if rows.is_empty() {
-            return Some(());
-        }
         let start = usize::try_from(rows.start.checked_sub(self.start)?).ok()?;
         let end = usize::try_from(rows.end.checked_sub(self.start)?).ok()?;
         self.picked += rows.end - rows.start;
@@ -111,7 +119,7 @@ impl Found {
             _ => self.ranges.push(start..end),
         }
         let cost = (self.ranges.len() as u64).saturating_mul(STEP_ROWS);
-        (cost.saturating_add(self.picked) <= self.len).then_some(())
+        (cost.saturating_add(self.picked.max(self.all)) <= self.len).then_some(())
     }
 }
 
@@ -123,13 +131,28 @@ pub(super) fn of(
     batch: RecordBatch,
 ) -> Result<RecordBatch> {
     let batch = if positions { with_positions(&batch, rows)? } else { batch };
-    match mask(source, rows) {
-        None => Ok(batch),
-        Some(mask) => filter_record_batch(&batch, &mask).map_err(lost),
-    }
+    live(source, rows).of(batch)
 }
 
-fn with_positions(batch: &RecordBatch, rows: &[Range<u64>]) -> Result<RecordBatch> {
+/// The wanted rows of a batch that has the rows `rows` of the file.
+pub(super) fn live(source: &Source, rows: &[Range<u64>]) -> Live {
+    let mut live = Live::default();
+    let mut at = 0usize;
+    for range in rows {
+        let place =
+            |it: u64| at.saturating_add(usize::try_from(it - range.start).unwrap_or(usize::MAX));
+        stretches(source, range.clone(), |it| {
+            live.keep(place(it.start)..place(it.end));
+            Some(())
+        });
+        at = place(range.end);
+    }
+    live.go_to(at);
+    live
+}
+
+/// The batch with the positions of its rows.
+pub(super) fn with_positions(batch: &RecordBatch, rows: &[Range<u64>]) -> Result<RecordBatch> {
     let past = |_| Error::new(Code::LimitExceeded, "a file of more rows than positions");
     let mut column = Vec::with_capacity(batch.num_rows());
     for range in rows {
@@ -144,58 +167,8 @@ fn with_positions(batch: &RecordBatch, rows: &[Range<u64>]) -> Result<RecordBatc
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(lost)
 }
 
-/// True for the rows that are wanted; `None` if all are.
-fn mask(source: &Source, rows: &[Range<u64>]) -> Option<BooleanArray> {
-    let lens = rows.iter().map(|it| usize::try_from(it.end - it.start).unwrap_or(usize::MAX));
-    let len = lens.clone().fold(0, usize::saturating_add);
-    let mut bits: Option<BooleanBufferBuilder> = None;
-    let places = || {
-        let starts = lens.clone().scan(0, |sum, len| {
-            *sum += len;
-            Some(*sum - len)
-        });
-        rows.iter().cloned().zip(starts)
-    };
-    if let Some(only) = &source.only {
-        let mut none = BooleanBufferBuilder::new(len);
-        none.append_n(len, false);
-        for (range, at) in places() {
-            set(&mut none, only.range(range.clone()), range.start, at, true);
-        }
-        bits = Some(none);
-    }
-    if let Some(deleted) = &source.deleted {
-        for (range, at) in places() {
-            let mut gone = deleted.range(range.clone()).peekable();
-            if gone.peek().is_some() {
-                let bits = bits.get_or_insert_with(|| {
-                    let mut all = BooleanBufferBuilder::new(len);
-                    all.append_n(len, true);
-                    all
-                });
-                set(bits, gone, range.start, at, false);
-            }
-        }
-    }
-    bits.map(|mut it| BooleanArray::new(it.finish(), None))
-}
-
-fn set(
-    bits: &mut BooleanBufferBuilder,
-    rows: impl Iterator<Item = u64>,
-    start: u64,
-    at: usize,
-    to: bool,
-) {
-    for row in rows {
-        if let Ok(row) = usize::try_from(row - start) {
-            bits.set_bit(at + row, to);
-        }
-    }
-}
-
 fn lost(err: arrow_schema::ArrowError) -> Error {
-    Error::internal("the wanted rows do not come out of a batch").because(err)
+    Error::internal("positions do not fit their rows").because(err)
 }
 
 #[cfg(all(test, feature = "tokio"))]

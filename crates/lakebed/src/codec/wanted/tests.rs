@@ -3,6 +3,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, Float64Array, StringArray};
+use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use lakebed_log::eval;
 use lakebed_log::expr::{Expr, col, lit};
@@ -14,10 +15,10 @@ use super::super::FileOptions;
 use super::super::tests::{Case, foreign_with, options, ours};
 use super::*;
 
-/// One row as a test compares it: position, number, real, text.
-type Row = (i64, Option<i64>, Option<f64>, Option<String>);
+/// One row as a test compares it: position, number, real, text, text of few.
+type Row = (i64, Option<i64>, Option<f64>, Option<String>, Option<String>);
 
-const SCHEMA: &str = "n long, f double, t string";
+const SCHEMA: &str = "n long, f double, t string, c string";
 
 fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
     let mut out = Vec::new();
@@ -35,7 +36,7 @@ fn rows_of(batches: &[RecordBatch]) -> Vec<Row> {
                 let column = batch.column_by_name("f")?.as_primitive::<Float64Type>();
                 column.is_valid(at).then(|| column.value(at))
             };
-            out.push((long(POSITIONS).unwrap(), long("n"), real(), text("t", at)));
+            out.push((long(POSITIONS).unwrap(), long("n"), real(), text("t", at), text("c", at)));
         }
     }
     out
@@ -65,6 +66,7 @@ fn table(rows: usize, seed: u64) -> RecordBatch {
     let mut numbers: Vec<Option<i64>> = Vec::new();
     let mut reals: Vec<Option<f64>> = Vec::new();
     let mut texts: Vec<Option<String>> = Vec::new();
+    let mut few: Vec<Option<&str>> = Vec::new();
     for row in 0..rows as i64 {
         numbers.push((draw(20) != 0).then(|| row / 10 + draw(5) as i64));
         reals.push(match draw(50) {
@@ -76,10 +78,19 @@ fn table(rows: usize, seed: u64) -> RecordBatch {
             (draw(9) != 0).then(|| format!("{:04}{}", row / 7, "x".repeat(draw(9) as usize))),
         );
     }
+    for row in 0..rows {
+        few.push(match (row / 50, draw(7)) {
+            (0 | 3, 0) => None,
+            (_, 1..3) => Some(""),
+            (_, 3) => Some("\u{20ac} and a text of thirty bytes."),
+            _ => Some("abc"),
+        });
+    }
     RecordBatch::try_from_iter([
         ("n", Arc::new(Int64Array::from(numbers)) as ArrayRef),
         ("f", Arc::new(Float64Array::from(reals)) as ArrayRef),
         ("t", Arc::new(StringArray::from(texts)) as ArrayRef),
+        ("c", Arc::new(StringArray::from(few)) as ArrayRef),
     ])
     .unwrap()
 }
@@ -147,12 +158,13 @@ fn filters() -> impl Strategy<Value = Option<Expr>> {
     let real = (0i32..60).prop_map(|it| col("f").gt(lit(f64::from(it))));
     let text = (0i64..110).prop_map(|it| col("t").lt(lit(format!("{it:04}"))));
     let null = Just(col("n").is_null());
+    let few = Just(col("c").eq(lit("abc")));
     let both = (0i64..80, 0i64..110).prop_map(|(n, t)| {
         Expr::And(vec![col("n").lt(lit(n)), col("t").gt(lit(format!("{t:04}")))])
     });
     prop_oneof![
         2 => Just(None),
-        6 => prop_oneof![number, range, real, text, null, both].prop_map(Some),
+        6 => prop_oneof![number, range, real, text, null, few, both].prop_map(Some),
     ]
 }
 
@@ -184,10 +196,10 @@ proptest! {
         }),
         filter in filters(),
         batch_rows in 1usize..400,
-        columns in 1usize..8,
+        columns in 1usize..16,
     ) {
         let bytes = shape.file();
-        let names = ["n long", "f double", "t string"];
+        let names = ["n long", "f double", "t string", "c string"];
         let mut wanted: Vec<&str> = Vec::new();
         for (at, name) in names.into_iter().enumerate() {
             let column = name[..1].to_string();
@@ -200,7 +212,10 @@ proptest! {
         let plain = Case { positions: true, batch_rows, ..Case::new(&schema, bytes.clone()) };
         let everything = Case::new(SCHEMA, bytes.clone());
         let all = rows_of(&Case { positions: true, ..everything }.read().unwrap());
-        prop_assert_eq!(all.len(), shape.rows);
+        let written = table(shape.rows, shape.seed);
+        let every = 0..shape.rows as u64;
+        let written = rows_of(&[with_positions(&written, &[every]).unwrap()]);
+        prop_assert_eq!(format!("{all:?}"), format!("{written:?}"));
 
         let keep = |row: &Row| {
             let at = row.0 as u64;

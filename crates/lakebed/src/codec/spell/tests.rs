@@ -1,0 +1,46 @@
+//! Text is what the library makes of it.
+
+use arrow_array::{BooleanArray, Int32Array};
+use arrow_cast::cast;
+use arrow_schema::DataType;
+use arrow_select::filter::filter;
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    /// Texts of any length, dictionaries of any size, empty ones, nulls, rows left out: the text is
+    /// that of the library.
+    #[test]
+    fn text_is_spelled_out(
+        texts in proptest::collection::vec("[a-z\u{e9}\u{20ac}]{0,10}", 0..6),
+        long in proptest::option::of(0..200usize),
+        keys in proptest::collection::vec((any::<Option<prop::sample::Index>>(), 0..10u8), 0..200),
+        kept_of_ten in 0..=10u8,
+        nulls in any::<bool>(),
+    ) {
+        let texts: Vec<String> =
+            texts.into_iter().chain(long.map(|it| "long".repeat(it))).collect();
+        let key = |it: Option<prop::sample::Index>| match it {
+            _ if texts.is_empty() => None,
+            None if nulls => None,
+            None => Some(0),
+            Some(it) => Some(it.index(texts.len()) as i32),
+        };
+        let (keys, draws): (Vec<Option<i32>>, Vec<u8>) =
+            keys.into_iter().map(|it| (key(it.0), it.1)).unzip();
+        let values = Arc::new(StringArray::from(texts));
+        let coded = DictionaryArray::new(Int32Array::from(keys), values);
+        let mask: Vec<bool> = draws.iter().map(|it| *it < kept_of_ten).collect();
+        let mut live = Live::default();
+        for (at, _) in mask.iter().enumerate().filter(|it| *it.1) {
+            live.keep(at..at + 1);
+        }
+        live.go_to(mask.len());
+        let text = cast(&coded, &DataType::Utf8).unwrap();
+        let expected = filter(&text, &BooleanArray::from(mask)).unwrap();
+        let spelled = spell(coded, &live).unwrap();
+        prop_assert_eq!(&spelled, &expected);
+        spelled.to_data().validate_full().unwrap();
+    }
+}
