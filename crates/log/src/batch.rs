@@ -21,6 +21,7 @@
 //! ([`LogBatch::from_parquet`]).
 
 mod build;
+mod coded;
 mod columns;
 mod footer;
 mod group;
@@ -36,11 +37,12 @@ use std::sync::Arc;
 use arrow_array::Int32Array;
 use bytes::Bytes;
 
+pub(crate) use coded::Coded;
 pub(crate) use columns::Strings;
 pub use columns::{Adds, Removes};
 pub use footer::{Footer, SparseFile, parquet_footer};
 pub use group::Group;
-pub(crate) use group::{ChunkBounds, TaskRows, kept, partition_strings, plain_texts, valid};
+pub(crate) use group::{ChunkBounds, Form, TaskRows, kept, partition_strings, plain_texts, valid};
 pub use parquet::{decode_parquet, parquet_ranges};
 pub use pick::FileUnit;
 

@@ -41,8 +41,10 @@ use crate::batch::rules::corrupt;
 use crate::batch::section::Section;
 use crate::error::Result;
 
-/// Rows decoded at a time: few enough that their statistics stay near the processor.
-const BATCH_ROWS: usize = 4_096;
+/// Bytes decoded at a time, about, as the footer counts them: they are to stay near the processor.
+const BATCH_BYTES: u64 = 4 << 20;
+/// Rows decoded at a time, at least and at most.
+const BATCH_ROWS: (usize, usize) = (512, 8_192);
 
 /// Pages are chosen only where they lie this far apart at most on average; with a row wanted of
 /// nearly every page there is nothing to choose.
@@ -68,6 +70,16 @@ pub(crate) struct ChunkBounds {
     pub(crate) some_null: bool,
     /// Is it null in all of them?
     pub(crate) all_null: bool,
+}
+
+/// How texts come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// JSON statistics as views: they are most of a checkpoint and are looked at once, so they stay
+    /// where the pages were unpacked, and are not copied together.
+    Views,
+    /// Partition values as numbers, as they mostly are stored, see [`Coded`](super::Coded).
+    Codes,
 }
 
 /// What a plan needs of files.
@@ -223,6 +235,15 @@ impl Group {
         joined(ranges)
     }
 
+    fn batch_rows<'a>(&self, chunks: impl Iterator<Item = &'a ColumnChunkMetaData>) -> usize {
+        let bytes = chunks.map(|it| u64::try_from(it.uncompressed_size()).unwrap_or(0));
+        let bytes = bytes.fold(1, u64::saturating_add);
+        let rows = u64::try_from(self.rows).unwrap_or(u64::MAX);
+        let fit = u128::from(rows) * u128::from(BATCH_BYTES) / u128::from(bytes);
+        let (least, most) = BATCH_ROWS;
+        usize::try_from(fit).unwrap_or(most).clamp(least, most)
+    }
+
     /// Reads some leaves of the rows of a selection, a batch after the other: the struct `add`, in
     /// which other rows are null.
     pub(crate) fn read<R: ChunkReader + 'static>(
@@ -230,20 +251,22 @@ impl Group {
         file: R,
         leaves: &[usize],
         selection: Option<&RowSelection>,
+        form: Form,
         mut each: impl FnMut(StructArray) -> Result<()>,
     ) -> Result<()> {
         let bad = |it: ParquetError| corrupt("the columns do not decode").because(it);
         let groups = self.metadata.row_groups().iter();
         let chunks = groups.flat_map(|it| leaves.iter().filter_map(|leaf| it.columns().get(*leaf)));
-        check_expansion(chunks, self.file_bytes)?;
+        check_expansion(chunks.clone(), self.file_bytes)?;
+        let batch_rows = self.batch_rows(chunks);
         let expected = selection.map_or(self.rows, RowSelection::row_count);
         let mut read = 0;
         guarded(|| {
             let schema = self.metadata.file_metadata().schema_descr();
             let mask = ProjectionMask::leaves(schema, leaves.iter().copied());
-            let metadata = viewed(&self.metadata)?;
+            let metadata = hinted(&self.metadata, form)?;
             let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-            let mut builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
+            let mut builder = builder.with_projection(mask).with_batch_size(batch_rows);
             if let Some(selection) = selection {
                 builder = builder.with_row_selection(selection.clone());
                 if self.metadata.offset_index().is_some() {
@@ -350,30 +373,42 @@ fn is_contiguous(selection: &RowSelection) -> bool {
     selection.iter().filter(|it| !it.skip).count() <= 2
 }
 
-/// JSON statistics are most of a checkpoint and are looked at once: they stay where the pages were
-/// unpacked, and are not copied together.
-fn viewed(metadata: &Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata> {
+/// How the columns become Arrow: text in the form asked for, where it is said to be text.
+fn hinted(metadata: &Arc<ParquetMetaData>, form: Form) -> Result<ArrowReaderMetadata> {
     let plain = arrow_metadata(metadata)?;
-    let hint = ArrowReaderOptions::new().with_schema(with_views(plain.schema()));
+    let hint = ArrowReaderOptions::new().with_schema(with_form(plain.schema(), form));
     Ok(ArrowReaderMetadata::try_new(metadata.clone(), hint).unwrap_or(plain))
 }
 
-fn with_views(schema: &SchemaRef) -> SchemaRef {
-    let replaced = |field: &FieldRef, to: DataType| -> FieldRef {
-        Arc::new(Field::clone(field).with_data_type(to))
+fn with_form(schema: &SchemaRef, form: Form) -> SchemaRef {
+    let below = |field: &FieldRef| match (form, field.name().as_str(), field.data_type()) {
+        (Form::Views, "stats", DataType::Utf8) => retyped(field, DataType::Utf8View),
+        (Form::Codes, "partitionValues", DataType::Map(entries, sorted)) => {
+            let DataType::Struct(fields) = entries.data_type() else { return field.clone() };
+            let fields = DataType::Struct(fields.iter().map(coded).collect());
+            retyped(field, DataType::Map(retyped(entries, fields), *sorted))
+        }
+        _ => field.clone(),
     };
     let add = |field: &FieldRef| match field.data_type() {
         DataType::Struct(fields) if field.name() == "add" => {
-            let fields: Fields = fields
-                .iter()
-                .map(|it| match (it.name().as_str(), it.data_type()) {
-                    ("stats", DataType::Utf8) => replaced(it, DataType::Utf8View),
-                    _ => it.clone(),
-                })
-                .collect();
-            replaced(field, DataType::Struct(fields))
+            retyped(field, DataType::Struct(fields.iter().map(below).collect()))
         }
         _ => field.clone(),
     };
     Arc::new(Schema::new(schema.fields().iter().map(add).collect::<Fields>()))
+}
+
+fn coded(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Utf8 => {
+            let to = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            retyped(field, to)
+        }
+        _ => field.clone(),
+    }
+}
+
+fn retyped(field: &FieldRef, to: DataType) -> FieldRef {
+    Arc::new(Field::clone(field).with_data_type(to))
 }

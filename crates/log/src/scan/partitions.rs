@@ -6,9 +6,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::{Array, StringArray, StructArray};
 use hashbrown::HashTable;
 
-use crate::batch::Strings;
+use crate::batch::{Coded, Strings, partition_strings};
 use crate::error::{Code, Error, Result};
 use crate::files::hash;
 use crate::schema::{DataType, PrimitiveType};
@@ -23,6 +24,13 @@ pub(super) struct Partitions {
     by_hash: HashTable<(u64, usize)>,
     /// Files of one partition mostly stand together.
     last: usize,
+}
+
+/// Which partitions the texts of a dictionary name, as far as they were met.
+#[derive(Default)]
+pub(super) struct Codes {
+    texts: Option<StringArray>,
+    at: Vec<Option<usize>>,
 }
 
 pub(super) struct PartitionColumn {
@@ -58,6 +66,48 @@ impl Partitions {
         Partitions { columns, entries: Vec::new(), by_hash: HashTable::new(), last: 0 }
     }
 
+    /// Are there partition columns that are best read as numbers? A single one is: most tables
+    /// have no more.
+    pub(super) fn like_codes(columns: &[PartitionColumn]) -> bool {
+        columns.len() == 1
+    }
+
+    /// Which partition each file of a batch is in; each row of it is an add. `codes` is kept from
+    /// batch to batch.
+    ///
+    /// # Errors
+    ///
+    /// As [`Partitions::of`]; `corrupt-checkpoint` if partition values are missing altogether.
+    pub(super) fn of_all(
+        &mut self,
+        codes: &mut Codes,
+        add: &StructArray,
+        skipper: &Skipper,
+    ) -> Result<Vec<usize>> {
+        let coded = match &*self.columns {
+            [column] => Coded::new(add, &column.physical)?,
+            _ => None,
+        };
+        let Some(coded) = coded else {
+            let values = partition_strings(add)?;
+            return (0..add.len()).map(|row| self.of(&values, row, Some(skipper))).collect();
+        };
+        let texts = coded.texts();
+        codes.meet(texts);
+        let partition = |row: usize| {
+            let code = coded.get(row);
+            if let Some(at) = code.flatten().and_then(|it| codes.at.get(it).copied().flatten()) {
+                return Ok(at);
+            }
+            let at = self.of_one(code.map(|it| it.map(|it| texts.value(it))), Some(skipper))?;
+            if let Some(known) = code.flatten().and_then(|it| codes.at.get_mut(it)) {
+                *known = Some(at);
+            }
+            Ok(at)
+        };
+        (0..add.len()).map(partition).collect()
+    }
+
     /// Which partition the file of a row is in.
     ///
     /// # Errors
@@ -70,7 +120,7 @@ impl Partitions {
         skipper: Option<&Skipper>,
     ) -> Result<usize> {
         if let [column] = &*self.columns {
-            return self.of_one(values, row, values.get(row, &column.physical), skipper);
+            return self.of_one(values.get(row, &column.physical), skipper);
         }
         self.last = match self.entries.get(self.last) {
             Some(last) if self.matches(last, values, row) => self.last,
@@ -80,13 +130,7 @@ impl Partitions {
     }
 
     /// The same for a single partition column, which is most tables; its text is read once.
-    fn of_one(
-        &mut self,
-        values: &Strings,
-        row: usize,
-        text: Option<Option<&str>>,
-        skipper: Option<&Skipper>,
-    ) -> Result<usize> {
+    fn of_one(&mut self, text: Option<Option<&str>>, skipper: Option<&Skipper>) -> Result<usize> {
         let is = |entry: Option<&Partition>| match (entry, text) {
             (Some(Partition { raw, .. }), Some(text)) => {
                 raw.first().is_some_and(|it| it.as_deref() == text)
@@ -100,7 +144,7 @@ impl Partitions {
                 Some((_, at)) => *at,
                 None => {
                     let at = self.entries.len();
-                    self.entries.push(self.parse(values, row, skipper)?);
+                    self.entries.push(self.parse(|_| text, skipper)?);
                     self.by_hash.insert_unique(code, (code, at), |(hash, _)| *hash);
                     at
                 }
@@ -160,15 +204,20 @@ impl Partitions {
             return Ok(*at);
         }
         let at = self.entries.len();
-        self.entries.push(self.parse(values, row, skipper)?);
+        self.entries.push(self.parse(|it| values.get(row, it), skipper)?);
         self.by_hash.insert_unique(combined, (combined, at), |(hash, _)| *hash);
         Ok(at)
     }
 
-    fn parse(&self, values: &Strings, row: usize, skipper: Option<&Skipper>) -> Result<Partition> {
+    /// From the texts of its columns, by their physical names.
+    fn parse<'a>(
+        &self,
+        text: impl Fn(&str) -> Option<Option<&'a str>>,
+        skipper: Option<&Skipper>,
+    ) -> Result<Partition> {
         let (mut raw, mut typed) = (Vec::new(), BTreeMap::new());
         for PartitionColumn { name, physical, of } in self.columns.iter() {
-            let Some(text) = values.get(row, physical) else {
+            let Some(text) = text(physical) else {
                 let what = format!("a file has no value of partition column `{name}`");
                 return Err(Error::new(Code::InvalidPartitionValue, what));
             };
@@ -182,6 +231,17 @@ impl Partitions {
         }
         let skipped = skipper.is_some_and(|it| it.skips_partition(&typed));
         Ok(Partition { raw, values: Arc::new(typed), skipped, read: false })
+    }
+}
+
+impl Codes {
+    /// Forgets what another dictionary said.
+    fn meet(&mut self, texts: &StringArray) {
+        if !self.texts.as_ref().is_some_and(|it| it.to_data().ptr_eq(&texts.to_data())) {
+            self.texts = Some(texts.clone());
+            self.at.clear();
+            self.at.resize(texts.len(), None);
+        }
     }
 }
 

@@ -32,10 +32,10 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::file::reader::ChunkReader;
 
 use super::judge::{self, Judge};
-use super::partitions::{PartitionColumn, Partitions};
+use super::partitions::{Codes, PartitionColumn, Partitions};
 use super::{Scan, ScanPlan, ScanTask, outline};
 use crate::action::Sidecar;
-use crate::batch::{Group, TaskRows, kept, partition_strings, valid};
+use crate::batch::{Form, Group, TaskRows, kept, valid};
 use crate::error::{Code, Error, Result};
 use crate::files::FileList;
 use crate::skip::Skipper;
@@ -338,11 +338,15 @@ impl SiftGroup {
     ) -> Result<()> {
         let (leaves, selection) = (self.leaves(), self.selection());
         let open_only = self.next == Step::Json;
+        let form = match self.next {
+            Step::Partition if Partitions::like_codes(&self.sift.0.columns) => Form::Codes,
+            _ => Form::Views,
+        };
         let old = self.rows.take();
         let mut at = 0;
         let mut left = Vec::new();
         let partitions = &mut self.partitions;
-        self.group.read(file, &leaves, selection.as_ref(), |add| {
+        self.group.read(file, &leaves, selection.as_ref(), form, |add| {
             let valid = valid(&add);
             let Some(old) = &old else {
                 let all = |place| (place, Left::unread(at + place));
@@ -379,14 +383,14 @@ impl SiftGroup {
 
     fn by_partition<R: ChunkReader + 'static>(&mut self, file: R) -> Result<()> {
         let it = Arc::clone(&self.sift.0);
+        let mut codes = Codes::default();
         self.sieve(file, |add, rows, partitions| {
-            let values = match rows.len() == add.len() {
-                true => partition_strings(add)?,
-                false => partition_strings(&kept(add, valid(add))?)?,
+            let found = match rows.len() == add.len() {
+                true => partitions.of_all(&mut codes, add, &it.skipper)?,
+                false => partitions.of_all(&mut codes, &kept(add, valid(add))?, &it.skipper)?,
             };
             let mut left = Vec::new();
-            for (nth, (_, row)) in rows.iter().enumerate() {
-                let partition = partitions.of(&values, nth, Some(&it.skipper))?;
+            for (partition, (_, row)) in found.into_iter().zip(rows) {
                 if !partitions.get(partition)?.skipped {
                     left.push(Left { partition, ..*row });
                 }

@@ -19,7 +19,10 @@ const DDL: &str = "p int, q string, x long, s string, t timestamp, d double, b b
                    n struct<y: int, z: date>";
 const GROUP_ROWS: usize = 5;
 
-fn head_actions(configuration: &[(&str, &str)]) -> Vec<Action> {
+/// The columns by which tables are partitioned here.
+const BOTH: &[&str] = &["p", "q"];
+
+fn head_actions(configuration: &[(&str, &str)], partitioned: &[&str]) -> Vec<Action> {
     let metadata = Metadata {
         id: "t".to_string(),
         name: None,
@@ -27,7 +30,7 @@ fn head_actions(configuration: &[(&str, &str)]) -> Vec<Action> {
         format_provider: "parquet".to_string(),
         format_options: Default::default(),
         schema_string: Schema::parse_ddl(DDL).unwrap().to_json(),
-        partition_columns: vec!["p".to_string(), "q".to_string()],
+        partition_columns: partitioned.iter().map(|it| it.to_string()).collect(),
         configuration: configuration.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         created_time: None,
     };
@@ -65,8 +68,8 @@ fn fold(newest_first: impl IntoIterator<Item = LogBatch>) -> TableState {
 }
 
 /// A checkpoint of these files in small row groups.
-fn checkpoint(configuration: &[(&str, &str)], adds: &[Add]) -> Bytes {
-    let mut actions = head_actions(configuration);
+fn checkpoint(configuration: &[(&str, &str)], partitioned: &[&str], adds: &[Add]) -> Bytes {
+    let mut actions = head_actions(configuration, partitioned);
     actions.extend(adds.iter().cloned().map(Action::Add));
     let state = fold([LogBatch::from_actions(&actions).unwrap()]);
     render_in_groups(&state, Timestamp::from_millis(0), GROUP_ROWS).unwrap().bytes
@@ -245,6 +248,7 @@ proptest! {
     fn finds_what_the_whole_state_finds(
         files in proptest::collection::vec(file(), 1..40),
         forms in 0u8..3,
+        partitioned in prop_oneof![Just(BOTH), Just(&["p"][..]), Just(&["q"][..])],
         filters in proptest::collection::vec(filter(), 4),
     ) {
         let mut adds = Vec::new();
@@ -252,6 +256,7 @@ proptest! {
         for (at, (p, q, stats, fate)) in files.iter().enumerate() {
             let path = format!("f{at}.parquet");
             let mut add = add(&path, *p, q.as_deref(), stats.as_deref());
+            add.partition_values.retain(|name, _| partitioned.contains(&name.as_str()));
             if fate % 5 == 4 {
                 add.deletion_vector = Some(vector(1));
             }
@@ -279,7 +284,7 @@ proptest! {
         let json = ("delta.checkpoint.writeStatsAsJson", if forms == 1 { "false" } else { "true" });
         let parsed =
             ("delta.checkpoint.writeStatsAsStruct", if forms == 0 { "false" } else { "true" });
-        let bytes = checkpoint(&[json, parsed], &adds);
+        let bytes = checkpoint(&[json, parsed], partitioned, &adds);
         let tail: Vec<_> = [second, first]
             .iter()
             .filter(|it| !it.is_empty())
@@ -302,7 +307,7 @@ fn bytes_follow_the_answer() {
         })
         .collect();
     let fetched = |files: &[Add], filter: &str| {
-        let bytes = checkpoint(&[("delta.checkpoint.writeStatsAsStruct", "true")], files);
+        let bytes = checkpoint(&[("delta.checkpoint.writeStatsAsStruct", "true")], BOTH, files);
         let scan = Scan::new().filter(filter.parse().unwrap());
         let (plan, fetched) = sift_all(&bytes, &[], &scan).unwrap();
         (plan.tasks().len(), fetched)
@@ -331,7 +336,7 @@ fn tagged(state: &TableState, rows: usize) -> Vec<(Sidecar, Bytes)> {
 /// spec: CKPT-29
 #[test]
 fn sidecars_are_ruled_out_by_their_own_tags() {
-    let mut actions = head_actions(&[]);
+    let mut actions = head_actions(&[], BOTH);
     for at in 0..20 {
         let x = format!(r#"{{"x":{at}}}"#);
         let stats =
@@ -390,7 +395,7 @@ proptest! {
         files in proptest::collection::vec(file(), 1..40),
         filters in proptest::collection::vec(filter(), 4),
     ) {
-        let mut actions = head_actions(&[]);
+        let mut actions = head_actions(&[], BOTH);
         for (at, (p, q, stats, _)) in files.iter().enumerate() {
             let add = add(&format!("f{at}.parquet"), *p, q.as_deref(), stats.as_deref());
             actions.push(Action::Add(add));
