@@ -56,6 +56,7 @@ def op_plan(p):
 
 def op_write(p):
     options = {"codec": p.get("codec", "snappy"), "level": p.get("level"), "target_bytes": p.get("target_file_size")}
+    options |= {"stream": p.get("stream"), "sync": os.environ.get("LAKEBED_BENCH_SYNC")}
     return run("write", p["table"], src=p["src"], **options)
 
 

@@ -18,8 +18,8 @@ use arrow_array::{Array, RecordBatch};
 use futures::TryStreamExt;
 use futures::executor::block_on;
 use lakebed::write::Layout;
-use lakebed::{Append, Op, Scan, Snapshot, Table, Width};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use lakebed::{Append, Data, Env, Op, Scan, Snapshot, Table, Width};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde_json::{Map, Value, json};
 
 mod group;
@@ -154,10 +154,20 @@ async fn refresh(location: &str) -> Outcome<Figures> {
     }))
 }
 
-fn source(options: &BTreeMap<String, String>) -> Outcome<Vec<RecordBatch>> {
+fn reader(options: &BTreeMap<String, String>) -> Outcome<ParquetRecordBatchReader> {
     let path = options.get("src").ok_or("--src is missing")?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
-    Ok(reader.with_batch_size(64 << 10).build()?.collect::<Result<_, _>>()?)
+    Ok(reader.with_batch_size(64 << 10).build()?)
+}
+
+fn source(options: &BTreeMap<String, String>) -> Outcome<Vec<RecordBatch>> {
+    Ok(reader(options)?.collect::<Result<_, _>>()?)
+}
+
+/// Syncs nothing with `--sync never`.
+fn environment(options: &BTreeMap<String, String>) -> Env {
+    let relaxed = options.get("sync").is_some_and(|it| it == "never");
+    Env::tokio().with_sync(!relaxed)
 }
 
 fn layout(options: &BTreeMap<String, String>) -> Outcome<Layout> {
@@ -175,16 +185,21 @@ fn layout(options: &BTreeMap<String, String>) -> Outcome<Layout> {
     Ok(layout)
 }
 
-/// One commit of rows that are decoded beforehand.
+/// One commit of rows that are decoded beforehand; with `--stream yes`, as they are decoded.
 async fn write(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
-    let rows = source(options)?;
+    let rows = match options.get("stream").is_some_and(|it| it == "yes") {
+        true => Data::reader(reader(options)?),
+        false => Data::from(source(options)?),
+    };
     let layout = layout(options)?;
+    let before = peak_mb();
     let start = Instant::now();
-    let table = Table::open(location).await?;
+    let table = Table::open_with(&environment(options), location)?;
     table.append(rows, Append::new().layout(layout)).await?;
     let write_s = start.elapsed().as_secs_f64();
     let mut figures = count(location).await?;
     figures.insert("write_s".to_string(), json!(write_s));
+    figures.insert("rss_before_mb".to_string(), json!(before));
     Ok(figures)
 }
 
@@ -193,13 +208,7 @@ async fn appends(location: &str, options: &BTreeMap<String, String>) -> Outcome<
     let rows = source(options)?;
     let append = Append::new().layout(layout(options)?);
     let commits: u64 = options.get("n").map_or(Ok(1), |it| it.parse())?;
-    let env = lakebed::Env::tokio();
-    let env = if options.get("sync").is_some_and(|it| it == "never") {
-        env.with_sync(false)
-    } else {
-        env
-    };
-    let table = Table::open_with(&env, location)?;
+    let table = Table::open_with(&environment(options), location)?;
     // From a held snapshot, or by the table as others leave it.
     let mut held = match options.contains_key("held") {
         true => Some(table.snapshot().await?),

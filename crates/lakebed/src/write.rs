@@ -460,15 +460,19 @@ impl Open {
         Ok(Open { number, key, writer, collector: Some(collector) })
     }
 
-    /// Writes rows and takes their statistics, side by side.
+    /// Writes rows and takes their statistics, side by side. The statistics come second: they are
+    /// one small job, which fills the gap while the last of the columns is being encoded.
     async fn feed(&mut self, env: &Env, batches: Vec<RecordBatch>) -> Result<()> {
         let mut collector =
             self.collector.take().ok_or_else(|| Error::internal("the file failed before"))?;
         let seen = batches.clone();
-        let stats = env.compute(move || {
-            seen.iter().try_for_each(|it| collector.update(it))?;
-            Ok(collector)
-        });
+        let stats = async {
+            let take = move || {
+                seen.iter().try_for_each(|it| collector.update(it))?;
+                Ok(collector)
+            };
+            env.compute(take).await
+        };
         let writer = &mut self.writer;
         let rows = async move {
             for batch in batches {
@@ -476,7 +480,7 @@ impl Open {
             }
             Ok(())
         };
-        let (stats, rows) = join(stats, rows).await;
+        let (rows, stats) = join(rows, stats).await;
         self.collector = Some(stats?);
         rows
     }

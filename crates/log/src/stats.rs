@@ -17,6 +17,7 @@ mod json;
 mod print;
 mod structs;
 mod template;
+mod texts;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -11,14 +11,18 @@
 //! ```
 //!
 //! The field that follows counts its id from the one before it, so that byte changes too.
+//!
+//! The library places a chunk by copying it through a small buffer into what it writes to. That is
+//! a pass over all bytes by one thread, for nothing: so it copies zeros of the same length, which
+//! are thrown away, and the pages go to the store as they are, see [`Pieces`].
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use lakebed_log::error::{Error, Result};
 use parquet::arrow::arrow_writer::ArrowColumnChunk;
+use parquet::basic::{Encoding, PageType};
 use parquet::column::page_store::{PageKey, PageStore, PageStoreArgs, PageStoreFactory};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
@@ -30,6 +34,13 @@ use super::thrift::{self, PageHeader};
 
 /// Kind of a dictionary page.
 const DICTIONARY: i64 = 2;
+
+/// A dictionary that served less than one page in so many was in vain.
+const GIVEN_UP_SHARE: i64 = 4;
+/// Pages of at least so many bytes go to the store as they are; smaller ones are put together.
+const LARGE_BYTES: usize = 16 << 10;
+/// Put together to pieces of about this size.
+const PIECE_BYTES: usize = 4 << 20;
 
 /// Blobs of one column chunk: header, data, header, data, in the order in which they were made.
 pub(super) type Blobs = Arc<Mutex<Vec<Bytes>>>;
@@ -164,6 +175,21 @@ impl Chunk {
         Ok(self)
     }
 
+    /// Was the dictionary given up soon? Then building it was nearly all in vain.
+    pub(super) fn gave_up_dictionary(&self) -> bool {
+        let stats = self.close.metadata.page_encoding_stats();
+        let data =
+            stats.into_iter().flatten().filter(|it| it.page_type != PageType::DICTIONARY_PAGE);
+        let (mut coded, mut all) = (0, 0);
+        for pages in data {
+            let is_coded =
+                matches!(pages.encoding, Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+            coded += if is_coded { i64::from(pages.count) } else { 0 };
+            all += i64::from(pages.count);
+        }
+        0 < coded && coded * GIVEN_UP_SHARE < all
+    }
+
     /// What the footer says.
     pub(super) fn close(&self) -> &ColumnCloseResult {
         &self.close
@@ -207,15 +233,15 @@ impl Length for Chunk {
     }
 }
 
-/// Only read from its start: the library copies it whole into the file.
+/// Only read from its start: the library copies it whole, or rather what stands in for it.
 impl ChunkReader for Chunk {
-    type T = Pages;
+    type T = io::Take<io::Repeat>;
 
-    fn get_read(&self, start: u64) -> Result<Pages, ParquetError> {
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         if start != 0 {
             return Err(ParquetError::General("a chunk is copied whole".to_string()));
         }
-        Ok(Pages(self.bytes.iter().cloned().collect()))
+        Ok(io::repeat(0).take(self.len))
     }
 
     fn get_bytes(&self, _start: u64, _length: usize) -> Result<Bytes, ParquetError> {
@@ -223,20 +249,66 @@ impl ChunkReader for Chunk {
     }
 }
 
-/// The pages of a chunk, one after the other.
-pub(super) struct Pages(VecDeque<Bytes>);
+/// Where the Parquet library writes: memory, in pieces.
+#[derive(Default)]
+pub(super) struct Pieces {
+    done: Vec<Bytes>,
+    open: Vec<u8>,
+    /// So many bytes that the library is about to write stand here already.
+    ahead: u64,
+}
 
-impl Read for Pages {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while let Some(front) = self.0.front_mut() {
-            if front.is_empty() {
-                self.0.pop_front();
-                continue;
+impl Pieces {
+    /// Puts the pages of a chunk where the next bytes will be written, in place of those. The
+    /// library must have no bytes left that come before.
+    pub(super) fn place(&mut self, chunk: &Chunk) {
+        for bytes in &chunk.bytes {
+            if LARGE_BYTES <= bytes.len() {
+                self.cut();
+                self.done.push(bytes.clone());
+            } else {
+                self.append(bytes);
             }
-            let len = front.len().min(out.len());
-            front.copy_to_slice(out.get_mut(..len).unwrap_or_default());
-            return Ok(len);
         }
-        Ok(0)
+        self.ahead += chunk.len;
+    }
+
+    /// All there is.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the library has not written what was placed.
+    pub(super) fn take(&mut self) -> Result<Vec<Bytes>> {
+        if self.ahead != 0 {
+            return Err(Error::internal("a row group has fewer bytes than its pages"));
+        }
+        self.cut();
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.open.extend_from_slice(bytes);
+        if PIECE_BYTES <= self.open.len() {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        if !self.open.is_empty() {
+            self.done.push(std::mem::take(&mut self.open).into());
+        }
+    }
+}
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let past = usize::try_from(self.ahead).unwrap_or(usize::MAX).min(bytes.len());
+        self.ahead -= past as u64;
+        self.append(bytes.get(past..).unwrap_or_default());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -270,6 +270,65 @@ fn bytes_are_deterministic() {
     }
 }
 
+/// A column whose dictionary is given up early goes without one in the row groups that follow, the
+/// others keep theirs; pages that are handed over as they are and pages that are put together stand
+/// where the file says.
+#[test]
+fn dictionaries_in_vain_are_not_built_again() {
+    let numbers = Int64Array::from_iter_values((0..90_000).map(|it| it * 7_919));
+    let texts = StringArray::from_iter_values((0..90_000).map(|it| format!("v{}", it % 97)));
+    let columns: Vec<(&str, ArrayRef)> = vec![("a", Arc::new(numbers)), ("b", Arc::new(texts))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let compression = ("none".to_string(), None);
+    let layout = FileOptions { row_group_rows: 30_000, compression, ..options() };
+    let cases = [
+        // A dictionary of 2,000 of 30,000 numbers; large pages and small ones.
+        (FileOptions { page_bytes: 16_000, page_rows: 5_000, ..layout.clone() }, [true, false]),
+        (FileOptions { page_bytes: 16_000, page_rows: 300, ..layout.clone() }, [true, false]),
+        // One of all numbers, or of nearly all.
+        (layout.clone(), [true, true]),
+        (FileOptions { page_bytes: 230_000, page_rows: 1_000, ..layout }, [true, true]),
+    ];
+    for (options, expected) in cases {
+        let bytes = ours(std::slice::from_ref(&batch), &options);
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
+        let coded = |column: usize| -> Vec<bool> {
+            let groups = metadata.row_groups().iter();
+            groups.map(|it| it.column(column).dictionary_page_offset().is_some()).collect()
+        };
+        assert_eq!(coded(0), [expected[0], expected[1], expected[1]], "{options:?}");
+        assert_eq!(coded(1), [true; 3], "{options:?}");
+        let read = Case::new("a long, b string", bytes).read().unwrap();
+        let read = arrow_select::concat::concat_batches(&read[0].schema(), &read).unwrap();
+        assert_eq!(read.columns(), batch.columns(), "{options:?}");
+    }
+}
+
+/// Row groups that are far larger than a chunk go to the store while the next ones are encoded, a
+/// part at a time, and stand in order all the same.
+#[test]
+fn row_groups_go_out_in_parts() {
+    let noise = |it: i64| it.wrapping_add(1).wrapping_mul(0x1e37_79b9_7f4a_7c15);
+    let batches: Vec<RecordBatch> = (0..40)
+        .map(|part| {
+            let numbers =
+                Int64Array::from_iter_values((0..50_000).map(|it| noise(part << 20 | it)));
+            RecordBatch::try_from_iter([("a", Arc::new(numbers) as ArrayRef)]).unwrap()
+        })
+        .collect();
+    let compression = ("none".to_string(), None);
+    let bytes = ours(&batches, &FileOptions { row_group_bytes: 6 << 20, compression, ..options() });
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
+    assert_eq!(metadata.num_row_groups(), 3);
+    let read = Case { batch_rows: 1 << 20, ..Case::new("a long", bytes) }.read().unwrap();
+    let sources = [batches, read].map(|it| {
+        let columns: Vec<ArrayRef> = it.iter().map(|it| Arc::clone(it.column(0))).collect();
+        let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
+        arrow_select::concat::concat(&columns).unwrap()
+    });
+    assert_eq!(sources[0].as_primitive::<Int64Type>(), sources[1].as_primitive::<Int64Type>());
+}
+
 /// Any flipped bit in a file of ours is an error or leaves the rows as they were.
 ///
 /// spec: DATA-12

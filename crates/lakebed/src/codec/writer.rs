@@ -16,7 +16,6 @@
 //! where the batches end, never on timing.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
@@ -32,22 +31,24 @@ use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::SerializedFileWriter;
 
-use super::pages::{Blobs, Chunk, Shelf};
+use super::pages::{Blobs, Chunk, Pieces, Shelf};
 use super::recorded::recorded;
 use super::{FileOptions, FileWriter, Written};
 use crate::env::{BoxFuture, Env};
 use crate::store::Upload;
 
-/// Rows are gathered to about this many bytes before they are encoded.
-const CHUNK_BYTES: usize = 8 << 20;
+/// Rows are gathered to about this many bytes before they are encoded: all columns wait for the
+/// last one, so chunks are not small.
+const CHUNK_BYTES: usize = 16 << 20;
+/// But to no more than this part of a row group.
+const CHUNK_SHARE: usize = 8;
+/// This part of the outbox goes to the store while a chunk is encoded, or a chunk's worth.
+const OUTBOX_SHARE: usize = 4;
 /// Up to this many bytes, spreading the columns costs more than it saves.
 const INLINE_BYTES: usize = 1 << 20;
-/// Encoded bytes go to the store in pieces of about this size.
-const PIECE_BYTES: usize = 4 << 20;
-
 /// Rows that the library encodes before it looks whether a page is full.
 const WRITE_ROWS: usize = 1024;
 
@@ -117,25 +118,43 @@ impl Writer {
             if full {
                 self.encode(true).await?;
                 self.place().await?;
-            } else if CHUNK_BYTES <= self.pending_bytes {
+            } else if self.chunk_bytes() <= self.pending_bytes {
                 self.encode(false).await?;
             }
         }
         Ok(())
     }
 
-    /// Encodes the pending rows, all columns at once, while the outbox goes to the store.
+    /// Encodes the pending rows, all columns at once, while some of the outbox goes to the store.
     async fn encode(&mut self, close: bool) -> Result<()> {
         let mut encoder = self.encoder()?;
         let batches: Arc<[RecordBatch]> = std::mem::take(&mut self.pending).into();
         let columns = std::mem::take(&mut encoder.columns);
-        let outbox = std::mem::take(&mut self.outbox);
+        let some = self.some_of_outbox();
         let encode = encode(&self.env, columns, batches, close);
-        let (encoded, sent) = join(encode, send(&mut *self.upload, outbox)).await;
+        let (encoded, sent) = join(encode, send(&mut *self.upload, some)).await;
         encoder.columns = encoded?;
         sent?;
         self.settle(encoder);
         Ok(())
+    }
+
+    fn chunk_bytes(&self) -> usize {
+        (self.options.row_group_bytes / CHUNK_SHARE).clamp(INLINE_BYTES, CHUNK_BYTES)
+    }
+
+    /// The first pieces of the outbox: no more than are sent while a chunk is encoded, so that no
+    /// core waits for them, and no fewer than a share, so that they do not pile up.
+    fn some_of_outbox(&mut self) -> Vec<Bytes> {
+        let all: usize = self.outbox.iter().map(Bytes::len).sum();
+        let (most, mut bytes) = (self.chunk_bytes().max(all / OUTBOX_SHARE), 0);
+        let first = self.outbox.iter().take_while(|it| {
+            let room = bytes < most;
+            bytes += it.len();
+            room
+        });
+        let count = first.count();
+        self.outbox.drain(..count).collect()
     }
 
     /// Places the closed columns in the file as one row group.
@@ -276,6 +295,8 @@ impl Column {
 /// The file and its open row group. What moves into jobs.
 struct Encoder {
     file: SerializedFileWriter<Pieces>,
+    /// Of the row groups to come.
+    properties: WriterPropertiesPtr,
     factory: ArrowRowGroupWriterFactory,
     shelf: Arc<Shelf>,
     schema: SchemaRef,
@@ -305,12 +326,13 @@ impl Encoder {
             .convert(&schema)
             .map_err(unsupported)?;
         let root = converted.root_schema_ptr();
-        let file = SerializedFileWriter::new(Pieces::default(), root, Arc::new(properties))
+        let properties = Arc::new(properties);
+        let file = SerializedFileWriter::new(Pieces::default(), root, Arc::clone(&properties))
             .map_err(unsupported)?;
         let shelf = Arc::new(Shelf::default());
-        let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&schema))
-            .with_page_store_factory(Arc::clone(&shelf) as _);
-        let mut encoder = Encoder { file, factory, shelf, schema, columns: Vec::new(), groups: 0 };
+        let factory = factory(&file, &schema, &shelf);
+        let columns = Vec::new();
+        let mut encoder = Encoder { file, properties, factory, shelf, schema, columns, groups: 0 };
         encoder.open_group()?;
         Ok(encoder)
     }
@@ -330,18 +352,40 @@ impl Encoder {
     }
 
     fn place(&mut self) -> Result<()> {
+        let chunks: Vec<Chunk> = self.columns.drain(..).flat_map(|it| it.closed).collect();
+        self.file.flush().map_err(|it| encoding(it.into()))?;
+        chunks.iter().for_each(|it| self.file.inner_mut().place(it));
         let mut group = self.file.next_row_group().map_err(encoding)?;
-        for chunk in self.columns.drain(..).flat_map(|it| it.closed) {
-            let close = chunk.close().clone();
-            group.append_column(&chunk, close).map_err(encoding)?;
+        for chunk in &chunks {
+            group.append_column(chunk, chunk.close().clone()).map_err(encoding)?;
         }
         group.close().map_err(encoding)?;
+        self.learn(&chunks)
+    }
+
+    /// Goes on without the dictionaries that this row group has given up. The next file tries them
+    /// again.
+    fn learn(&mut self, chunks: &[Chunk]) -> Result<()> {
+        let mut in_vain = chunks.iter().filter(|it| it.gave_up_dictionary()).peekable();
+        if in_vain.peek().is_none() {
+            return Ok(());
+        }
+        let mut properties = WriterProperties::clone(&self.properties).into_builder();
+        for chunk in in_vain {
+            let path = chunk.close().metadata.column_path().clone();
+            properties = properties.set_column_dictionary_enabled(path, false);
+        }
+        self.properties = Arc::new(properties.build());
+        let root = self.file.schema_descr().root_schema_ptr();
+        let template =
+            SerializedFileWriter::new(Pieces::default(), root, Arc::clone(&self.properties));
+        self.factory = factory(&template.map_err(encoding)?, &self.schema, &self.shelf);
         Ok(())
     }
 
     fn pieces(&mut self) -> Result<Vec<Bytes>> {
         self.file.flush().map_err(|it| encoding(it.into()))?;
-        Ok(self.file.inner_mut().take())
+        self.file.inner_mut().take()
     }
 
     /// Encodes the last rows, if any are left, and the footer; and says what stands there.
@@ -360,46 +404,28 @@ impl Encoder {
     }
 }
 
-/// Where the Parquet library writes: memory, cut into pieces.
-#[derive(Default)]
-struct Pieces {
-    done: Vec<Bytes>,
-    open: Vec<u8>,
+/// Makes writers of columns with the properties of `file`.
+fn factory(
+    file: &SerializedFileWriter<Pieces>,
+    schema: &SchemaRef,
+    shelf: &Arc<Shelf>,
+) -> ArrowRowGroupWriterFactory {
+    ArrowRowGroupWriterFactory::new(file, Arc::clone(schema))
+        .with_page_store_factory(Arc::clone(shelf) as _)
 }
 
-impl Pieces {
-    fn take(&mut self) -> Vec<Bytes> {
-        if !self.open.is_empty() {
-            self.done.push(std::mem::take(&mut self.open).into());
-        }
-        std::mem::take(&mut self.done)
-    }
-}
-
-impl io::Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.open.extend_from_slice(bytes);
-        if PIECE_BYTES <= self.open.len() {
-            self.done.push(std::mem::take(&mut self.open).into());
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Writes the batches to every column. Each job takes the next column that nobody has, so a heavy
-/// one does not hold up the rest.
+/// Writes the batches to every column. Each job takes the next column that nobody has, the widest
+/// first, so that a heavy one does not hold up the rest.
 async fn encode(
     env: &Env,
     mut columns: Vec<Column>,
     batches: Arc<[RecordBatch]>,
     close: bool,
 ) -> Result<Vec<Column>> {
-    let weight = |it: &Column| -> usize { it.writers.iter().map(|it| it.memory_size()).sum() };
-    columns.sort_by_cached_key(|it| (usize::MAX - weight(it), it.at));
+    let width = |at: usize| -> usize {
+        batches.iter().filter_map(|it| it.columns().get(at)).map(array_bytes).sum()
+    };
+    columns.sort_by_cached_key(|it| (usize::MAX - width(it.at), it.at));
     let jobs = env.cores().clamp(1, columns.len().max(1));
     let queue = Arc::new(Mutex::new(VecDeque::from(columns)));
     let run = |_| {
@@ -508,10 +534,11 @@ fn within(elements: &ArrayRef, offsets: &OffsetBuffer<i32>) -> ArrayRef {
 
 /// Bytes of the rows of a batch, not of the buffers that they are cut from.
 pub(super) fn slice_bytes(batch: &RecordBatch) -> usize {
-    let size = |it: &ArrayRef| {
-        it.to_data().get_slice_memory_size().unwrap_or_else(|_| it.get_array_memory_size())
-    };
-    batch.columns().iter().map(size).sum()
+    batch.columns().iter().map(array_bytes).sum()
+}
+
+fn array_bytes(it: &ArrayRef) -> usize {
+    it.to_data().get_slice_memory_size().unwrap_or_else(|_| it.get_array_memory_size())
 }
 
 /// What `part` of `whole` is of `bytes`.

@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use lakebed_log::action::{NullableMap, Sidecar};
 use lakebed_log::batch::{LogBatch, Width};
 use lakebed_log::checkpoint::{
@@ -36,6 +37,7 @@ use super::{Saved, merge::differing, write_hint};
 use crate::env::Env;
 use crate::load::{self, Layers, Loaded, SidecarKeys, Trouble};
 use crate::op::Op;
+use crate::pool::map_ordered;
 use crate::store::{Put, Store};
 
 /// Writes a checkpoint of the second layout, reads back what is new of it, compares, and writes the
@@ -166,14 +168,20 @@ impl Making<'_> {
         let expired = env.now().as_millis().saturating_sub(retention);
         let mut fates = Vec::new();
         let mut small: Vec<(usize, u64)> = Vec::new();
-        for at in 0..layers.parts() {
-            let Some(sidecar) = layers.sidecar(at) else {
-                fates.push(Fate::Rewritten);
-                continue;
-            };
+        let keys = |at: usize| async move {
+            let Some(sidecar) = layers.sidecar(at) else { return Ok(None) };
             let keys = match of.sidecar_keys(&sidecar.path) {
                 Some(it) => it,
                 None => Arc::new(layers.read_keys(env, op, store, at).await?),
+            };
+            Ok(Some((sidecar, keys)))
+        };
+        let parts = map_ordered(0..layers.parts(), env.cores() + 1, keys);
+        let parts: Vec<_> = parts.try_collect().await?;
+        for (at, part) in parts.into_iter().enumerate() {
+            let Some((sidecar, keys)) = part else {
+                fates.push(Fate::Rewritten);
+                continue;
             };
             if keys.sum.files == 0 && keys.removed_until.is_some_and(|it| it < expired) {
                 fates.push(Fate::Expired);

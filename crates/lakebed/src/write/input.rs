@@ -16,9 +16,9 @@ use super::{Data, Rows, input};
 use crate::env::Env;
 
 /// Steps have at most this many bytes.
-const STEP_BYTES: usize = 8 << 20;
+const STEP_BYTES: usize = 16 << 20;
 /// A step begins with at most this many rows, and small batches are gathered to half of it.
-const STEP_ROWS: usize = 1 << 17;
+const STEP_ROWS: usize = 1 << 18;
 /// Steps have at least this many bytes, however small the files.
 const STEP_BYTES_MIN: usize = 1 << 16;
 

@@ -31,10 +31,10 @@ impl FileSum {
     pub fn of(chunk: &Chunk) -> FileSum {
         let keys = Keys::of_adds(&chunk.rows);
         let mut sum = FileSum::default();
-        for row in chunk.live.iter() {
+        for (row, path) in chunk.live.iter().zip(path_hashes(&keys, &chunk.live)) {
             let vector = keys.vector(row).map_or(0, |it| hash(&it).rotate_left(1));
             // Mixed once more: paths differ in few bits, and a sum has no order to tell them by.
-            let key = (hash(&keys.path(row)) ^ vector).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let key = (path ^ vector).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             sum.keys = sum.keys.wrapping_add(key ^ (key >> 29));
             sum.files += 1;
             let row = usize::try_from(row).ok().filter(|it| *it < chunk.rows.len());
@@ -65,12 +65,10 @@ impl FileList {
     pub fn path_hashes(&self) -> Vec<u64> {
         let mut hashes = Vec::new();
         for chunk in self.chunks() {
-            let keys = Keys::of_adds(&chunk.rows);
-            hashes.extend(chunk.live.iter().map(|row| hash(&keys.path(row))));
+            hashes.extend(path_hashes(&Keys::of_adds(&chunk.rows), &chunk.live));
         }
         for chunk in self.tombstones() {
-            let keys = Keys::of_removes(&chunk.rows);
-            hashes.extend(chunk.live.iter().map(|row| hash(&keys.path(row))));
+            hashes.extend(path_hashes(&Keys::of_removes(&chunk.rows), &chunk.live));
         }
         hashes
     }
@@ -110,5 +108,13 @@ impl FileList {
             }
         }
         live
+    }
+}
+
+/// Hashes of the canonical paths of some rows, in order; of all of them at once if all are live.
+fn path_hashes(keys: &Keys, live: &RoaringBitmap) -> Vec<u64> {
+    match live.len() == keys.rows().len() as u64 {
+        true => keys.path_hashes(),
+        false => live.iter().map(|row| hash(&keys.path(row))).collect(),
     }
 }

@@ -4,19 +4,18 @@
 //! what survives a batch is a pair of scalars. Meaning (cuts, tie-breakers, zero signs) is given
 //! once, at the end.
 
-use std::cmp::Ordering;
-
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type,
     Int32Type, Int64Type, TimestampMicrosecondType,
 };
-use arrow_array::{Array, ArrowNativeTypeOp, RecordBatch, StringArray};
+use arrow_array::{Array, ArrowNativeTypeOp, RecordBatch};
 use arrow_buffer::NullBuffer;
 
 use super::ColumnStats;
 use super::columns::Leaf;
 use super::print::printable;
+use super::texts::Extremes;
 use crate::error::{Error, Result};
 use crate::schema::PrimitiveType;
 use crate::value::Value;
@@ -330,73 +329,11 @@ where
 /// Keeps a prefix that decides order and cuts as the whole text would: memory does not follow the
 /// longest value.
 fn texts(array: &dyn Array, nulls: Option<&NullBuffer>, keep: usize) -> Option<Range> {
-    let array: &StringArray = array.as_string_opt()?;
-    let mut range: Option<(Ordered<'_>, Ordered<'_>)> = None;
-    let mut take = |it| match (&mut range, Ordered::new(it)) {
-        (None, it) => range = Some((it, it)),
-        (Some((_, max)), it) if *max < it => *max = it,
-        (Some((min, _)), it) if it < *min => *min = it,
-        (Some(_), _) => {}
-    };
+    let mut extremes = Extremes::new(array.as_string_opt()?);
     match nulls {
-        None => (0..array.len()).for_each(|row| take(array.value(row))),
-        Some(nulls) => nulls.valid_indices().for_each(|row| take(array.value(row))),
+        None => extremes.take(0, array.len()),
+        Some(nulls) => nulls.valid_slices().for_each(|(from, to)| extremes.take(from, to)),
     }
-    let (min, max) = range?;
-    Some(Range::Text(cut_below(min.text, keep), cut_below(max.text, keep)))
-}
-
-/// A text that is mostly compared by its first bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Ordered<'a> {
-    /// The first eight bytes, padded with zeros: greater only if the text is.
-    head: u64,
-    text: &'a str,
-}
-
-impl<'a> Ordered<'a> {
-    fn new(text: &'a str) -> Ordered<'a> {
-        let head = match text.as_bytes() {
-            [a, b, c, d, e, f, g, h, ..] => u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
-            [] => 0,
-            short => {
-                let head = short.iter().fold(0, |head, it| head << 8 | u64::from(*it));
-                head << (64 - 8 * short.len())
-            }
-        };
-        Ordered { head, text }
-    }
-}
-
-impl PartialOrd for Ordered<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ordered<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let all = self.text.len() <= 8 && other.text.len() <= 8;
-        self.head.cmp(&other.head).then_with(|| match all {
-            true => self.text.len().cmp(&other.text.len()),
-            false => self.text.cmp(other.text),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// Compared by their first bytes, texts have the order that they have.
-        #[test]
-        fn order_is_that_of_texts(a in "[\\x00ab\u{10ffff}]{0,11}", b in "[\\x00ab]{0,11}") {
-            prop_assert_eq!(Ordered::new(&a).cmp(&Ordered::new(&b)), a.cmp(&b));
-            prop_assert_eq!(Ordered::new(&a) == Ordered::new(&b), a == b);
-            prop_assert_eq!(Ordered::new(&a).cmp(&Ordered::new(&a)), Ordering::Equal);
-        }
-    }
+    let (min, max) = extremes.finish()?;
+    Some(Range::Text(cut_below(min, keep), cut_below(max, keep)))
 }
