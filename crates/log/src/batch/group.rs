@@ -42,7 +42,7 @@ use crate::batch::section::Section;
 use crate::error::Result;
 
 /// Bytes decoded at a time, about, as the footer counts them: they are to stay near the processor.
-const BATCH_BYTES: u64 = 4 << 20;
+const BATCH_BYTES: u64 = 1 << 20;
 /// Rows decoded at a time, at least and at most.
 const BATCH_ROWS: (usize, usize) = (512, 8_192);
 
