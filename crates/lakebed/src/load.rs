@@ -262,7 +262,6 @@ impl Opening<'_> {
         let Opening { store, skips, .. } = self;
         // Of the first thing that was skipped: what has to be mended, if nothing else helps.
         let mut first_error: Option<Arc<Error>> = None;
-        let first = |first: Option<Arc<Error>>, it: Error| first.map_or(it, |it| it.copied());
         let (mut moves, mut gaps) = (0, 0);
         // The whole log, as long as nothing says that it has changed.
         let mut listed: Option<(Moment, Vec<LogFile>)> = None;
@@ -285,7 +284,7 @@ impl Opening<'_> {
                     gaps += 1;
                     continue;
                 }
-                Err(it) => return Err(first(first_error, it.at(store.location()))),
+                Err(it) => return Err(marker::why(first_error, it.at(store.location()))),
             };
             let seen = Seen { at, newest: newest == Some(segment.version) };
             if is_cut && !seen.newest {
@@ -296,7 +295,7 @@ impl Opening<'_> {
                 Ok(loaded) => return Ok(loaded),
                 // What else there is proves nothing either: the file is what has to be mended.
                 Err(Trouble::Final(it)) if it.kind() == ErrorKind::Corrupt => {
-                    return Err(first(first_error, it));
+                    return Err(marker::why(first_error, it));
                 }
                 Err(Trouble::Final(it)) => return Err(it),
                 Err(Trouble::Moved(it)) => {

@@ -51,6 +51,16 @@ pub(super) fn is_cut(files: &[LogFile]) -> bool {
     !files.iter().any(|it| it.path == LogPath::Commit(Version::ZERO))
 }
 
+/// Why a version cannot be opened: for what was wrong first, which has to be mended; but what was
+/// listed and is gone since was cleaned up, and the version with it.
+pub(super) fn why(first: Option<Arc<Error>>, last: Error) -> Error {
+    match first {
+        Some(it) if it.code() == Code::FileNotFound && last.code() == Code::VersionNotFound => last,
+        Some(it) => it.copied(),
+        None => last,
+    }
+}
+
 /// Refuses a version that cleanup may have taken apart. One GET.
 ///
 /// # Errors

@@ -3,12 +3,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use futures::executor::block_on;
-use lakebed::{Append, CleanLog, CleanedLog, Code, Create, Schema, Table, Version};
+use lakebed::{Append, CleanLog, CleanedLog, Code, Create, Env, Schema, Table, Version};
+use object_store::memory::InMemory;
+use object_store::path::Path as Key;
+use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt};
 
-use crate::help::{fresh, grown, ids, rows, table};
+use crate::between::{Between, Over};
+use crate::help::{fresh, grown, ids, rows, rows_of, table};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -307,4 +314,46 @@ fn sidecars_that_nobody_names_go() {
         let expected: Vec<i64> = (0..11).chain(12..=version.cast_signed()).collect();
         assert_eq!(rows(&then), expected, "version {version}");
     }
+}
+
+/// Cleanup takes the first two versions, once it may, when the checkpoint of the second is read.
+#[derive(Default)]
+struct Cleaned(AtomicBool);
+
+#[async_trait]
+impl Between for Cleaned {
+    async fn get(
+        &self,
+        inner: &Arc<InMemory>,
+        path: &Key,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        if path.as_ref().ends_with(&checkpoint(1)) && self.0.load(Ordering::SeqCst) {
+            for name in [commit(0), commit(1), checkpoint(1)] {
+                inner.delete(&Key::from(format!("t/_delta_log/{name}"))).await?;
+            }
+        }
+        inner.get_opts(path, options).await
+    }
+}
+
+/// A version that is cleaned up while it is opened is not there any more: no file is missing.
+#[test]
+fn versions_that_go_while_they_are_opened() {
+    let store = Over::new(Cleaned::default());
+    let env = Env::tokio().with_store("cleaned://", Arc::clone(&store) as Arc<dyn ObjectStore>);
+    let table = Table::open_with(&env, "cleaned://t").unwrap();
+    block_on(async {
+        for id in 0..4 {
+            let made = table.append(ids([id]), Append::new()).await.unwrap().snapshot();
+            if id % 2 == 1 {
+                made.checkpoint().await.unwrap();
+            }
+        }
+        assert_eq!(rows_of(&table.snapshot_at(Version::from(1)).await.unwrap()).await, [0, 1]);
+        store.0.store(true, Ordering::SeqCst);
+        let gone = table.snapshot_at(Version::from(1)).await.err().unwrap();
+        assert_eq!(gone.code(), Code::VersionNotFound, "{gone:?}");
+        assert_eq!(rows_of(&table.snapshot().await.unwrap()).await, [0, 1, 2, 3]);
+    });
 }
