@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import subprocess
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("LAKEBED_BENCH_BIN", str(ROOT / "target" / "release" / "lakebed-bench"))
@@ -26,8 +25,9 @@ def answer(text):
     return json.loads(text.strip().splitlines()[-1])
 
 
-def run(operation, table, **options):
-    done = subprocess.run(command(operation, table, **options), capture_output=True, text=True)
+def run(operation, table, variables=None, **options):
+    environment = {**os.environ, **(variables or {})}
+    done = subprocess.run(command(operation, table, **options), capture_output=True, text=True, env=environment)
     return {"error": done.stderr.strip()[-400:]} if done.returncode else answer(done.stdout)
 
 
@@ -61,14 +61,10 @@ def op_write(p):
 
 
 def op_appends(p):
-    while time.time() < p.get("start_at", 0) - 0.02:
-        time.sleep(0.002)
     # One writer holds its snapshot; among many each looks anew.
     held = None if "start_at" in p else 1
-    options = {"held": held, "sync": os.environ.get("LAKEBED_BENCH_SYNC")}
-    figures = run("appends", p["table"], src=p["src"], n=p["n"], codec="snappy", **options)
-    figures.setdefault("t_end", time.time())
-    return figures
+    options = {"held": held, "sync": os.environ.get("LAKEBED_BENCH_SYNC"), "start_at": p.get("start_at")}
+    return run("appends", p["table"], p.get("storage_options"), src=p["src"], n=p["n"], codec="snappy", **options)
 
 
 def op_count(p):

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::BufRead;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow_array::{Array, RecordBatch};
 use futures::TryStreamExt;
@@ -208,13 +208,17 @@ async fn appends(location: &str, options: &BTreeMap<String, String>) -> Outcome<
     let rows = source(options)?;
     let append = Append::new().layout(layout(options)?);
     let commits: u64 = options.get("n").map_or(Ok(1), |it| it.parse())?;
-    let table = Table::open_with(&environment(options), location)?;
+    let env = environment(options);
+    let table = Table::open_with(&env, location)?;
     // From a held snapshot, or by the table as others leave it.
     let mut held = match options.contains_key("held") {
         true => Some(table.snapshot().await?),
         false => None,
     };
     let (mut latencies, mut errors) = (Vec::new(), BTreeMap::<String, u64>::new());
+    if let Some(at) = options.get("start-at") {
+        wait_until(&env, at.parse()?).await?;
+    }
     let start = Instant::now();
     for _ in 0..commits {
         let begin = Instant::now();
@@ -230,14 +234,27 @@ async fn appends(location: &str, options: &BTreeMap<String, String>) -> Outcome<
         latencies.push(begin.elapsed().as_secs_f64());
     }
     let total_s = start.elapsed().as_secs_f64();
+    let t_end = since_epoch(&env)?.as_secs_f64();
     let version = table.snapshot().await?.version().get();
     figures(json!({
         "total_s": total_s,
+        "t_end": t_end,
         "latencies": latencies,
         "failed": errors.values().sum::<u64>(),
         "errors": errors,
         "version": version,
     }))
+}
+
+fn since_epoch(env: &Env) -> Outcome<Duration> {
+    Ok(Duration::from_millis(u64::try_from(env.now().as_millis())?))
+}
+
+/// All processes of a run begin at one moment, in seconds since the epoch.
+async fn wait_until(env: &Env, at: f64) -> Outcome<()> {
+    let left = Duration::from_secs_f64(at).saturating_sub(since_epoch(env)?);
+    env.sleep(left).await;
+    Ok(())
 }
 
 async fn scan(location: &str, options: &BTreeMap<String, String>) -> Outcome<Figures> {
