@@ -12,6 +12,10 @@
 //!   compute   decoding, encoding, evaluating         one per core
 //! ```
 //!
+//! A hop from one to another costs as much as a small file. So work on few bytes is done where it
+//! is asked for, and a future that asks the disk for one small thing after another is driven where
+//! it may wait.
+//!
 //! They are apart because a decoder on an I/O thread stalls every request that shares it, and a
 //! hundred threads that decode only take turns. A panic in any of them ends the operation with an
 //! `internal` error, not the process: we are guests in other people's processes.
@@ -57,6 +61,9 @@ pub const BUDGET_BYTES: u64 = 1 << 30;
 /// Size of a piece of an object that is too large for one request, unless told otherwise.
 pub(crate) const PIECE_BYTES: usize = 8 << 20;
 
+/// Up to this many bytes, work is done before another thread would have begun with it.
+const BRIEF_BYTES: usize = 64 << 10;
+
 /// What an environment is made of. Two implementations: tokio's, and the simulator's.
 pub trait Runtime: Send + Sync {
     /// Wall clock.
@@ -75,6 +82,11 @@ pub trait Runtime: Send + Sync {
     /// Runs work that waits in the kernel, away from the threads of `spawn` and `compute`; the
     /// simulator runs it at once.
     fn block(&self, work: Box<dyn FnOnce() + Send + 'static>);
+    /// Runs a future to its end in the background, on a thread that may wait in the kernel, so that
+    /// what it hands to `block` need not go to another one. By default as [`Runtime::spawn`].
+    fn drive(&self, future: BoxFuture<'static, ()>) {
+        self.spawn(future);
+    }
     /// How many `compute` threads there are.
     fn cores(&self) -> usize;
 }
@@ -350,12 +362,38 @@ impl Env {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        self.background(future, |runtime, it| runtime.spawn(it))
+    }
+
+    /// The same on a thread that may wait in the kernel: for what asks the local disk for one small
+    /// thing after another.
+    pub(crate) fn drive<T, F>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.background(future, |runtime, it| runtime.drive(it))
+    }
+
+    fn background<T, F>(
+        &self,
+        future: F,
+        start: fn(&dyn Runtime, BoxFuture<'static, ()>),
+    ) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
         let (answer, result) = oneshot::channel();
-        self.0.runtime.spawn(Box::pin(async move {
+        let future = Box::pin(async move {
             let done = AssertUnwindSafe(future).catch_unwind().await;
             // Nobody may be waiting any more.
             let _ = answer.send(done.unwrap_or_else(|it| Err(panicked(&*it))));
-        }));
+        });
+        start(&*self.0.runtime, future);
         async move { result.await.unwrap_or_else(|_| Err(stopped())) }
     }
 
@@ -377,6 +415,22 @@ impl Env {
             }
         }));
         async move { result.await.unwrap_or_else(|_| Err(stopped())) }
+    }
+
+    /// CPU work on about so many bytes: few are worked on right here, more as by [`Env::compute`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Env::compute`].
+    pub(crate) async fn compute_of<T, W>(&self, bytes: usize, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Result<T> + Send + 'static,
+    {
+        match bytes <= BRIEF_BYTES {
+            true => caught(work),
+            false => self.compute(work).await,
+        }
     }
 
     /// Runs work that waits in the kernel, from now on and to its end, whether or not somebody

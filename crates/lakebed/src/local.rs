@@ -26,9 +26,12 @@ use lakebed_log::time::Timestamp;
 
 use crate::env::{BoxFuture, Env};
 use crate::op::{Op, Request};
-use crate::store::{Backend, Near, Object, Pin, Put, Store, Upload, join_ranges, short, too_large};
+use crate::store::{
+    Backend, Near, Object, Pin, Put, Store, Turn, Upload, join_ranges, short, too_large,
+};
 
 mod platform;
+mod turn;
 mod upload;
 mod writes;
 
@@ -56,6 +59,7 @@ struct Root {
     folders: Mutex<Folders>,
     /// Held by whoever makes noted names durable.
     settling: Mutex<()>,
+    turns: turn::Turns,
 }
 
 #[derive(Default)]
@@ -113,6 +117,14 @@ impl Backend for Local {
 
     fn joins_ranges(&self) -> bool {
         false
+    }
+
+    fn is_disk(&self) -> bool {
+        true
+    }
+
+    fn turn(&self, patience: Duration) -> BoxFuture<'_, Option<Turn>> {
+        Box::pin(turn::turn(&self.env, &self.root, patience))
     }
 
     fn near<'a>(&'a self, key: &'a str) -> Option<BoxFuture<'a, Result<Arc<dyn Near>>>> {
@@ -226,8 +238,8 @@ impl Backend for Local {
 
 impl Root {
     fn new(path: &Path, syncs: bool) -> Root {
-        let (path, folders, settling) = (path.to_path_buf(), Mutex::default(), Mutex::default());
-        Root { path, syncs, folders, settling }
+        let (path, turns) = (path.to_path_buf(), turn::Turns::default());
+        Root { path, syncs, folders: Mutex::default(), settling: Mutex::default(), turns }
     }
 
     fn get(&self, key: &str, max: u64) -> Result<Bytes> {

@@ -45,6 +45,9 @@ pub struct Saved {
 /// Largest checksum that is read for its counts, in bytes: some hold every file.
 const CHECKSUM_BYTES_MAX: u64 = 16 << 20;
 
+/// About the bytes that a checkpoint has to say of a file.
+const ABOUT_A_FILE: usize = 400;
+
 /// Writes a classic checkpoint of a wide state, reads it back and compares, then the hint (never
 /// back to an older version).
 ///
@@ -61,7 +64,9 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
     let path = LogPath::Checkpoint(named, CheckpointName::Classic);
     let key = path.to_path();
     let (now, rendered) = (env.now(), state.clone());
-    let written = env.compute(move || checkpoint::render(&rendered, now)).await?;
+    let about = usize::try_from(state.files.sum().files).unwrap_or(usize::MAX);
+    let about = about.saturating_mul(ABOUT_A_FILE);
+    let written = env.compute_of(about, move || checkpoint::render(&rendered, now)).await?;
     if let Put::Unknown(cause) = store.put_if_absent(op, &key, written.bytes.clone()).await? {
         tracing::debug!(error = ?cause, "whether the checkpoint was written is not known yet");
     }
@@ -89,7 +94,7 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
         }
         Ok(Some((actions, written.hint)))
     };
-    let compared = env.compute(compare).await;
+    let compared = env.compute_of(about, compare).await;
     let compared = compared.map_err(|it| it.at(format!("{}/{key}", store.location())))?;
     let file = LogFile { path, size, modified: now, etag: None };
     let counts = Counts::of(state.files.sum());

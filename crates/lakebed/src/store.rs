@@ -19,15 +19,20 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::Either;
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::time::Timestamp;
 
-use crate::env::BoxFuture;
+use crate::env::{BoxFuture, Env};
 use crate::op::Op;
 
 pub mod conformance;
+mod text;
+
+pub(crate) use text::{percent_decode, redact};
 
 /// Neighbouring ranges with a smaller gap than this are fetched as one: the bytes between cost less
 /// than another request.
@@ -108,6 +113,15 @@ pub(crate) trait Backend: Send + Sync {
     fn joins_ranges(&self) -> bool {
         true
     }
+    /// Is an answer here sooner than another thread could take over?
+    fn is_disk(&self) -> bool {
+        false
+    }
+    /// A turn to commit, where those who want one can agree on that; see [`Turn`].
+    fn turn(&self, patience: Duration) -> BoxFuture<'_, Option<Turn>> {
+        let _ = patience;
+        Box::pin(std::future::ready(None))
+    }
     /// The object to read from without requests, where that is possible.
     fn near<'a>(&'a self, key: &'a str) -> Option<BoxFuture<'a, Result<Arc<dyn Near>>>> {
         let _ = key;
@@ -152,6 +166,18 @@ pub(crate) trait Backend: Send + Sync {
     fn create<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Box<dyn Upload>>>;
     /// Deletes; a missing one is fine.
     fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>>;
+}
+
+/// A turn among the processes that commit to one table, as long as this lives. A courtesy: nobody
+/// has to ask for one, and nothing but speed depends on it.
+pub(crate) struct Turn {
+    _held: Box<dyn Send + Sync>,
+}
+
+impl Turn {
+    pub(crate) fn new(held: impl Send + Sync + 'static) -> Turn {
+        Turn { _held: Box::new(held) }
+    }
 }
 
 /// An object that lies so near that its bytes are read when they are needed, without a request and
@@ -212,6 +238,46 @@ impl Store {
     /// The location as given, without secrets, for messages.
     pub fn location(&self) -> &str {
         &self.location
+    }
+
+    /// Is an answer here sooner than another thread could take over?
+    pub(crate) fn is_disk(&self) -> bool {
+        self.backend.is_disk()
+    }
+
+    /// Runs a future in the background, from now on, where what it asks of this store costs least.
+    pub(crate) fn spawn<T, F>(
+        &self,
+        env: &Env,
+        future: F,
+    ) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        if self.is_disk() {
+            Either::Left(env.drive(future))
+        } else {
+            Either::Right(env.spawn(future))
+        }
+    }
+
+    /// A future that asks this store for one small thing after another, where that costs least.
+    pub(crate) fn driven<T, F>(
+        &self,
+        env: &Env,
+        future: F,
+    ) -> impl Future<Output = Result<T>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        if self.is_disk() { Either::Left(env.drive(future)) } else { Either::Right(future) }
+    }
+
+    /// A turn to commit; `None` where there are none, or none comes in time. No request.
+    pub(crate) async fn turn(&self, patience: Duration) -> Option<Turn> {
+        self.backend.turn(patience).await
     }
 
     /// The whole object. One GET.
@@ -527,53 +593,6 @@ pub(crate) fn short(got: u64, wanted: u64) -> Error {
 /// More bytes are there than the reader is ready for.
 pub(crate) fn too_large(size: u64, max: u64) -> Error {
     Error::new(Code::LimitExceeded, format!("it has {size} bytes and the limit is {max}"))
-}
-
-/// `text` without what may be a secret: the user part of URLs, and everything of a word from its
-/// query or fragment on, as signed requests carry their signature there.
-pub(crate) fn redact(text: &str) -> String {
-    let ends = |it: char| it.is_whitespace() || "\"'`<>".contains(it);
-    let mut out = String::with_capacity(text.len());
-    for word in text.split_inclusive(ends) {
-        let end = word.chars().next_back().filter(|it| ends(*it));
-        let word = word.strip_suffix(ends).unwrap_or(word);
-        let (scheme, rest) = match word.split_once("://") {
-            Some((scheme, url)) => (Some(scheme), without_user(url)),
-            None => (None, word),
-        };
-        if let Some(scheme) = scheme {
-            out.push_str(scheme);
-            out.push_str("://");
-        }
-        let query = rest.find(['?', '#']).filter(|_| scheme.is_some() || rest.contains('='));
-        out.push_str(query.and_then(|it| rest.get(..it)).unwrap_or(rest));
-        out.extend(end);
-    }
-    out
-}
-
-/// `url`, from behind the scheme on, without `user:password@`. A password may hold anything, so
-/// where there is a colon before the first slash the last `@` ends it.
-fn without_user(url: &str) -> &str {
-    let host = url.split(['/', '?', '#']).next().unwrap_or(url);
-    let user = if host.contains(':') { url.rfind('@') } else { host.rfind('@') };
-    user.and_then(|it| url.get(it + 1..)).unwrap_or(url)
-}
-
-/// Percent-encoded text, decoded; `None` if it is none, not UTF-8, or has a zero byte.
-pub(crate) fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let value = digit().zip(digit()).map(|(high, low)| high * 16 + low);
-        bytes.push(value.and_then(|it| u8::try_from(it).ok()).filter(|it| *it != 0)?);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -422,11 +422,14 @@ impl Table {
     }
 
     async fn newest(&self, context: &Context) -> Result<Snapshot> {
-        let Context { env, op, store, .. } = context;
+        let Context { env, store, .. } = context;
         let held = self.held().filter(|_| self.catalog.is_none());
         let loaded = match &held {
             Some(held) => {
-                let refreshed = load::refresh(env, op, store, held.loaded());
+                let (own, from) = (context.clone(), held.loaded().clone());
+                let refreshed = store.driven(env, async move {
+                    load::refresh(&own.env, &own.op, &own.store, &from).await
+                });
                 match context.bounded("refreshing the table", refreshed).await {
                     Ok(None) => {
                         logged("refreshed", held);

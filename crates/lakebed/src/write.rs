@@ -26,7 +26,6 @@ use std::task::Poll;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use bytes::Bytes;
 use futures::future::{join, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use lakebed_log::action::Add;
@@ -39,7 +38,7 @@ use lakebed_log::uri;
 use crate::codec::{FileOptions, FileWriter, Written};
 use crate::env::{BoxFuture, Deadline, Env};
 use crate::op::Op;
-use crate::store::{Store, Upload};
+use crate::store::Store;
 use data::{Rows, input};
 use input::{Input, batch_bytes, is_empty};
 
@@ -173,30 +172,6 @@ struct Context {
     memory: u64,
 }
 
-impl Context {
-    /// Can there be a file of this shape? Asked before the first is created.
-    fn check(&self) -> Result<()> {
-        let schema = Arc::clone(&self.file_schema);
-        let codec = self.env.codec();
-        codec.write(&self.env, &self.op, Box::new(Nowhere), schema, &self.options).map(|_| ())
-    }
-}
-
-/// Takes bytes nowhere.
-struct Nowhere;
-
-impl Upload for Nowhere {
-    fn write(&mut self, _bytes: Bytes) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<u64>> {
-        Box::pin(async { Ok(0) })
-    }
-    fn abort(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
-    }
-}
-
 /// All files of a write.
 struct Files {
     context: Arc<Context>,
@@ -246,9 +221,6 @@ impl Files {
     /// Takes the input one step ahead of what is written.
     async fn run(&mut self, mut input: Input) -> Result<()> {
         let mut next = input.next().await?;
-        if next.is_some() {
-            self.context.check()?;
-        }
         while let Some(parts) = next {
             let (wrote, pulled) = join(self.take(parts), input.next()).await;
             wrote?;
@@ -466,12 +438,13 @@ impl Open {
         let mut collector =
             self.collector.take().ok_or_else(|| Error::internal("the file failed before"))?;
         let seen = batches.clone();
+        let bytes = seen.iter().map(batch_bytes).sum();
         let stats = async {
             let take = move || {
                 seen.iter().try_for_each(|it| collector.update(it))?;
                 Ok(collector)
             };
-            env.compute(take).await
+            env.compute_of(bytes, take).await
         };
         let writer = &mut self.writer;
         let rows = async move {

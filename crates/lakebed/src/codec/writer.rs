@@ -185,7 +185,9 @@ impl Writer {
             Err(err) => Err(err),
             Ok(mut encoder) => {
                 let pending = std::mem::take(&mut self.pending);
-                self.env.compute(move || encoder.finish(&pending)).await
+                let bytes = usize::try_from(self.raw_bytes).unwrap_or(usize::MAX);
+                let bytes = bytes.saturating_add(self.pending_bytes);
+                self.env.compute_of(bytes, move || encoder.finish(&pending)).await
             }
         };
         let sent = match done {

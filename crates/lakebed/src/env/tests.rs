@@ -143,3 +143,32 @@ fn derived_environments() {
     assert_eq!(env.with_option("a", "b").options(), [("a".to_string(), "b".to_string())]);
     assert!(env.options().is_empty());
 }
+
+/// A driven future waits for its jobs where it is; more of them than there are threads for that end
+/// all the same, and so do their jobs.
+#[test]
+fn driven_futures_block_in_place() {
+    let env = Env::tokio();
+    let here = || std::thread::current().id();
+    let inside = env.clone();
+    let (at, job) = block_on(env.drive(async move {
+        let at = here();
+        inside.sleep(Duration::from_millis(1)).await;
+        Ok((at, inside.block(move || Ok(here())).await?))
+    }))
+    .unwrap();
+    assert_eq!(at, job);
+    let other = env.clone();
+    let away = env.drive(async move { other.compute(move || Ok(here())).await });
+    assert_ne!(block_on(away).unwrap(), at, "work of more than a moment goes to its own threads");
+
+    let many = (0..300).map(|it: i32| {
+        let own = env.clone();
+        env.drive(async move {
+            own.sleep(Duration::from_millis(1)).await;
+            own.block(move || Ok(it)).await
+        })
+    });
+    let done: Vec<i32> = block_on(futures::future::try_join_all(many)).unwrap();
+    assert_eq!(done, (0..300).collect::<Vec<_>>());
+}

@@ -1,10 +1,13 @@
 //! The runtime of real programs: tokio for waiting, threads of our own for computing.
 
-use std::sync::OnceLock;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ::tokio::runtime::{Builder, Runtime as Io};
+use futures::executor::block_on;
 use lakebed_log::time::Timestamp;
 
 use super::chance::Chance;
@@ -15,6 +18,14 @@ use super::{BoxFuture, Runtime};
 /// company; bounded, because each holds a stack and the kernel's queue is bounded too.
 const BLOCKED_MAX: usize = 64;
 
+/// How many of them drive futures at most: the others are for the jobs of everybody else.
+const DRIVING_MAX: usize = BLOCKED_MAX / 2;
+
+thread_local! {
+    /// Does this thread drive a future, so that its jobs may wait right here?
+    static DRIVES: Cell<bool> = const { Cell::new(false) };
+}
+
 pub(super) struct Tokio {
     /// `None` if the system gives no threads. Then nothing is spawned, every time is up at once,
     /// and whoever waits is told so: an error, not a hang.
@@ -22,6 +33,31 @@ pub(super) struct Tokio {
     cores: Cores,
     chance: Chance,
     start: Instant,
+    driving: Arc<AtomicUsize>,
+}
+
+/// One of those that drive, until this is dropped.
+struct Driving(Arc<AtomicUsize>);
+
+impl Driving {
+    /// `None` if there are so many that the next one must do without.
+    fn new(driving: &Arc<AtomicUsize>) -> Option<Driving> {
+        let this = Driving(Arc::clone(driving));
+        (this.0.fetch_add(1, Ordering::Relaxed) < DRIVING_MAX).then_some(this)
+    }
+
+    fn run(self, future: BoxFuture<'static, ()>) {
+        DRIVES.set(true);
+        block_on(future);
+        DRIVES.set(false);
+        drop(self);
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Tokio {
@@ -32,6 +68,7 @@ impl Tokio {
             cores: Cores::new(available_parallelism().map_or(1, |it| it.get())),
             chance: Chance::new(),
             start: Instant::now(),
+            driving: Arc::default(),
         }
     }
 
@@ -90,8 +127,18 @@ impl Runtime for Tokio {
     }
 
     fn block(&self, work: Box<dyn FnOnce() + Send + 'static>) {
-        if let Some(io) = self.io() {
+        if DRIVES.get() {
+            work();
+        } else if let Some(io) = self.io() {
             drop(io.spawn_blocking(work));
+        }
+    }
+
+    fn drive(&self, future: BoxFuture<'static, ()>) {
+        let Some(io) = self.io() else { return };
+        match Driving::new(&self.driving) {
+            Some(driving) => drop(io.spawn_blocking(move || driving.run(future))),
+            None => drop(io.spawn(future)),
         }
     }
 

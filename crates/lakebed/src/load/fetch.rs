@@ -391,8 +391,11 @@ async fn read(
         // A thread per commit would cost more than most commits do.
         let groups: Vec<_> = items.chunks(DECODED_TOGETHER).map(<[_]>::to_vec).collect();
         let together = RUN_MIN <= count && width == Width::Narrow;
-        let decode =
-            |group: Vec<(LogFile, Bytes)>| decode_group(env, op, store, group, width, together);
+        // Others than the only one go to several threads.
+        let alone = groups.len() == 1;
+        let decode = |group: Vec<(LogFile, Bytes)>| {
+            decode_group(env, op, store, group, width, together, alone)
+        };
         let decoded = all(map_ordered(groups, env.cores(), decode)).await?;
         commits.extend(decoded.into_iter().flatten());
         drop(permit);
@@ -408,8 +411,10 @@ async fn decode_group(
     group: Vec<(LogFile, Bytes)>,
     width: Width,
     together: bool,
+    alone: bool,
 ) -> Result<Result<Vec<Arc<Commit>>, Trouble>> {
     let items = group.clone();
+    let bytes = if alone { items.iter().map(|it| it.1.len()).sum() } else { usize::MAX };
     let decode = move || {
         if together && let Some(commits) = decode_run(&items)? {
             return Ok(commits);
@@ -417,7 +422,7 @@ async fn decode_group(
         let decode = |(file, bytes): (LogFile, Bytes)| decode_now(&file.path, bytes, width);
         items.into_iter().map(decode).collect::<Result<Vec<_>>>()
     };
-    match env.compute(decode).await {
+    match env.compute_of(bytes, decode).await {
         Ok(it) => Ok(Ok(it)),
         // Which one it was, and whether the damage is in the store, is found out one by one.
         Err(it) if it.kind() == ErrorKind::Corrupt || it.kind() == ErrorKind::Exhausted => {
@@ -502,7 +507,9 @@ async fn decode_file(
     width: Width,
 ) -> Result<Arc<Commit>> {
     let place = format!("{}/{}", store.location(), path.to_path());
-    env.compute(move || decode_now(&path, bytes, width)).await.map_err(|it| it.at(place))
+    let size = bytes.len();
+    let decode = move || decode_now(&path, bytes, width);
+    env.compute_of(size, decode).await.map_err(|it| it.at(place))
 }
 
 fn decode_now(path: &LogPath, bytes: Bytes, width: Width) -> Result<Arc<Commit>> {

@@ -100,6 +100,54 @@ pub(super) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes the lock of a file or folder, as soon as nobody has it.
+#[cfg(unix)]
+pub(super) fn lock(file: &File) -> io::Result<()> {
+    use rustix::fs::{FlockOperation, flock};
+    loop {
+        match flock(file, FlockOperation::LockExclusive) {
+            Err(err) if err == rustix::io::Errno::INTR => {}
+            done => return done.map_err(io::Error::from),
+        }
+    }
+}
+
+/// The same, if nobody has it; else `WouldBlock`.
+#[cfg(unix)]
+pub(super) fn try_lock(file: &File) -> io::Result<()> {
+    use rustix::fs::{FlockOperation, flock};
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)
+}
+
+/// Elsewhere folders cannot be opened, and so not be locked.
+#[cfg(not(unix))]
+pub(super) fn lock(_file: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(unix))]
+pub(super) fn try_lock(_file: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Gives a file another name, unless something has that; else `AlreadyExists`. `None` where the
+/// system cannot do both in one step.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn rename_new(from: &Path, to: &Path) -> Option<io::Result<()>> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Of the system, or of the file system.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => None,
+        done => Some(done.map_err(io::Error::from)),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn rename_new(_from: &Path, _to: &Path) -> Option<io::Result<()>> {
+    None
+}
+
 #[cfg(unix)]
 pub(super) fn has_two_names(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -364,3 +364,61 @@ fn what_killed_writers_leave_is_swept() {
     assert_eq!(names.len(), 4);
     assert!(disk.names("day=1").contains(&".x.tmp".to_string()));
 }
+
+/// A turn is one process's, by whatever handles the others ask; it ends with what holds it, or as
+/// soon as its commit has a name; and whoever gets none in time goes on without.
+#[test]
+fn turns_to_commit() {
+    let disk = Disk::new();
+    let other = Store::local(&Env::tokio(), &disk.path(""), "t");
+    let patience = Duration::from_secs(100);
+    assert!(block_on(other.turn(patience)).is_none(), "there is no log to lock");
+    fs::create_dir_all(disk.path("_delta_log")).unwrap();
+
+    let ours = block_on(disk.store.turn(patience)).unwrap();
+    let impatient = Duration::from_millis(20);
+    assert!(block_on(other.turn(impatient)).is_none());
+    // A thread still stands in line; the next one does not wait behind it.
+    assert!(block_on(other.turn(patience)).is_none());
+    drop(ours);
+    // That thread gets the turn, finds nobody and lets go of it: then there is one again.
+    let theirs = loop {
+        if let Some(it) = block_on(other.turn(patience)) {
+            break it;
+        }
+    };
+
+    let op = Op::default();
+    let waiting = async {
+        let named = async {
+            let key = "_delta_log/00000000000000000000.json";
+            let put = other.put_if_absent(&op, key, "x".into()).await.unwrap();
+            assert!(matches!(put, Put::Created(_)));
+        };
+        join(disk.store.turn(patience), named).await.0
+    };
+    assert!(block_on(waiting).is_some(), "the commit has a name");
+    drop(theirs);
+}
+
+/// Without a rename that does not replace, a link does the same.
+#[test]
+fn names_are_taken_once_by_rename_or_link() {
+    let disk = Disk::new();
+    let root = Root::new(&disk.path(""), true);
+    fs::create_dir_all(disk.path("_delta_log")).unwrap();
+    let aside = |key: &str, text: &[u8]| {
+        let id = Env::tokio().id().to_string();
+        root.aside(key, text, &id).unwrap().unwrap()
+    };
+    let place = |it: Temporary, key: &str| it.place(&disk.path(key)).unwrap();
+    let link = |it: Temporary, key: &str| it.link(&disk.path(key)).unwrap();
+    let rows: [(&str, &dyn Fn(Temporary, &str) -> bool); 2] = [("a", &place), ("b", &link)];
+    for (key, take) in rows {
+        let (first, second) = (aside(key, b"first"), aside(key, b"second"));
+        assert!(take(first, key));
+        assert!(!take(second, key));
+        assert_eq!(disk.get(key), "first");
+    }
+    assert_eq!(disk.names("").iter().filter(|it| it.ends_with(".tmp")).count(), 0);
+}

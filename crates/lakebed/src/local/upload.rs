@@ -170,10 +170,9 @@ impl Target {
             if in_log(&self.key) {
                 let target = self.root.inside(&self.key)?;
                 let temporary = super::Temporary { path: path.clone() };
-                if !temporary.link(&target)? {
+                if !temporary.place(&target)? {
                     return Err(writing(std::io::ErrorKind::AlreadyExists.into()));
                 }
-                drop(temporary);
                 return self.root.sync_into(&target).map_err(writing);
             }
             self.root.note(&path);

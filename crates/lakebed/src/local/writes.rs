@@ -7,12 +7,13 @@
 //! ```text
 //!   data files   write, fsync each --> note the folder
 //!   commit       fsync noted folders   |   write .x.tmp, fsync it        side by side
-//!                link x, unlink .x.tmp, fsync the log's folder
+//!                rename .x.tmp to x unless there is one, fsync the log's folder
 //! ```
 //!
-//! `link` is the one step that creates if absent and shows the file whole; `rename` would replace,
-//! and `O_EXCL` would show it empty. A folder that we made is synced into its parent before the
-//! first file in it is acknowledged, whoever of us made it.
+//! That `rename` is the one step that creates if absent and shows the file whole; where there is
+//! none that does not replace, `link` and `unlink` are. `O_EXCL` would show it empty. A folder that
+//! we made is synced into its parent before the first file in it is acknowledged, by whoever of us
+//! made it.
 //!
 //! A writer that is killed leaves its temporary file behind. Listings see those; the next commit
 //! removes the ones that are so old that nobody can still be at work on them.
@@ -27,7 +28,7 @@ use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath};
 use lakebed_log::version::Version;
 
-use super::platform::{etag, has_two_names, sync_folder};
+use super::platform::{etag, has_two_names, rename_new, sync_folder};
 use super::{Root, is_missing, writing};
 use crate::store::Put;
 
@@ -61,12 +62,14 @@ impl Root {
     /// Gives the file its name, for all to see.
     pub(super) fn show(&self, key: &str, aside: Temporary) -> Result<Put> {
         let path = self.inside(key)?;
-        if !aside.link(&path)? {
+        if !aside.place(&path)? {
             return Ok(Put::Exists);
         }
-        let tag = fs::symlink_metadata(&path).ok().and_then(|it| etag(&it));
         // It is there for all to see; from here on a failure is no proof that it is not.
-        drop(aside);
+        if commit_of(key).is_some() {
+            self.turns.end();
+        }
+        let tag = fs::symlink_metadata(&path).ok().and_then(|it| etag(&it));
         let synced = self.sync_into(&path);
         self.sweep();
         match synced {
@@ -88,9 +91,8 @@ impl Root {
     /// A commit whose predecessor is gone would tear a gap: the table was removed, and perhaps made
     /// anew, under a writer that still held it. Free to ask here, unlike on an object store.
     fn check_predecessor(&self, key: &str) -> Result<()> {
-        let name = key.strip_prefix(LOG_DIR).and_then(|it| it.strip_prefix('/'));
-        let Some(LogPath::Commit(version)) = name.and_then(LogPath::parse) else { return Ok(()) };
-        let Some(before) = version.get().checked_sub(1).and_then(Version::new) else {
+        let before = commit_of(key).and_then(|it| it.get().checked_sub(1));
+        let Some(before) = before.and_then(Version::new) else {
             return Ok(());
         };
         let checkpoint = LogPath::Checkpoint(before, CheckpointName::Classic);
@@ -104,7 +106,7 @@ impl Root {
 
     pub(super) fn put_new(&self, key: &str, bytes: &[u8], id: &str) -> Result<bool> {
         let path = self.inside(key)?;
-        Temporary::write(self, &path, bytes, id, false)?.link(&path)
+        Temporary::write(self, &path, bytes, id, false)?.place(&path)
     }
 
     pub(super) fn put(&self, key: &str, bytes: &[u8], id: &str) -> Result<()> {
@@ -219,6 +221,14 @@ impl Root {
     }
 }
 
+/// The version whose commit this is.
+fn commit_of(key: &str) -> Option<Version> {
+    match LogPath::parse(key.strip_prefix(LOG_DIR)?.strip_prefix('/')?) {
+        Some(LogPath::Commit(version)) => Some(version),
+        _ => None,
+    }
+}
+
 /// A file under a name that listings leave out; removed on drop, unless it was renamed.
 pub(super) struct Temporary {
     pub(super) path: PathBuf,
@@ -237,6 +247,19 @@ impl Temporary {
     }
 
     /// Gives the file its name, unless something has it: then `false`.
+    pub(super) fn place(mut self, target: &Path) -> Result<bool> {
+        match rename_new(&self.path, target) {
+            Some(Ok(())) => {
+                // Nothing is left to remove.
+                self.path.clear();
+                Ok(true)
+            }
+            Some(Err(err)) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Some(Err(err)) => Err(writing(err)),
+            None => self.link(target),
+        }
+    }
+
     pub(super) fn link(&self, target: &Path) -> Result<bool> {
         let Err(err) = fs::hard_link(&self.path, target) else {
             return Ok(true);
@@ -267,7 +290,9 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if !self.path.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! The loop itself: the base it stands on moves, the draft does not.
 
 use std::iter::successors;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use lakebed_log::action::CommitInfo;
+use lakebed_log::action::{Add, CommitInfo};
 use lakebed_log::batch::Width;
 use lakebed_log::commit::{self, Draft, Rendered};
 use lakebed_log::conflict::{self, Reason};
@@ -23,7 +23,7 @@ use lakebed_log::version::Version;
 use super::{Context, Unresolved, covered};
 use crate::load::{self, Among, Commit, Loaded, Moment};
 use crate::pool::map_ordered;
-use crate::store::Put;
+use crate::store::{Put, Turn};
 
 mod settle;
 
@@ -33,6 +33,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Losing this often in a row is bad luck; losing more often is contention, and waiting helps.
 const LOSSES_FREE: u32 = 3;
+/// How long it waits for a turn, which others may forget to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Winners fetched at once.
 const FETCHES: usize = 16;
 /// Retentions of the log and of removed files under this count as this.
@@ -72,6 +74,8 @@ pub(super) struct Attempt {
     draft: Arc<Draft>,
     /// See [`Staged::once`](super::Staged::once).
     once: bool,
+    /// Ours to commit, among those who care.
+    turn: Mutex<Option<Turn>>,
 }
 
 impl Attempt {
@@ -82,7 +86,7 @@ impl Attempt {
         once: bool,
     ) -> Attempt {
         draft.note_adds();
-        Attempt { context, base, draft: Arc::new(draft), once }
+        Attempt { context, base, draft: Arc::new(draft), once, turn: Mutex::default() }
     }
 
     pub(super) fn context(&self) -> &Context {
@@ -99,8 +103,17 @@ impl Attempt {
         if let Some(done) = self.catch_up_if_stale().await? {
             return Ok(done);
         }
+        // Before its turn, in which others wait. What fails here fails in the put.
+        let _ = self.context.store.settle().await;
+        let landed = self.land().await;
+        self.end_turn();
+        landed
+    }
+
+    async fn land(&mut self) -> Result<Landed, Failure> {
         let mut losses = 0u32;
         loop {
+            self.take_turn().await;
             let version = self.next()?;
             match self.claim(version).await? {
                 Claim::Ours(commit, tag) => {
@@ -117,7 +130,9 @@ impl Attempt {
                         return Ok(done);
                     }
                     losses += 1;
-                    if let Some(done) = self.read_ahead().await? {
+                    // After a first loss the next one is likely ours, and a look is a round trip.
+                    let looks = 1 < losses || self.context.store.is_disk();
+                    if looks && let Some(done) = self.read_ahead().await? {
                         return Ok(done);
                     }
                     if let Some(tries) = losses.checked_sub(LOSSES_FREE) {
@@ -126,6 +141,19 @@ impl Attempt {
                 }
             }
         }
+    }
+
+    /// Waits for a turn, where there are turns, unless it has one.
+    async fn take_turn(&mut self) {
+        let turn = self.turn.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if turn.is_none() {
+            let patience = PATIENCE.min(self.context.left() / 2);
+            *turn = self.context.store.turn(patience).await;
+        }
+    }
+
+    fn end_turn(&self) {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The version to try: the one after the base.
@@ -269,8 +297,17 @@ impl Attempt {
             let head = base.as_ref().map(|it| &*it.head);
             commit::render(&draft, head, version, now)
         };
-        let rendered = self.context.env.compute(render).await;
+        let bytes = if self.draft.metadata.is_some() { usize::MAX } else { self.bytes() };
+        let rendered = self.context.env.compute_of(bytes, render).await;
         rendered.map_err(|it| it.at(self.context.store.location()))
+    }
+
+    /// About how many bytes its adds and removes are.
+    fn bytes(&self) -> usize {
+        let Draft { adds, removes, .. } = &*self.draft;
+        let stats = |it: &Add| it.stats.as_ref().map_or(0, String::len);
+        let adds: usize = adds.iter().map(|it| 400 + it.path.len() + stats(it)).sum();
+        adds + removes.iter().map(|it| 400 + it.path.len()).sum::<usize>()
     }
 
     /// Refuses to go on past the deadline, or past the time for which our data files are safe.
@@ -461,8 +498,9 @@ impl Attempt {
         }
     }
 
-    /// Exponential with full jitter, and never past the deadline.
+    /// Exponential with full jitter, and never past the deadline. Others go meanwhile.
     async fn back_off(&self, tries: u32) {
+        self.end_turn();
         let env = &self.context.env;
         let longest = BACKOFF_FIRST.saturating_mul(1u32 << tries.min(16)).min(BACKOFF_MAX);
         let longest = longest.min(self.context.left());

@@ -100,12 +100,18 @@ fn moved(
     commits.iter().try_fold(before, |counts, it| counts.after(&it.batch))
 }
 
+/// Does this version get a checkpoint, to rest on?
+pub(super) fn is_checkpoint_due(snapshot: &Snapshot) -> bool {
+    let interval = snapshot.head().properties.checkpoint_interval.max(1);
+    let version = snapshot.version();
+    version != Version::ZERO && version.get().is_multiple_of(interval)
+}
+
 /// Every n-th version gets a checkpoint from whoever made it; the snapshot then rests on it.
 async fn checkpoint_if_due(context: &Context, snapshot: Snapshot) -> Snapshot {
     let Context { env, op, store, .. } = context;
-    let interval = snapshot.head().properties.checkpoint_interval.max(1);
     let version = snapshot.version();
-    if version == Version::ZERO || !version.get().is_multiple_of(interval) {
+    if !is_checkpoint_due(&snapshot) {
         return snapshot;
     }
     match snapshot.write_checkpoint(op).await {

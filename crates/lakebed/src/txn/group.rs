@@ -13,17 +13,22 @@
 //! ```
 //!
 //! The first in line always goes, so nobody waits for ever. What follows a landed commit (checksum,
-//! checkpoint) goes on beside the next one.
+//! checkpoint) goes on beside the next ones. A lone commit waits for it, since its process may end
+//! then; those who landed together wait for a checkpoint alone.
 //!
 //! A group that meets what its members cannot all bear is in no version: then those that another
 //! commit has made superfluous are told so, and if the commit itself was refused before anything
 //! was sent, each member goes alone and gets its own answer.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use futures::channel::oneshot;
-use futures::future::{Either, join, select};
+use futures::future::{Either, select};
+use futures::stream::{FuturesUnordered, StreamExt};
 use lakebed_log::commit::{Draft, added_up};
 use lakebed_log::conflict::Reads;
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
@@ -31,6 +36,7 @@ use lakebed_log::mutant::planted;
 use lakebed_log::state::Head;
 
 use super::attempt::{Attempt, Failure, Landed, safe_for};
+use super::conclude::is_checkpoint_due;
 use super::{Committed, Context, Staged, Unresolved, covered, is_creation_lost};
 use crate::env::BoxFuture;
 use crate::load::Moment;
@@ -39,6 +45,8 @@ use crate::snapshot::Snapshot;
 
 /// Most files that the appends of one commit add together.
 const GROUP_ACTIONS_MAX: usize = 10_000;
+/// What follows a commit goes on beside the next ones, but of no more than this many.
+const AFTERS_MAX: usize = 8;
 /// About the most bytes of the commit that appends make together.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 
@@ -99,7 +107,7 @@ pub(super) async fn submit(
     };
     if is_first {
         let works = Works { line: Arc::clone(&line), is_done: false };
-        drop(context.env.spawn(async move {
+        drop(context.store.spawn(&context.env, async move {
             works.run().await;
             Ok(())
         }));
@@ -191,16 +199,31 @@ struct Works {
 
 impl Works {
     async fn run(mut self) {
-        let mut after: BoxFuture<'static, ()> = Box::pin(async {});
+        let mut afters = Afters::new();
         while let Some(group) = self.line.next() {
-            let (landing, ()) = join(group.land(&self.line), after).await;
-            after = landing.after;
+            let landing = alongside(group.land(&self.line), &mut afters).await;
             self.line.waiting().last = landing.there;
+            afters.push(landing.after);
+            while AFTERS_MAX < afters.len() {
+                afters.next().await;
+            }
         }
         // Whoever comes now finds nobody and begins at once.
         self.is_done = true;
-        after.await;
+        afters.collect::<()>().await;
     }
+}
+
+type Afters = FuturesUnordered<BoxFuture<'static, ()>>;
+
+/// Does `work` while what follows other commits is done beside it.
+async fn alongside<T>(work: impl Future<Output = T>, afters: &mut Afters) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        while let Poll::Ready(Some(())) = afters.poll_next_unpin(context) {}
+        work.as_mut().poll(context)
+    })
+    .await
 }
 
 /// What a landed commit leaves.
@@ -299,6 +322,12 @@ impl Entry {
         }
     }
 
+    /// Tells it of the version in which it has landed with others.
+    fn told(self, there: &Snapshot) {
+        let done = self.landed(there);
+        self.tell(Ok(done));
+    }
+
     fn tell(self, answer: Result<Committed>) {
         // Nobody may be waiting any more.
         let _ = self.answer.send(answer);
@@ -383,14 +412,18 @@ impl Group {
         match attempt.run().await {
             Ok(landed @ Landed::Ours(..)) => {
                 let there = there(&attempt, Some(&base), &landed);
-                for (entry, (there, _)) in self.entries.iter().zip(there.iter().cycle()) {
-                    entry.enter(Stage::Landed(Box::new(entry.landed(there))));
+                for entry in &self.entries {
+                    entry.enter(Stage::Landed(Box::new(entry.landed(&there.0))));
+                }
+                // What they go on with rests on the checkpoint, where there will be one.
+                if !is_checkpoint_due(&there.0) {
+                    std::mem::take(&mut self.entries).into_iter().for_each(|it| it.told(&there.0));
                 }
                 let after = async move {
                     let done = attempt.conclude(Some(&base), landed, &[]).await;
-                    self.tell_landed(&done);
+                    self.entries.into_iter().for_each(|it| it.told(&done.snapshot));
                 };
-                return Landing { after: Box::pin(after), there };
+                return Landing { after: Box::pin(after), there: Some(there) };
             }
             Ok(landed @ Landed::Covered(_)) => {
                 let base = attempt.there(Some(&base), &landed);
@@ -458,13 +491,6 @@ impl Group {
         }
     }
 
-    fn tell_landed(self, done: &Committed) {
-        for entry in self.entries {
-            let done = entry.landed(&done.snapshot);
-            entry.tell(Ok(done));
-        }
-    }
-
     async fn tell_failed(self, error: &Error, open: bool) {
         for entry in self.entries {
             if !open || planted(17) {
@@ -482,7 +508,7 @@ async fn land_alone(mut entry: Entry) -> Landing {
     let held = entry.base.as_ref().map(|it| it.loaded().clone());
     let mut attempt = Attempt::new(entry.context.clone(), held, draft, entry.staged.once);
     let landed = attempt.run().await;
-    let there = landed.as_ref().ok().and_then(|it| there(&attempt, entry.base.as_ref(), it));
+    let there = landed.as_ref().ok().map(|it| there(&attempt, entry.base.as_ref(), it));
     if let (Ok(Landed::Ours(..)), Some((there, _))) = (&landed, &there) {
         let done = Committed { metrics: attempt.draft().metrics.clone(), ..entry.landed(there) };
         entry.enter(Stage::Landed(Box::new(done)));
@@ -508,13 +534,9 @@ async fn land_alone(mut entry: Entry) -> Landing {
 }
 
 /// What stands there now.
-fn there(
-    attempt: &Attempt,
-    base: Option<&Snapshot>,
-    landed: &Landed,
-) -> Option<(Snapshot, Moment)> {
+fn there(attempt: &Attempt, base: Option<&Snapshot>, landed: &Landed) -> (Snapshot, Moment) {
     let at = Moment::now(&attempt.context().env);
-    Some((attempt.there(base, landed), at))
+    (attempt.there(base, landed), at)
 }
 
 /// Its outcome is open.

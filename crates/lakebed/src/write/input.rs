@@ -70,13 +70,14 @@ impl Input {
             return Ok(None);
         }
         let (table, arrow) = (Arc::clone(&self.table), self.arrow);
+        let bytes = raw.iter().map(batch_bytes).sum();
         let work = move || {
             let conform = |it| schema::conform(it, &table, arrow);
             let batches = raw.iter().map(conform).collect::<Result<Vec<_>>>()?;
             let parts = splitter.split(&batches)?;
             Ok((splitter, parts))
         };
-        let (splitter, parts) = self.pull.env.compute(work).await?;
+        let (splitter, parts) = self.pull.env.compute_of(bytes, work).await?;
         self.splitter = Some(splitter);
         Ok(Some(parts))
     }
