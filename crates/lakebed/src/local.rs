@@ -18,7 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use futures::future::join;
 use futures::stream::{self, StreamExt};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::log_path::LOG_DIR;
@@ -70,8 +69,8 @@ struct Folders {
     unsynced: BTreeSet<PathBuf>,
     /// By folder, a file whose name in it is not synced yet.
     noted: BTreeMap<PathBuf, PathBuf>,
-    /// Is somebody about to sync what was noted?
-    settling: bool,
+    /// Has a sync of them failed?
+    lost: bool,
     /// Temporary files of writers that are no more.
     left_behind: BTreeSet<PathBuf>,
 }
@@ -186,18 +185,7 @@ impl Backend for Local {
     ) -> BoxFuture<'a, Result<Put>> {
         op.count(Request::Put);
         let id = self.env.id().to_string();
-        if self.root.is_settled() {
-            return self.run(key, move |root, key| root.put_if_absent(key, &bytes, &id));
-        }
-        // Side by side, because it is the same wait for the same disk.
-        let settled = self.run(key, |root, _| root.settle());
-        let aside = self.run(key, move |root, key| root.aside(key, &bytes, &id));
-        Box::pin(async move {
-            let (settled, aside) = join(settled, aside).await;
-            let Some(aside) = aside? else { return Ok(Put::Exists) };
-            settled?;
-            self.run(key, move |root, key| root.show(key, aside)).await
-        })
+        self.run(key, move |root, key| root.put_if_absent(key, &bytes, &id))
     }
 
     fn put_new<'a>(

@@ -239,7 +239,9 @@ async fn fetch_range(
     pin: Pin,
 ) -> Result<Bytes> {
     let wanted = range.end - range.start;
-    let (range, if_match) = (Some(GetRange::Bounded(range)), pin.get().cloned());
+    // By a weak tag a store may match nothing.
+    let if_match = pin.get().filter(|it| !it.starts_with("W/")).cloned();
+    let range = Some(GetRange::Bounded(range));
     let options = GetOptions { range, if_match, ..GetOptions::default() };
     let got = remote.store.get_opts(&path, options).await.map_err(failed)?;
     // Those that were asked for at once know no tag beforehand.
@@ -322,7 +324,8 @@ impl Backend for Objects {
             let folder = self.path(prefix.trim_end_matches('/'))?;
             let offset = after.map(|it| self.path(it)).transpose()?;
             let folder = (!folder.as_ref().is_empty()).then_some(folder);
-            // A long one is many answers, and is bounded by how long each of them takes.
+            // A long one is many answers, and is bounded by how long each of them takes; without an
+            // offset the crate tells of all of them at once.
             let moved = Arc::new(AtomicU64::new(0));
             let once = || {
                 let (remote, moved) = (Arc::clone(&self.remote), Arc::clone(&moved));

@@ -45,8 +45,8 @@ pub struct Saved {
 /// Largest checksum that is read for its counts, in bytes: some hold every file.
 const CHECKSUM_BYTES_MAX: u64 = 16 << 20;
 
-/// About the bytes that a checkpoint has to say of a file.
-const ABOUT_A_FILE: usize = 400;
+/// About the bytes that a checkpoint has to say of a file, dead or alive, or of an application.
+const ABOUT_A_ROW: u64 = 400;
 
 /// Writes a classic checkpoint of a wide state, reads it back and compares, then the hint (never
 /// back to an older version).
@@ -64,8 +64,9 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
     let path = LogPath::Checkpoint(named, CheckpointName::Classic);
     let key = path.to_path();
     let (now, rendered) = (env.now(), state.clone());
-    let about = usize::try_from(state.files.sum().files).unwrap_or(usize::MAX);
-    let about = about.saturating_mul(ABOUT_A_FILE);
+    let dead: u64 = state.files.tombstones().iter().map(|it| it.live.len()).sum();
+    let rows = state.files.sum().files + dead + state.head.txns.len() as u64;
+    let about = usize::try_from(rows.saturating_mul(ABOUT_A_ROW)).unwrap_or(usize::MAX);
     let written = env.compute_of(about, move || checkpoint::render(&rendered, now)).await?;
     if let Put::Unknown(cause) = store.put_if_absent(op, &key, written.bytes.clone()).await? {
         tracing::debug!(error = ?cause, "whether the checkpoint was written is not known yet");

@@ -245,23 +245,6 @@ impl Store {
         self.backend.is_disk()
     }
 
-    /// Runs a future in the background, from now on, where what it asks of this store costs least.
-    pub(crate) fn spawn<T, F>(
-        &self,
-        env: &Env,
-        future: F,
-    ) -> impl Future<Output = Result<T>> + Send + use<T, F>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        if self.is_disk() {
-            Either::Left(env.drive(future))
-        } else {
-            Either::Right(env.spawn(future))
-        }
-    }
-
     /// A future that asks this store for one small thing after another, where that costs least.
     pub(crate) fn driven<T, F>(
         &self,

@@ -40,7 +40,7 @@ impl Guard {
     }
 
     fn over(folder: PathBuf) -> Result<Guard, String> {
-        fs::create_dir_all(&folder).map_err(|it| format!("{}: {it}", folder.display()))?;
+        fs::create_dir(&folder).map_err(|it| format!("{}: {it}", folder.display()))?;
         let mut command = Command::new("sh");
         command.args(["-c", WATCH, "sh"]).arg(&folder).stdin(Stdio::piped());
         let shell = apart(&mut command).spawn().map_err(|it| format!("sh: {it}"))?;

@@ -343,7 +343,7 @@ impl Lane {
                 false => self.lives.get(self.left()..before, wanted),
             };
             let batch = match self.positions {
-                true => wanted::with_positions(&batch, &rows)?,
+                true => wanted::with_positions(batch, &rows)?,
                 false => batch,
             };
             let batch = live.of(batch)?;

@@ -72,13 +72,13 @@ impl Live {
         let coded = |it: &ArrayRef| matches!(it.data_type(), DataType::Dictionary(..));
         let coded = batch.columns().iter().any(coded);
         let all = self.kept == self.rows;
+        if batch.num_rows() != self.rows {
+            return Err(Error::internal("other rows are left than there are"));
+        }
         if all && !coded {
             return Ok(batch);
         }
-        let (schema, columns, rows) = batch.into_parts();
-        if rows != self.rows {
-            return Err(Error::internal("other rows are left than there are"));
-        }
+        let (schema, columns, _) = batch.into_parts();
         let mut rest = None;
         let columns = columns.into_iter().map(|it| match it.as_dictionary_opt::<Int32Type>() {
             Some(coded) => {

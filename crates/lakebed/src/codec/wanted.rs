@@ -130,7 +130,7 @@ pub(super) fn of(
     positions: bool,
     batch: RecordBatch,
 ) -> Result<RecordBatch> {
-    let batch = if positions { with_positions(&batch, rows)? } else { batch };
+    let batch = if positions { with_positions(batch, rows)? } else { batch };
     live(source, rows).of(batch)
 }
 
@@ -152,7 +152,7 @@ pub(super) fn live(source: &Source, rows: &[Range<u64>]) -> Live {
 }
 
 /// The batch with the positions of its rows.
-pub(super) fn with_positions(batch: &RecordBatch, rows: &[Range<u64>]) -> Result<RecordBatch> {
+pub(super) fn with_positions(batch: RecordBatch, rows: &[Range<u64>]) -> Result<RecordBatch> {
     let past = |_| Error::new(Code::LimitExceeded, "a file of more rows than positions");
     let mut column = Vec::with_capacity(batch.num_rows());
     for range in rows {
@@ -160,9 +160,10 @@ pub(super) fn with_positions(batch: &RecordBatch, rows: &[Range<u64>]) -> Result
         column.extend(start..i64::try_from(range.end).map_err(past)?);
     }
     let column: ArrayRef = Arc::new(Int64Array::from(column));
-    let mut fields = batch.schema().fields().to_vec();
+    // Taken apart, so that nobody else holds the memory of its columns.
+    let (schema, mut columns, _) = batch.into_parts();
+    let mut fields = schema.fields().to_vec();
     fields.push(Arc::new(Field::new(POSITIONS, DataType::Int64, false)));
-    let mut columns = batch.columns().to_vec();
     columns.push(column);
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(lost)
 }

@@ -159,8 +159,12 @@ fn driven_futures_block_in_place() {
     .unwrap();
     assert_eq!(at, job);
     let other = env.clone();
-    let away = env.drive(async move { other.compute(move || Ok(here())).await });
-    assert_ne!(block_on(away).unwrap(), at, "work of more than a moment goes to its own threads");
+    let (at, away) = block_on(env.drive(async move {
+        let at = here();
+        Ok((at, other.compute(move || Ok(here())).await?))
+    }))
+    .unwrap();
+    assert_ne!(at, away, "work of more than a moment goes to its own threads");
 
     let many = (0..300).map(|it: i32| {
         let own = env.clone();

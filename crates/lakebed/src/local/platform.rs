@@ -119,6 +119,16 @@ pub(super) fn try_lock(file: &File) -> io::Result<()> {
     flock(file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)
 }
 
+/// Gives the lock back, from children as well that were forked meanwhile and have the file, too.
+#[cfg(unix)]
+pub(super) fn unlock(file: &File) {
+    use rustix::fs::{FlockOperation, flock};
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
+#[cfg(not(unix))]
+pub(super) fn unlock(_file: &File) {}
+
 /// Elsewhere folders cannot be opened, and so not be locked.
 #[cfg(not(unix))]
 pub(super) fn lock(_file: &File) -> io::Result<()> {
@@ -128,24 +138,6 @@ pub(super) fn lock(_file: &File) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(super) fn try_lock(_file: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Gives a file another name, unless something has that; else `AlreadyExists`. `None` where the
-/// system cannot do both in one step.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn rename_new(from: &Path, to: &Path) -> Option<io::Result<()>> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::Errno;
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Of the system, or of the file system.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => None,
-        done => Some(done.map_err(io::Error::from)),
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn rename_new(_from: &Path, _to: &Path) -> Option<io::Result<()>> {
-    None
 }
 
 #[cfg(unix)]

@@ -26,7 +26,7 @@ use std::time::Duration;
 use lakebed_log::log_path::LOG_DIR;
 
 use super::Root;
-use super::platform::{lock, try_lock};
+use super::platform::{lock, try_lock, unlock};
 use crate::env::Env;
 use crate::store::Turn;
 
@@ -39,7 +39,7 @@ const STANDING_MAX: usize = 16;
 #[derive(Default)]
 pub(super) struct Turns {
     /// The lock, in our turn.
-    held: Mutex<Option<File>>,
+    held: Mutex<Option<Lock>>,
     /// Does a thread of ours stand in line? Perhaps for somebody who has lost patience: one such
     /// thread is enough.
     stands: AtomicBool,
@@ -52,11 +52,20 @@ impl Turns {
     }
 }
 
+/// The lock, until this goes.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        unlock(&self.0);
+    }
+}
+
 /// Ends the turn when it goes.
 struct Ours(Arc<Root>);
 
 impl Ours {
-    fn turn(root: &Arc<Root>, lock: File) -> Turn {
+    fn turn(root: &Arc<Root>, lock: Lock) -> Turn {
         let held = &root.turns.held;
         *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
         Turn::new(Ours(Arc::clone(root)))
@@ -99,8 +108,8 @@ pub(super) async fn turn(env: &Env, root: &Arc<Root>, patience: Duration) -> Opt
     came.ok().flatten().map(|it| Ours::turn(root, it))
 }
 
-fn held(table: &Path, lock: fn(&File) -> io::Result<()>) -> io::Result<File> {
+fn held(table: &Path, lock: fn(&File) -> io::Result<()>) -> io::Result<Lock> {
     let folder = File::open(table.join(LOG_DIR))?;
     lock(&folder)?;
-    Ok(folder)
+    Ok(Lock(folder))
 }

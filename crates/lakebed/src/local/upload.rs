@@ -170,9 +170,10 @@ impl Target {
             if in_log(&self.key) {
                 let target = self.root.inside(&self.key)?;
                 let temporary = super::Temporary { path: path.clone() };
-                if !temporary.place(&target)? {
+                if !temporary.link(&target)? {
                     return Err(writing(std::io::ErrorKind::AlreadyExists.into()));
                 }
+                drop(temporary);
                 return self.root.sync_into(&target).map_err(writing);
             }
             self.root.note(&path);

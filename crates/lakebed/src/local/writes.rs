@@ -1,19 +1,19 @@
 //! What is written: whole or not at all, and durable where it must be.
 //!
 //! A name is durable when its folder is synced, and one sync does for all names of a folder. So a
-//! data file, whose name nobody reads before the commit, only notes its folder, and the commit
-//! syncs what is noted while it writes itself down:
+//! data file, whose name nobody reads before the commit, only notes its folder, and what is noted is
+//! synced before the commit has its name:
 //!
 //! ```text
 //!   data files   write, fsync each --> note the folder
-//!   commit       fsync noted folders   |   write .x.tmp, fsync it        side by side
-//!                rename .x.tmp to x unless there is one, fsync the log's folder
+//!   commit       fsync noted folders, wait for a turn, write .x.tmp, fsync it,
+//!                link x, unlink .x.tmp, fsync the log's folder
 //! ```
 //!
-//! That `rename` is the one step that creates if absent and shows the file whole; where there is
-//! none that does not replace, `link` and `unlink` are. `O_EXCL` would show it empty. A folder that
-//! we made is synced into its parent before the first file in it is acknowledged, by whoever of us
-//! made it.
+//! `link` is the one step that creates if absent and shows the file whole. `rename` would replace:
+//! also where it is told not to, on file systems that do not listen. `O_EXCL` would show it empty. A
+//! folder that we made is synced into its parent before the first file in it is acknowledged,
+//! whoever of us made it.
 //!
 //! A writer that is killed leaves its temporary file behind. Listings see those; the next commit
 //! removes the ones that are so old that nobody can still be at work on them.
@@ -28,7 +28,7 @@ use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath};
 use lakebed_log::version::Version;
 
-use super::platform::{etag, has_two_names, rename_new, sync_folder};
+use super::platform::{etag, has_two_names, sync_folder};
 use super::{Root, is_missing, writing};
 use crate::store::Put;
 
@@ -62,14 +62,15 @@ impl Root {
     /// Gives the file its name, for all to see.
     pub(super) fn show(&self, key: &str, aside: Temporary) -> Result<Put> {
         let path = self.inside(key)?;
-        if !aside.place(&path)? {
+        if !aside.link(&path)? {
             return Ok(Put::Exists);
         }
-        // It is there for all to see; from here on a failure is no proof that it is not.
         if commit_of(key).is_some() {
             self.turns.end();
         }
         let tag = fs::symlink_metadata(&path).ok().and_then(|it| etag(&it));
+        // It is there for all to see; from here on a failure is no proof that it is not.
+        drop(aside);
         let synced = self.sync_into(&path);
         self.sweep();
         match synced {
@@ -106,7 +107,7 @@ impl Root {
 
     pub(super) fn put_new(&self, key: &str, bytes: &[u8], id: &str) -> Result<bool> {
         let path = self.inside(key)?;
-        Temporary::write(self, &path, bytes, id, false)?.place(&path)
+        Temporary::write(self, &path, bytes, id, false)?.link(&path)
     }
 
     pub(super) fn put(&self, key: &str, bytes: &[u8], id: &str) -> Result<()> {
@@ -177,26 +178,25 @@ impl Root {
         }
     }
 
-    /// Is every name that was noted durable?
-    pub(super) fn is_settled(&self) -> bool {
-        let folders = self.folders();
-        folders.noted.is_empty() && !folders.settling
-    }
-
     /// Makes the names that were noted durable, or waits for who is about to.
     pub(super) fn settle(&self) -> Result<()> {
         let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = {
             let mut folders = self.folders();
-            folders.settling = !folders.noted.is_empty();
+            if folders.lost {
+                let what = "names of files may not be durable since a sync of their folder failed; \
+                            open the table anew";
+                return Err(Error::new(Code::Unavailable, what));
+            }
             std::mem::take(&mut folders.noted)
         };
-        let failed = noted.values().find_map(|it| self.sync_into(it).err());
-        let mut folders = self.folders();
-        folders.settling = false;
-        match failed {
+        match noted.values().find_map(|it| self.sync_into(it).err()) {
             None => Ok(()),
             Some(err) => {
+                let mut folders = self.folders();
+                // A folder that is gone has lost no name that somebody will miss. Any other failure
+                // is told once: the next sync would say yes to what this one has lost.
+                folders.lost |= !is_missing(&err);
                 folders.noted.extend(noted);
                 Err(writing(err))
             }
@@ -247,19 +247,6 @@ impl Temporary {
     }
 
     /// Gives the file its name, unless something has it: then `false`.
-    pub(super) fn place(mut self, target: &Path) -> Result<bool> {
-        match rename_new(&self.path, target) {
-            Some(Ok(())) => {
-                // Nothing is left to remove.
-                self.path.clear();
-                Ok(true)
-            }
-            Some(Err(err)) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Some(Err(err)) => Err(writing(err)),
-            None => self.link(target),
-        }
-    }
-
     pub(super) fn link(&self, target: &Path) -> Result<bool> {
         let Err(err) = fs::hard_link(&self.path, target) else {
             return Ok(true);
@@ -290,9 +277,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            let _ = fs::remove_file(&self.path);
-        }
+        let _ = fs::remove_file(&self.path);
     }
 }
 

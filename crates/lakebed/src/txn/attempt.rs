@@ -103,8 +103,8 @@ impl Attempt {
         if let Some(done) = self.catch_up_if_stale().await? {
             return Ok(done);
         }
-        // Before its turn, in which others wait. What fails here fails in the put.
-        let _ = self.context.store.settle().await;
+        // Before its turn, in which others wait.
+        self.context.store.settle().await?;
         let landed = self.land().await;
         self.end_turn();
         landed

@@ -109,11 +109,21 @@ pub(super) fn is_checkpoint_due(snapshot: &Snapshot) -> bool {
 
 /// Every n-th version gets a checkpoint from whoever made it; the snapshot then rests on it.
 async fn checkpoint_if_due(context: &Context, snapshot: Snapshot) -> Snapshot {
-    let Context { env, op, store, .. } = context;
-    let version = snapshot.version();
     if !is_checkpoint_due(&snapshot) {
         return snapshot;
     }
+    let (own, of) = (context.clone(), snapshot.clone());
+    let written = async move { Ok(checkpoint(&own, of).await) };
+    // Not on the thread of the line, which may come to its turn to commit meanwhile.
+    match context.store.is_disk() {
+        true => context.env.spawn(written).await.unwrap_or(snapshot),
+        false => written.await.unwrap_or(snapshot),
+    }
+}
+
+async fn checkpoint(context: &Context, snapshot: Snapshot) -> Snapshot {
+    let Context { env, op, store, .. } = context;
+    let version = snapshot.version();
     match snapshot.write_checkpoint(op).await {
         Ok(saved) => {
             let cleaned = clean::clean_by_the_way(env, op, store, snapshot.loaded()).await;

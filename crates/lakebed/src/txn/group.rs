@@ -13,8 +13,8 @@
 //! ```
 //!
 //! The first in line always goes, so nobody waits for ever. What follows a landed commit (checksum,
-//! checkpoint) goes on beside the next ones. A lone commit waits for it, since its process may end
-//! then; those who landed together wait for a checkpoint alone.
+//! checkpoint) goes on beside the next ones. Who landed with others waits for a checkpoint alone if
+//! others are still in line; else for all of it, since the process may end then.
 //!
 //! A group that meets what its members cannot all bear is in no version: then those that another
 //! commit has made superfluous are told so, and if the commit itself was refused before anything
@@ -107,10 +107,10 @@ pub(super) async fn submit(
     };
     if is_first {
         let works = Works { line: Arc::clone(&line), is_done: false };
-        drop(context.store.spawn(&context.env, async move {
+        drop(context.env.spawn(context.store.driven(&context.env, async move {
             works.run().await;
             Ok(())
-        }));
+        })));
     }
     line.answer(context, number, &stage, result).await
 }
@@ -181,6 +181,11 @@ impl Line {
         Some(group)
     }
 
+    /// Does anybody wait to go next?
+    fn is_busy(&self) -> bool {
+        !self.waiting().entries.is_empty()
+    }
+
     /// Puts back those who must go once more, before all others.
     fn put_back(&self, entries: Vec<Entry>) {
         let mut waiting = self.waiting();
@@ -220,8 +225,10 @@ type Afters = FuturesUnordered<BoxFuture<'static, ()>>;
 async fn alongside<T>(work: impl Future<Output = T>, afters: &mut Afters) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {
+        // First, since who has left the line must be known to be on the way before anything waits.
+        let done = work.as_mut().poll(context);
         while let Poll::Ready(Some(())) = afters.poll_next_unpin(context) {}
-        work.as_mut().poll(context)
+        done
     })
     .await
 }
@@ -415,8 +422,9 @@ impl Group {
                 for entry in &self.entries {
                     entry.enter(Stage::Landed(Box::new(entry.landed(&there.0))));
                 }
-                // What they go on with rests on the checkpoint, where there will be one.
-                if !is_checkpoint_due(&there.0) {
+                // The checksum comes while those work who still wait. Without any, this process may
+                // end; and what they go on with rests on the checkpoint, where there will be one.
+                if line.is_busy() && !is_checkpoint_due(&there.0) {
                     std::mem::take(&mut self.entries).into_iter().for_each(|it| it.told(&there.0));
                 }
                 let after = async move {

@@ -288,6 +288,39 @@ fn what_has_landed_is_told_in_time() {
     });
 }
 
+/// Who landed with others goes on before the checksum is written, while somebody is still in line;
+/// the last ones wait for theirs.
+///
+/// spec: GROUP-7
+#[test]
+fn the_checksum_holds_nobody_up() {
+    let slow = Slow::new(9, 0);
+    let world = slow.clone();
+    slow.run(async move {
+        let table = made(&world).await;
+        let env = world.process(0);
+        let took = |id: i64, wait: Duration| {
+            let (table, env, world) = (table.clone(), env.clone(), world.clone());
+            async move {
+                world.sleep(wait).await;
+                let began = env.elapsed();
+                let done = table.append(ids([id]), Append::new()).await.unwrap();
+                (done.version().get(), env.elapsed() - began)
+            }
+        };
+        // Gets into line once the second and the third have left it.
+        let late = TAKES * 2;
+        let lone = took(1, Duration::ZERO);
+        world.linger(Duration::from_secs(40));
+        let together = [took(2, TAKES / 2), took(3, TAKES / 2)];
+        let (first, group, last) = futures::join!(lone, join_all(together), took(4, late));
+        assert!(first.0 < group[0].0 && group[0].0 < last.0);
+        assert_eq!(group[0].0, group[1].0);
+        assert!(group.iter().all(|it| it.1 < Duration::from_secs(1)), "{group:?}");
+        assert!(Duration::from_secs(40) <= last.1, "{last:?}");
+    });
+}
+
 /// Whoever goes away in the middle hurts nobody, and what was begun is finished.
 ///
 /// spec: GROUP-8

@@ -11,6 +11,7 @@
     reason = "test code"
 )]
 
+mod behind;
 mod between;
 mod broken;
 mod catalogs;

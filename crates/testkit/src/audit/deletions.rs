@@ -169,7 +169,7 @@ fn checkpoint(case: &Case, version: u64, parts: &[LogBatch], written: Timestamp)
         .collect();
     let live: BTreeSet<_> =
         truth.files.keys().map(|it| (it.path.clone(), it.vector.clone())).collect();
-    if held.len() != live.len() || held.iter().any(|it| !live.contains(it)) {
+    if held.len() != live.len() || held.iter().cloned().collect::<BTreeSet<_>>() != live {
         return Some(format!("it holds {held:?}, the version has {live:?}"));
     }
     let txns = parts.iter().flat_map(|it| &it.txns);

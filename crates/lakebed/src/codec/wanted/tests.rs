@@ -214,7 +214,7 @@ proptest! {
         let all = rows_of(&Case { positions: true, ..everything }.read().unwrap());
         let written = table(shape.rows, shape.seed);
         let every = 0..shape.rows as u64;
-        let written = rows_of(&[with_positions(&written, &[every]).unwrap()]);
+        let written = rows_of(&[with_positions(written.clone(), &[every]).unwrap()]);
         prop_assert_eq!(format!("{all:?}"), format!("{written:?}"));
 
         let keep = |row: &Row| {
