@@ -385,7 +385,8 @@ impl Cleaner<'_> {
         let mut named = BTreeSet::new();
         for file in kept {
             match load::sidecars_of(env, op, store, std::slice::from_ref(&file)).await {
-                Ok(it) => named.extend(it),
+                Ok(it) if !planted(53) => named.extend(it),
+                Ok(_) => {}
                 Err(it) if matches!(it.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
                     let table = store.location();
                     tracing::warn!(table, error = %it, "no sidecar goes while this does not read");

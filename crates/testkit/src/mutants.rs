@@ -52,4 +52,5 @@ mutants! {
     50 "a sidecar that holds a file that is gone is named again",
     51 "of appends that land together only the first is in the commit",
     52 "under WriteSerializable an overwrite misses what another overwrite brought",
+    53 "cleanup takes sidecars that a checkpoint names which stays",
 }

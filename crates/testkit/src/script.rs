@@ -106,6 +106,14 @@ pub const SCRIPTS: &[Script] = &[
         world: &[SECOND_LAYOUT],
         ..script("second layout cleaned up", &[&[APPEND, Rest(75), APPEND, CLEAN, READ]])
     },
+    Script {
+        checkpoints: true,
+        world: &[SECOND_LAYOUT],
+        ..script(
+            "old sidecars that stay",
+            &[&[APPEND, APPEND, Rest(599), Rest(599), Rest(599), APPEND, CLEAN, READ]],
+        )
+    },
     script("vacuum", &[&[APPEND, OVERWRITE, Rest(599), Rest(400), VACUUM, READ]]),
     Script {
         vectors: true,

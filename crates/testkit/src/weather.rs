@@ -342,7 +342,7 @@ impl Table {
         let pick = |label, below| choices.pick(label, WORLD, below);
         Table {
             second_layout: pick("second-layout", 3) == 1,
-            isolation: match pick("isolation", 4) {
+            isolation: match pick("isolation", 8) {
                 1 => IsolationLevel::WriteSerializable,
                 2 => IsolationLevel::SnapshotIsolation,
                 _ => IsolationLevel::Serializable,

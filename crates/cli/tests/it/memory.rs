@@ -70,18 +70,19 @@ fn large_tables_within_the_limit() {
 #[cfg(target_os = "linux")]
 #[test]
 fn checkpoints_of_many_files() {
-    let (_, few) = checkpoint_peaks(300_000);
-    let (whole, many) = checkpoint_peaks(600_000);
+    let [_, few, _] = checkpoint_peaks(300_000);
+    let [whole, many, heaps] = checkpoint_peaks(600_000);
     let mebibytes = [few, many, whole].map(|it| it >> 20);
     assert!(many < 200 << 20, "{mebibytes:?} MiB, the last from the whole state");
     assert!(many < few + (32 << 20), "{mebibytes:?} MiB, the last from the whole state");
     assert!(many + (200 << 20) < whole, "{mebibytes:?} MiB, the last from the whole state");
+    assert!(heaps < 256 << 20, "{} MiB with all heaps", heaps >> 20);
 }
 
-/// Peak memory of a commit that writes the checkpoint of so many files from all commits, and of one
-/// that writes it from the checkpoint before it.
+/// Peak memory of a commit that writes the checkpoint of so many files from all commits, of one
+/// that writes it from the checkpoint before it, and of that with as many heaps as there are.
 #[cfg(target_os = "linux")]
-fn checkpoint_peaks(files: u64) -> (u64, u64) {
+fn checkpoint_peaks(files: u64) -> [u64; 3] {
     let shell = Shell::new();
     let field =
         |name: &str, of: &str| json!({"name": name, "type": of, "nullable": true, "metadata": {}});
@@ -118,8 +119,8 @@ fn checkpoint_peaks(files: u64) -> (u64, u64) {
     shell.write("one.csv", "id,price,name\n1,2.5,x\n");
     let write = ["write", "t", "one.csv"];
     // One heap: how much several of them keep of what was freed is chance.
-    let peak = || peak_with(&shell, &write, &[("MALLOC_ARENA_MAX", "1")]);
-    let (whole, merged) = (peak(), peak());
-    assert!(shell.path("t/_delta_log/00000000000000000002.checkpoint.parquet").exists());
-    (whole, merged)
+    let one_heap = || peak_with(&shell, &write, &[("MALLOC_ARENA_MAX", "1")]);
+    let peaks = [one_heap(), one_heap(), peak(&shell, &write)];
+    assert!(shell.path("t/_delta_log/00000000000000000003.checkpoint.parquet").exists());
+    peaks
 }

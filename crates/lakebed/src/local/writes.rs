@@ -1,8 +1,8 @@
 //! What is written: whole or not at all, and durable where it must be.
 //!
 //! A name is durable when its folder is synced, and one sync does for all names of a folder. So a
-//! data file, whose name nobody reads before the commit, only notes its folder, and what is noted is
-//! synced before the commit has its name:
+//! data file, whose name nobody reads before the commit, only notes its folder, and what is noted
+//! is synced before the commit has its name:
 //!
 //! ```text
 //!   data files   write, fsync each --> note the folder
@@ -11,8 +11,8 @@
 //! ```
 //!
 //! `link` is the one step that creates if absent and shows the file whole. `rename` would replace:
-//! also where it is told not to, on file systems that do not listen. `O_EXCL` would show it empty. A
-//! folder that we made is synced into its parent before the first file in it is acknowledged,
+//! also where it is told not to, on file systems that do not listen. `O_EXCL` would show it empty.
+//! A folder that we made is synced into its parent before the first file in it is acknowledged,
 //! whoever of us made it.
 //!
 //! A writer that is killed leaves its temporary file behind. Listings see those; the next commit

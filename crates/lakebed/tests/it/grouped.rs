@@ -291,7 +291,7 @@ fn what_has_landed_is_told_in_time() {
 /// Who landed with others goes on before the checksum is written, while somebody is still in line;
 /// the last ones wait for theirs.
 ///
-/// spec: GROUP-7
+/// spec: GROUP-12
 #[test]
 fn the_checksum_holds_nobody_up() {
     let slow = Slow::new(9, 0);

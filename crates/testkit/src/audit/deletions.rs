@@ -71,6 +71,8 @@ struct Log {
     checkpoints: BTreeMap<String, (u64, Vec<String>)>,
     /// Sidecars by their names.
     sidecars: BTreeMap<String, Bytes>,
+    /// Those that were deleted.
+    gone: BTreeSet<String>,
     /// The newest version there has been so far.
     newest: u64,
 }
@@ -84,7 +86,7 @@ impl Log {
         whole.map(|it| it.0).max()
     }
 
-    /// The parts of a checkpoint; `None` if what it names is not there.
+    /// The parts of a checkpoint; `None` if what it names is not there any more.
     fn parts(&self, name: &str, bytes: &Bytes) -> Option<Result<Vec<LogBatch>, Error>> {
         let top = match name.ends_with(".json") {
             true => LogBatch::from_json_checkpoint(bytes, Width::Wide),
@@ -94,6 +96,10 @@ impl Log {
             Ok(it) => it,
             Err(error) => return Some(Err(error)),
         };
+        let was = |it: &str| self.sidecars.contains_key(it) || self.gone.contains(it);
+        if let Some(it) = top.sidecars.iter().find(|it| !was(&it.path)) {
+            return Some(Err(Error::internal(format!("there never was a sidecar {}", it.path))));
+        }
         let sidecars: Option<Vec<&Bytes>> =
             top.sidecars.iter().map(|it| self.sidecars.get(&it.path)).collect();
         let read = sidecars?.into_iter().map(|it| LogBatch::from_parquet(it.clone(), Width::Wide));
@@ -108,6 +114,7 @@ fn in_log(case: &Case, event: &Event, name: &str, log: &mut Log, broken: &mut Ve
             Some(bytes) => drop(log.sidecars.insert(sidecar.to_string(), bytes.clone())),
             None => {
                 log.sidecars.remove(sidecar);
+                log.gone.insert(sidecar.to_string());
                 broken.extend(stranded(case, log, *at, name));
             }
         }
