@@ -364,7 +364,7 @@ impl Target {
 
     fn of_table(head: &Head, data: &Data, options: &Append) -> Result<Target> {
         support::refuse_catalog(head.read)?;
-        support::writable(&head.protocol, &head.metadata, &head.schema)?;
+        head.writable()?;
         let partition_columns = &head.metadata.partition_columns;
         if !options.partition_by.is_empty() && options.partition_by != *partition_columns {
             let what = format!(

@@ -98,8 +98,7 @@ impl Transaction {
     pub(crate) fn new(context: Context, base: Snapshot) -> Result<Transaction> {
         let head = base.head();
         let place = context.store.location();
-        let writable = support::refuse_catalog(head.read)
-            .and_then(|()| support::writable(&head.protocol, &head.metadata, &head.schema));
+        let writable = support::refuse_catalog(head.read).and_then(|()| head.writable());
         writable.map_err(|it| it.at(place))?;
         let txn_id = context.env.id().to_string();
         Ok(Transaction {
@@ -543,7 +542,7 @@ async fn seen_from(context: &Context, base: &Snapshot, draft: &Draft) -> Result<
         draft.intent.state = Some(base.state(&context.op, Width::Narrow).await?);
     }
     let work = move || {
-        let permit = support::writable(&head.protocol, &head.metadata, &head.schema)?;
+        let permit = head.writable()?;
         commit::check(&draft, Some((&head, permit)))?;
         commit::render(&draft, Some(&head), version, now)
     };

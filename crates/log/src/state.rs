@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::files::FileList;
 use crate::property::Properties;
 use crate::schema::{ColumnMapping, Schema};
-use crate::support::{self, Access, Admission, ReadPermit};
+use crate::support::{self, Access, Admission, ReadPermit, WritePermit};
 use crate::version::Version;
 
 /// The small part of a version: everything but the files.
@@ -103,19 +103,30 @@ impl Head {
             let what = format!("version {version} does not follow version {}", self.version);
             return Err(Error::internal(what));
         }
-        let mut next = self.clone();
-        if commit.protocol.is_some() || commit.metadata.is_some() {
+        let mut next = if commit.protocol.is_some() || commit.metadata.is_some() {
             let protocol = commit.protocol.as_ref().unwrap_or(&self.protocol);
             let metadata = commit.metadata.as_ref().unwrap_or(&self.metadata);
             let access = self.read.access();
-            next = Head::by(version, protocol.clone(), metadata.clone(), access)?;
+            let mut next = Head::by(version, protocol.clone(), metadata.clone(), access)?;
             if next.schema == self.schema {
                 next.schema = Arc::clone(&self.schema);
             }
-            next.txns = self.txns.clone();
-            next.domains = self.domains.clone();
-        }
-        next.version = version;
+            Head { txns: self.txns.clone(), domains: self.domains.clone(), ..next }
+        } else {
+            // All but the commit's own words, which a copy would copy for nothing.
+            Head {
+                version,
+                protocol: self.protocol.clone(),
+                read: self.read,
+                metadata: self.metadata.clone(),
+                schema: Arc::clone(&self.schema),
+                mapping: self.mapping,
+                properties: self.properties.clone(),
+                txns: self.txns.clone(),
+                domains: self.domains.clone(),
+                commit_info: None,
+            }
+        };
         for txn in &commit.txns {
             next.txns.insert(txn.app_id.clone(), txn.clone());
         }
@@ -128,6 +139,20 @@ impl Head {
         }
         next.commit_info.clone_from(&commit.commit_info);
         Ok(next)
+    }
+
+    /// May this build write the table, too?
+    ///
+    /// # Errors
+    ///
+    /// Those of [`support::writable`].
+    pub fn writable(&self) -> Result<WritePermit> {
+        let Head { protocol, metadata, schema, .. } = self;
+        match self.read.access() {
+            // What a reader must know was looked at when the head was made.
+            Access::Path => support::also_writable(protocol, metadata, schema),
+            Access::Catalog => support::writable(protocol, metadata, schema),
+        }
     }
 
     /// Identity of the last commit, for `prevTxnId`.

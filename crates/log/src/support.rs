@@ -206,6 +206,15 @@ fn by_catalog() -> Error {
 /// Those of [`readable`], and `invalid-metadata` for a property that makes no sense.
 pub fn writable(protocol: &Protocol, metadata: &Metadata, schema: &Schema) -> Result<WritePermit> {
     readable(protocol, metadata)?;
+    also_writable(protocol, metadata, schema)
+}
+
+/// The same of a table that is known to be readable.
+pub(crate) fn also_writable(
+    protocol: &Protocol,
+    metadata: &Metadata,
+    schema: &Schema,
+) -> Result<WritePermit> {
     if protocol.min_writer_version > WRITER_VERSION_MAX {
         return Err(version("write", protocol.min_writer_version, WRITER_VERSION_MAX));
     }

@@ -181,13 +181,13 @@ impl Loaded {
     ///
     /// What the checks of the head after it give.
     pub(crate) fn advance(
-        &self,
+        self,
         env: &Env,
         commit: &Arc<Commit>,
         tag: Option<String>,
     ) -> Result<Loaded> {
         let file = LogFile { etag: tag, ..met(commit, env.now()) };
-        let mut loaded = self.clone().advance_by(file, Arc::clone(commit), true)?;
+        let mut loaded = self.advance_by(file, Arc::clone(commit), true)?;
         Arc::make_mut(&mut loaded.kept).seen = Seen { at: Moment::now(env), newest: true };
         Ok(loaded)
     }

@@ -417,3 +417,39 @@ fn turns_to_commit() {
     assert!(block_on(waiting).is_some(), "the commit has a name");
     drop(theirs);
 }
+
+/// A process that is killed in its turn holds nobody up: whoever stands in line is next.
+#[test]
+fn a_killed_process_ends_its_turn() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    const TABLE: &str = "LAKEBED_TEST_TURN";
+    let patience = Duration::from_secs(100);
+    if let Some(table) = std::env::var_os(TABLE) {
+        // The one that is killed.
+        let store = Store::local(&Env::tokio(), Path::new(&table), "t");
+        let _turn = block_on(store.turn(patience)).unwrap();
+        println!("\nmine");
+        block_on(std::future::pending::<()>());
+    }
+    let disk = Disk::new();
+    fs::create_dir_all(disk.path("_delta_log")).unwrap();
+    let mut other = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "local::tests::a_killed_process_ends_its_turn"])
+        .env(TABLE, disk.path(""))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(other.stdout.take().unwrap()).lines();
+    assert!(said.any(|it| it.unwrap() == "mine"));
+    let killed = async {
+        Env::tokio().sleep(Duration::from_millis(50)).await;
+        other.kill().unwrap();
+        other.wait().unwrap();
+    };
+    let (turn, ()) = block_on(join(disk.store.turn(patience), killed));
+    let turn = turn.expect("it is ours now");
+    let impatient = Store::local(&Env::tokio(), &disk.path(""), "t");
+    assert!(block_on(impatient.turn(Duration::from_millis(20))).is_none());
+    drop(turn);
+}

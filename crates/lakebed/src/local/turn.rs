@@ -3,13 +3,13 @@
 //! Processes that all try for the next version get in each other's way: one of them wins, and the
 //! others have read, written and synced for nothing. So they line up. Each takes a lock on the
 //! log's folder before it tries and lets go of it when its commit has a name, so that the next one
-//! reads on while the name becomes durable. The system keeps the line, first come, first served,
-//! and ends the turn of a process that dies.
+//! reads on while the name becomes durable. Whoever waits long reads on meanwhile. The system keeps
+//! the line, first come, first served, and ends the turn of a process that dies.
 //!
 //! ```text
 //!   process a   [ read on, put 7 ]
 //!   process b   waits             [ read 7, put 8 ]
-//!   process c   waits                              [ read 7 and 8, put 9 ]
+//!   process c   waits          reads 7             [ read 8, put 9 ]
 //! ```
 //!
 //! It is a courtesy. The put that creates only what is absent decides as it does without, so

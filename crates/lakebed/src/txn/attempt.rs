@@ -1,11 +1,13 @@
 //! The loop itself: the base it stands on moves, the draft does not.
 
 use std::iter::successors;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::{Either, select};
+use futures::{FutureExt, StreamExt};
 use lakebed_log::action::{Add, CommitInfo};
 use lakebed_log::batch::Width;
 use lakebed_log::commit::{self, Draft, Rendered};
@@ -17,7 +19,6 @@ use lakebed_log::mutant::planted;
 use lakebed_log::property::Properties;
 use lakebed_log::segment::LogFile;
 use lakebed_log::state::Head;
-use lakebed_log::support;
 use lakebed_log::version::Version;
 
 use super::{Context, Unresolved, covered};
@@ -35,6 +36,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const LOSSES_FREE: u32 = 3;
 /// How long it waits for a turn, which others may forget to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks for winners meanwhile.
+const LOOKS_EVERY: Duration = Duration::from_millis(10);
 /// Winners fetched at once.
 const FETCHES: usize = 16;
 /// Retentions of the log and of removed files under this count as this.
@@ -113,11 +116,13 @@ impl Attempt {
     async fn land(&mut self) -> Result<Landed, Failure> {
         let mut losses = 0u32;
         loop {
-            self.take_turn().await;
-            let version = self.next()?;
+            if let Some(done) = self.take_turn().await? {
+                return Ok(done);
+            }
+            let (version, began) = (self.next()?, self.context.env.elapsed());
             match self.claim(version).await? {
                 Claim::Ours(commit, tag) => {
-                    let loaded = match &self.base {
+                    let loaded = match self.base.take() {
                         Some(base) => base.advance(&self.context.env, &commit, tag),
                         None => Loaded::created(&self.context.env, commit, tag),
                     };
@@ -129,27 +134,47 @@ impl Attempt {
                     if let Some(done) = self.give_way(version, bytes).await? {
                         return Ok(done);
                     }
-                    losses += 1;
+                    losses = losses.saturating_add(1);
+                    let took = self.context.env.elapsed().saturating_sub(began);
                     // After a first loss the next one is likely ours, and a look is a round trip.
                     let looks = 1 < losses || self.context.store.is_disk();
                     if looks && let Some(done) = self.read_ahead().await? {
                         return Ok(done);
                     }
-                    if let Some(tries) = losses.checked_sub(LOSSES_FREE) {
-                        self.back_off(tries).await;
+                    if LOSSES_FREE < losses {
+                        // Who wins one try in so many has about so many rivals, and all have room
+                        // if each waits for as many tries.
+                        self.pause(took.saturating_mul(losses)).await;
                     }
                 }
             }
         }
     }
 
-    /// Waits for a turn, where there are turns, unless it has one.
-    async fn take_turn(&mut self) {
-        let turn = self.turn.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if turn.is_none() {
-            let patience = PATIENCE.min(self.context.left() / 2);
-            *turn = self.context.store.turn(patience).await;
+    /// Waits for a turn, where there are turns, unless it has one. Where it has to wait, it reads
+    /// on meanwhile, so that the turn is short.
+    async fn take_turn(&mut self) -> Result<Option<Landed>> {
+        if self.turn.get_mut().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(None);
         }
+        let Context { env, store, .. } = self.context.clone();
+        let patience = PATIENCE.min(self.context.left() / 2);
+        let mut turn = pin!(store.turn(patience));
+        let mut came = turn.as_mut().now_or_never();
+        let waits = came.is_none();
+        while came.is_none() {
+            let look = Box::pin(env.sleep(LOOKS_EVERY));
+            match select(turn.as_mut(), look).await {
+                Either::Left((it, _)) => came = Some(it),
+                Either::Right(_) => {
+                    if let Some(done) = self.read_ahead().await? {
+                        return Ok(Some(done));
+                    }
+                }
+            }
+        }
+        *self.turn.get_mut().unwrap_or_else(PoisonError::into_inner) = came.flatten();
+        if waits { self.read_ahead().await } else { Ok(None) }
     }
 
     fn end_turn(&self) {
@@ -198,9 +223,7 @@ impl Attempt {
     /// Everything a commit must meet, before anything is sent.
     fn check(&self) -> Result<()> {
         let base = match self.head() {
-            Some(head) => {
-                Some((head, support::writable(&head.protocol, &head.metadata, &head.schema)?))
-            }
+            Some(head) => Some((head, head.writable()?)),
             None => None,
         };
         commit::check(&self.draft, base).map_err(|it| it.at(self.context.store.location()))
@@ -393,7 +416,7 @@ impl Attempt {
                 let read = context.bounded("reading a commit", looked).await;
                 Ok(read.ok().map(|bytes| (version, bytes)))
             };
-            let mut winners = std::pin::pin!(map_ordered(versions, FETCHES, read));
+            let mut winners = pin!(map_ordered(versions, FETCHES, read));
             while let Some(winner) = winners.next().await {
                 let Some((version, bytes)) = winner? else { return Ok(None) };
                 if let Some(done) = self.give_way(version, bytes).await? {
@@ -412,7 +435,7 @@ impl Attempt {
                 let commit = load::commit(env, op, store, &file, Width::Wide);
                 context.bounded("reading a commit", commit).await
             };
-            let mut read = std::pin::pin!(map_ordered(chunk.to_vec(), FETCHES, read));
+            let mut read = pin!(map_ordered(chunk.to_vec(), FETCHES, read));
             while let Some(winner) = read.next().await {
                 let Some(winner) = winner? else {
                     let what = "a commit vanished while it was being read";
@@ -446,19 +469,20 @@ impl Attempt {
         self.yield_to(&winner, newest)
     }
 
-    /// Moves the base past a winner that does not matter to us.
+    /// Moves the base past a winner that does not matter to us; in place, since there may be many.
+    /// After an error there is none.
     fn yield_to(&mut self, winner: &Arc<Commit>, newest: bool) -> Result<Option<Landed>> {
         let (version, batch) = (winner.version, &winner.batch);
         let place = self.context.store.location();
-        let Some(base) = &self.base else {
+        let Some(base) = self.base.take() else {
             let adds_rows = !self.draft.adds.is_empty();
             return Err(conflict::table_created(batch, adds_rows).at(place));
         };
-        let head = &base.head;
+        let head = Arc::clone(&base.head);
         let isolation = head.properties.isolation_level;
-        let checked = conflict::check(&self.draft.intent, head, isolation, version, batch);
+        let checked = conflict::check(&self.draft.intent, &head, isolation, version, batch);
         let checked = if planted(6) && !newest { Ok(()) } else { checked };
-        check_lineage(head, winner).map_err(|it| it.at(place))?;
+        check_lineage(&head, winner).map_err(|it| it.at(place))?;
         let base = base.advance(&self.context.env, winner, None)?;
         // A draft that was staged and is published twice finds itself.
         let info = winner.batch.commit_info.as_ref();
@@ -480,7 +504,8 @@ impl Attempt {
             // An older counter of our application: the rules below that one still have to hold.
             let mut intent = self.draft.intent.clone();
             intent.apps.clear();
-            conflict::check(&intent, head, isolation, version, batch).map_err(|it| it.at(place))?;
+            conflict::check(&intent, &head, isolation, version, batch)
+                .map_err(|it| it.at(place))?;
         }
         self.base = Some(base);
         if batch.protocol.is_some() || batch.metadata.is_some() {
@@ -498,12 +523,16 @@ impl Attempt {
         }
     }
 
-    /// Exponential with full jitter, and never past the deadline. Others go meanwhile.
+    /// Waits longer with every try.
     async fn back_off(&self, tries: u32) {
+        self.pause(BACKOFF_FIRST.saturating_mul(1u32 << tries.min(16))).await;
+    }
+
+    /// Waits with full jitter, and never past the deadline. Others go meanwhile.
+    async fn pause(&self, longest: Duration) {
         self.end_turn();
         let env = &self.context.env;
-        let longest = BACKOFF_FIRST.saturating_mul(1u32 << tries.min(16)).min(BACKOFF_MAX);
-        let longest = longest.min(self.context.left());
+        let longest = longest.min(BACKOFF_MAX).min(self.context.left());
         let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
         env.sleep(Duration::from_nanos(env.random() % nanos.max(1))).await;
     }

@@ -115,10 +115,7 @@ async fn checkpoint_if_due(context: &Context, snapshot: Snapshot) -> Snapshot {
     let (own, of) = (context.clone(), snapshot.clone());
     let written = async move { Ok(checkpoint(&own, of).await) };
     // Not on the thread of the line, which may come to its turn to commit meanwhile.
-    match context.store.is_disk() {
-        true => context.env.spawn(written).await.unwrap_or(snapshot),
-        false => written.await.unwrap_or(snapshot),
-    }
+    context.store.driven(&context.env, written).await.unwrap_or(snapshot)
 }
 
 async fn checkpoint(context: &Context, snapshot: Snapshot) -> Snapshot {

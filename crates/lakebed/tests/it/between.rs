@@ -50,6 +50,11 @@ pub trait Between: Send + Sync + 'static {
     fn list(&self, _prefix: Option<&Path>, _offset: Option<&Path>) -> BoxFuture<'static, ()> {
         ready(()).boxed()
     }
+
+    /// What each deletion waits for.
+    fn delete(&self) -> Pause {
+        Box::new(|| ready(()).boxed())
+    }
 }
 
 pub struct Over<B> {
@@ -118,7 +123,8 @@ impl<B: Between> ObjectStore for Over<B> {
         &self,
         paths: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
+        let delete = self.between.delete();
+        self.inner.delete_stream(paths.then(move |it| delete().map(move |()| it)).boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

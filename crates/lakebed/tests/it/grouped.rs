@@ -12,7 +12,7 @@ use lakebed::{
 };
 use object_store::ObjectStore;
 
-use crate::help::ids;
+use crate::help::{ids, parts};
 use crate::slow::{Slow, TAKES};
 
 async fn made(slow: &Slow) -> Table {
@@ -47,6 +47,26 @@ async fn history(table: &Table) -> Vec<HistoryEntry> {
 
 fn versions(done: &[Result<Committed>]) -> Vec<u64> {
     done.iter().map(|it| it.as_ref().map_or(0, |it| it.version().get())).collect()
+}
+
+/// A row with a column more.
+fn wider(id: i64) -> arrow_array::RecordBatch {
+    arrow_array::RecordBatch::try_from_iter([
+        ("id", Arc::new(arrow_array::Int64Array::from(vec![id])) as _),
+        ("more", Arc::new(arrow_array::Int64Array::from(vec![1])) as _),
+    ])
+    .unwrap()
+}
+
+/// The same of a partitioned table.
+fn wider_parts() -> arrow_array::RecordBatch {
+    let narrow = parts(&[("a", 2)]);
+    let more = arrow_array::RecordBatch::try_from_iter([
+        ("p", Arc::clone(narrow.column(0))),
+        ("id", Arc::clone(narrow.column(1))),
+        ("more", Arc::clone(narrow.column(1))),
+    ]);
+    more.unwrap()
 }
 
 async fn data_files(slow: &Slow) -> usize {
@@ -208,13 +228,8 @@ fn a_conflict_is_told_to_all() {
         let table = made(&world).await;
         table.snapshot().await.unwrap();
         let other = world.table(1);
-        let wider = arrow_array::RecordBatch::try_from_iter([
-            ("id", Arc::new(arrow_array::Int64Array::from(vec![60])) as _),
-            ("more", Arc::new(arrow_array::Int64Array::from(vec![1])) as _),
-        ])
-        .unwrap();
         let held = table.snapshot().await.unwrap();
-        other.append(wider, Append::new().evolve_schema(true)).await.unwrap();
+        other.append(wider(60), Append::new().evolve_schema(true)).await.unwrap();
         let appends = (0..10).map(|id| held.append(ids([id]), Append::new()));
         for it in join_all(appends).await {
             let error = it.err().unwrap();
@@ -285,6 +300,80 @@ fn what_has_landed_is_told_in_time() {
         assert!(alone.changed());
         assert_eq!(alone.metrics()["numFiles"], "1");
         assert_eq!(rows(&table).await, [1, 2, 3, 4, 5]);
+    });
+}
+
+/// What follows a commit is put off by the next ones, but not without end: while nine checksums are
+/// on their way, no tenth commit is sent.
+///
+/// spec: GROUP-13
+#[test]
+fn what_follows_does_not_pile_up() {
+    let slow = Slow::new(10, 0);
+    let world = slow.clone();
+    slow.run(async move {
+        let table = made(&world).await.with_op(Op::new(Duration::from_secs(600)));
+        world.linger(Duration::from_secs(40));
+        let before = world.puts().0;
+        // Each has something else to say, so none goes with another.
+        let append = |id: i64| {
+            let options = Append::new().user_metadata(id.to_string());
+            table.append(ids([id]), options)
+        };
+        let later = async {
+            world.sleep(Duration::from_secs(20)).await;
+            world.puts().0
+        };
+        let (done, commits) = futures::join!(join_all((0..20).map(append)), later);
+        assert_eq!(commits - before, 9);
+        let at: BTreeSet<u64> = versions(&done).into_iter().collect();
+        assert_eq!(at, (1..=20).collect());
+        assert_eq!(rows(&table).await, (0..20).collect::<Vec<_>>());
+    });
+}
+
+/// A commit that is under way by itself ends by its own clock, which the store may still draw out:
+/// then its caller is told, a minute after the deadline, that the outcome is unknown.
+///
+/// spec: GROUP-7
+#[test]
+fn a_lone_commit_past_its_deadline() {
+    let slow = Slow::new(11, 0);
+    let world = slow.clone();
+    slow.run(async move {
+        let table = world.table(0);
+        let first = Append::new().partition_by(["p"]);
+        table.append(parts(&[("a", 0)]), first).await.unwrap();
+        let env = world.process(0);
+        let hurried = table.with_op(Op::new(Duration::from_secs(15)));
+        let took = |began: Duration| (env.elapsed() - began).as_secs();
+        let open = |it: Result<Committed>| {
+            let error = it.err().unwrap();
+            assert_eq!(error.code(), Code::OutcomeUnknown, "{error}");
+            error.unresolved().unwrap().id.clone()
+        };
+
+        let began = env.elapsed();
+        world.hang(Duration::from_secs(1000));
+        let id = open(hurried.append(parts(&[("a", 1)]), Append::new()).await);
+        assert_eq!(took(began), 15);
+        assert!(id.ends_with("@1"), "{id}");
+        assert_eq!(table.resolve(&id).await.unwrap(), Resolved::Unknown);
+        world.hang(TAKES);
+
+        // Another changes the schema; the commit is refused, and its files are long in going.
+        let held = hurried.snapshot().await.unwrap();
+        let wider = Append::new().evolve_schema(true);
+        world.table(1).append(wider_parts(), wider).await.unwrap();
+        assert_eq!(table.resolve(&id).await.unwrap(), Resolved::NotCommitted);
+        world.cling(Duration::from_secs(1000));
+        let began = env.elapsed();
+        let names: Vec<String> = (0..40).map(|it| format!("{it:02}")).collect();
+        let rows: Vec<(&str, i64)> = names.iter().map(String::as_str).zip(0..).collect();
+        let id = open(held.append(parts(&rows), Append::new()).await);
+        assert_eq!(took(began), 15 + 60);
+        let found = table.resolve(&id).await.unwrap();
+        assert!(!matches!(found, Resolved::Committed(_)), "{id} {found:?}");
     });
 }
 

@@ -37,6 +37,8 @@ pub struct Slow {
     lingers: Arc<AtomicU64>,
     /// The same between two entries of a listing.
     crawls: Arc<AtomicU64>,
+    /// The same of a deletion.
+    clings: Arc<AtomicU64>,
 }
 
 impl Slow {
@@ -50,6 +52,7 @@ impl Slow {
             hangs: Arc::new(AtomicU64::new(30)),
             lingers: Arc::new(AtomicU64::new(30)),
             crawls: Arc::default(),
+            clings: Arc::default(),
         }
     }
 
@@ -96,6 +99,11 @@ impl Slow {
     pub fn crawl(&self, listings: Duration) {
         let millis = u64::try_from(listings.as_millis()).unwrap();
         self.crawls.store(millis, Ordering::Relaxed);
+    }
+
+    pub fn cling(&self, deletions: Duration) {
+        let millis = u64::try_from(deletions.as_millis()).unwrap();
+        self.clings.store(millis, Ordering::Relaxed);
     }
 
     pub fn inner(&self) -> &InMemory {
@@ -168,5 +176,10 @@ impl Between for Slow {
     fn entry(&self) -> Pause {
         let (world, crawls) = (Arc::clone(&self.world), Arc::clone(&self.crawls));
         Box::new(move || world.sleep(Duration::from_millis(crawls.load(Ordering::Relaxed))))
+    }
+
+    fn delete(&self) -> Pause {
+        let (world, clings) = (Arc::clone(&self.world), Arc::clone(&self.clings));
+        Box::new(move || world.sleep(Duration::from_millis(clings.load(Ordering::Relaxed))))
     }
 }
