@@ -13,6 +13,7 @@
 //! bytes ends there and becomes `corrupt-data`.
 
 mod ahead;
+mod column;
 mod draft;
 mod group;
 mod index;
@@ -30,6 +31,7 @@ mod recorded;
 mod shred;
 mod sparse;
 mod spell;
+mod strand;
 mod thrift;
 mod turn;
 mod wanted;

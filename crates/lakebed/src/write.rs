@@ -222,7 +222,7 @@ impl Files {
     async fn run(&mut self, mut input: Input) -> Result<()> {
         let mut next = input.next().await?;
         while let Some(parts) = next {
-            let (wrote, pulled) = join(self.take(parts), input.next()).await;
+            let (pulled, wrote) = join(input.next(), self.take(parts)).await;
             wrote?;
             next = pulled?;
         }
@@ -432,8 +432,8 @@ impl Open {
         Ok(Open { number, key, writer, collector: Some(collector) })
     }
 
-    /// Writes rows and takes their statistics, side by side. The statistics come second: they are
-    /// one small job, which fills the gap while the last of the columns is being encoded.
+    /// Writes rows and takes their statistics, side by side. The statistics come first: the columns
+    /// go on when this has returned.
     async fn feed(&mut self, env: &Env, batches: Vec<RecordBatch>) -> Result<()> {
         let mut collector =
             self.collector.take().ok_or_else(|| Error::internal("the file failed before"))?;
@@ -453,7 +453,7 @@ impl Open {
             }
             Ok(())
         };
-        let (rows, stats) = join(rows, stats).await;
+        let (stats, rows) = join(stats, rows).await;
         self.collector = Some(stats?);
         rows
     }

@@ -304,6 +304,32 @@ fn dictionaries_in_vain_are_not_built_again() {
     }
 }
 
+/// Columns that cost far more or less than the others, over chunks and row groups that end in the
+/// midst of them: each is ahead of the others or behind them, and the rows are whole all the same.
+#[test]
+fn columns_do_not_wait_for_each_other() {
+    let words = |it: i64| format!("{:x} ", it.wrapping_mul(0x1e37_79b9_7f4a_7c15)).repeat(20);
+    let texts = StringArray::from_iter_values((0..30_000).map(words));
+    let mut columns: Vec<(String, ArrayRef)> = vec![("text".to_string(), Arc::new(texts))];
+    for at in 0..30i64 {
+        let numbers = Int64Array::from_iter_values((0..30_000).map(|it| it / (at + 1)));
+        columns.push((format!("n{at}"), Arc::new(numbers)));
+    }
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let batches: Vec<RecordBatch> = (0..30).map(|it| batch.slice(it * 1_000, 1_000)).collect();
+    let options = FileOptions { row_group_bytes: 2_600_000, ..options() };
+    let (one, two) = (ours(&batches, &options), ours(&batches, &options));
+    assert!(one == two);
+
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&one).unwrap();
+    assert_eq!(metadata.num_row_groups(), 6);
+    let ddl: Vec<String> = (0..30).map(|at| format!("n{at} long")).collect();
+    let case = Case::new(&format!("text string, {}", ddl.join(", ")), one);
+    let read = case.read().unwrap();
+    let read = arrow_select::concat::concat_batches(&read[0].schema(), &read).unwrap();
+    assert_eq!(read.columns(), batch.columns());
+}
+
 /// Row groups that are far larger than a chunk go to the store while the next ones are encoded, a
 /// part at a time, and stand in order all the same.
 #[test]
