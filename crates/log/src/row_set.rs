@@ -15,6 +15,8 @@
 
 use std::ops::Range;
 
+use roaring::bitmap::Iter;
+use roaring::treemap::BitmapIter;
 use roaring::{RoaringBitmap, RoaringTreemap};
 
 use crate::crc::crc32;
@@ -24,6 +26,9 @@ use crate::error::{Code, Error, Result};
 pub const FILE_VERSION: u8 = 1;
 /// Bytes of a framed vector besides its payload: size and checksum.
 pub const FRAME_BYTES: u64 = 8;
+
+/// So many positions are taken out of a bitmap at once.
+const AT_ONCE: usize = 64;
 
 const MAGIC: u32 = 1_681_511_377;
 /// The layout that Spark used before it was released.
@@ -85,9 +90,7 @@ impl RowSet {
 
     /// The positions from `rows.start` on and before `rows.end`, ascending.
     pub fn range(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
-        let mut from = self.0.iter();
-        from.advance_to(rows.start);
-        from.take_while(move |it| *it < rows.end)
+        Positions::new(&self.0, rows.start).take_while(move |it| *it < rows.end)
     }
 
     /// How many positions are in the range.
@@ -203,6 +206,57 @@ impl RowSet {
         // Writing to a vector does not fail.
         let _ = packed.serialize_into(&mut bytes);
         bytes
+    }
+}
+
+/// Positions of a set, ascending. Some are taken out at once: to go from one to the next inside the
+/// bitmap costs several times as much.
+struct Positions<'a> {
+    buckets: BitmapIter<'a>,
+    /// Of the bucket whose first position is `first`.
+    inside: Option<Iter<'a>>,
+    first: u64,
+    /// The low bits of some positions, and which of them are still to come.
+    some: [u32; AT_ONCE],
+    ready: Range<usize>,
+}
+
+impl Positions<'_> {
+    /// The positions from `start` on.
+    fn new(of: &RoaringTreemap, start: u64) -> Positions<'_> {
+        let mut buckets = of.bitmaps();
+        let (mut inside, mut first) = (None, 0);
+        for (high, bitmap) in buckets.by_ref() {
+            first = u64::from(high) << 32;
+            let Some(past) = start.checked_sub(first) else {
+                inside = Some(bitmap.iter());
+                break;
+            };
+            if let Ok(past) = u32::try_from(past) {
+                let mut from = bitmap.iter();
+                from.advance_to(past);
+                inside = Some(from);
+                break;
+            }
+        }
+        Positions { buckets, inside, first, some: [0; AT_ONCE], ready: 0..0 }
+    }
+}
+
+impl Iterator for Positions<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        loop {
+            if let Some(at) = self.ready.next() {
+                return self.some.get(at).map(|it| self.first | u64::from(*it));
+            }
+            self.ready = 0..self.inside.as_mut()?.next_many(&mut self.some).len();
+            if self.ready.is_empty() {
+                let (high, bitmap) = self.buckets.next()?;
+                (self.first, self.inside) = (u64::from(high) << 32, Some(bitmap.iter()));
+            }
+        }
     }
 }
 

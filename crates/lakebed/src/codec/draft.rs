@@ -143,7 +143,8 @@ impl Draft {
             false => batch_rows,
         };
         let longest = groups.iter().map(|it| it.rows).max().unwrap_or(0);
-        let decoded = group::decoded_bytes(width, batch_rows.min(longest), DEPTH);
+        let sifted = wanted::sifts(source);
+        let decoded = group::decoded_bytes(width, batch_rows.min(longest), DEPTH, sifted);
         let held = chosen().map(|it| held_bytes(it, choice.leaves())).max().unwrap_or(0);
         // No more is kept than there is in all.
         let all = width.saturating_mul(longest).min(late::KEPT_BYTES) as u64;

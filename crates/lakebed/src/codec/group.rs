@@ -23,7 +23,7 @@ use lakebed_log::error::{Code, Error, Result};
 
 use super::lane::{self, Form, Ground, Lane, Patch, Piece, Rest, TEXT_BYTES};
 use super::late::{self, Found};
-use super::live::Shared;
+use super::live::{self, Shared};
 use super::logical;
 use super::pick::Picks;
 use super::reader::{File, Group, decode};
@@ -45,11 +45,25 @@ const GAP_BYTES: u64 = 8 << 10;
 const WAIT_BYTES: u64 = if cfg!(test) { 1 } else { 8 << 20 };
 
 /// Bytes that a row group holds besides pages: a step handed out, one under way, and `ready`
-/// batches that nobody has asked for yet.
-pub(super) fn decoded_bytes(row_bytes: usize, batch_rows: usize, ready: usize) -> u64 {
+/// batches that nobody has asked for yet; if it is `sifted`, also which rows of them are left.
+pub(super) fn decoded_bytes(
+    row_bytes: usize,
+    batch_rows: usize,
+    ready: usize,
+    sifted: bool,
+) -> u64 {
     let batch = row_bytes.saturating_mul(batch_rows).max(1 << 10);
     let batches = 2 * step_batches(row_bytes, batch_rows) + ready;
-    batch.saturating_mul(batches) as u64
+    let lives = match sifted {
+        true => live::bytes_max(batch_rows).saturating_mul(lives_most(row_bytes, batch_rows)),
+        false => 0,
+    };
+    batch.saturating_mul(batches).saturating_add(lives) as u64
+}
+
+/// Batches of which it is kept which rows are left: no lane is further ahead of another.
+fn lives_most(row_bytes: usize, batch_rows: usize) -> usize {
+    2 * step_batches(row_bytes, batch_rows) + 1
 }
 
 fn step_batches(row_bytes: usize, batch_rows: usize) -> usize {
@@ -275,7 +289,7 @@ impl File {
         let picks = picks.and(&Picks::new(std::iter::once(row(part.start)..row(part.end))));
         match wanted::picks(&self.job.source, group.positions()) {
             Some(few) => Chosen { picks: picks.and(&few), exact: true },
-            None => Chosen { picks, exact: false },
+            None => Chosen { picks, exact: !wanted::sifts(&self.job.source) },
         }
     }
 
@@ -294,8 +308,7 @@ impl File {
             exact: chosen.exact,
             sparse,
             texts: BTreeMap::new(),
-            // No lane is further ahead of another.
-            lives: Arc::new(Shared::new(2 * step_batches(self.row_bytes, self.batch_rows) + 1)),
+            lives: Arc::new(Shared::new(lives_most(self.row_bytes, self.batch_rows))),
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Deleted rows are few as a rule, here and there, so what is left are runs of some dozen rows, and
 //! all of it is copied once more. Values of a fixed width therefore move up within their own
-//! memory, which is in the cache, and text that comes as places in a dictionary is
-//! [spelled out](super::spell) for the rows that are left alone.
+//! memory, which is in the cache; text that comes as places in a dictionary is
+//! [spelled out](super::spell) for the rows that are left alone; and of what else there is, the
+//! library copies run after run.
 //!
 //! ```text
 //!   values   a b c d e f g h      deleted: c, f
@@ -17,20 +18,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, RecordBatch,
-    RecordBatchOptions, downcast_primitive,
+    Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch, RecordBatchOptions,
+    downcast_primitive, make_array,
 };
 use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
+use arrow_data::transform::{Capacities, MutableArrayData};
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
-use arrow_select::filter::{FilterBuilder, FilterPredicate};
 use lakebed_log::error::{Error, Result};
 
 use super::spell;
 
-/// Values are copied by so many: a copy of a length that is known beforehand is a few instructions
-/// and never guesses wrong, and what it takes too much is overwritten by the next. Most runs are
-/// shorter.
-const CHUNK: usize = 32;
+/// Values are copied by twice so many: a copy of a length that is known beforehand is a few
+/// instructions and never guesses wrong, and what it takes too much is overwritten by the next.
+/// Most runs are shorter. In two halves, because the compiler leaves longer copies to a function.
+const HALF: usize = 16;
+
+/// Most runs of `rows` rows: at worst every second row is one.
+pub(super) fn runs_max(rows: usize) -> usize {
+    rows.div_ceil(2)
+}
+
+/// Most bytes that they take.
+pub(super) fn bytes_max(rows: usize) -> usize {
+    runs_max(rows).saturating_mul(size_of::<Range<usize>>())
+}
 
 /// Rows of a batch, as ranges: ascending, none empty, none touching the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +53,11 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// None of no rows yet; with room for so many runs.
+    pub(super) fn with_room(runs: usize) -> Live {
+        Live { runs: Vec::with_capacity(runs), ..Live::default() }
+    }
+
     /// All of `rows` rows.
     pub(super) fn all(rows: usize) -> Live {
         let mut live = Live::default();
@@ -79,7 +95,6 @@ impl Live {
             return Ok(batch);
         }
         let (schema, columns, _) = batch.into_parts();
-        let mut rest = None;
         let columns = columns.into_iter().map(|it| match it.as_dictionary_opt::<Int32Type>() {
             Some(coded) => {
                 let coded = coded.clone();
@@ -87,7 +102,7 @@ impl Live {
                 spell::spell(coded, self)
             }
             None if all => Ok(it),
-            None => self.column(it, &mut rest),
+            None => self.column(it),
         });
         let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
         let schema = match coded {
@@ -105,7 +120,7 @@ impl Live {
         RecordBatch::try_new_with_options(schema, columns, &options).map_err(lost)
     }
 
-    fn column(&self, array: ArrayRef, rest: &mut Option<FilterPredicate>) -> Result<ArrayRef> {
+    fn column(&self, array: ArrayRef) -> Result<ArrayRef> {
         macro_rules! fixed {
             ($of:ty) => {{
                 let values = array.as_primitive::<$of>().clone();
@@ -116,11 +131,30 @@ impl Live {
         }
         downcast_primitive! {
             array.data_type() => (fixed),
-            _ => {
-                let filter = || FilterBuilder::new(&self.mask()).optimize().build();
-                rest.get_or_insert_with(filter).filter(&array).map_err(lost)
-            }
+            _ => self.rest(&array)
         }
+    }
+
+    /// Any values, copied run after run.
+    fn rest(&self, array: &ArrayRef) -> Result<ArrayRef> {
+        let room = match array.data_type() {
+            DataType::Utf8 => self.bytes(array.as_string::<i32>().value_offsets()),
+            DataType::Binary => self.bytes(array.as_binary::<i32>().value_offsets()),
+            _ => Capacities::Array(self.kept),
+        };
+        let from = array.to_data();
+        let mut left = MutableArrayData::with_capacities(vec![&from], false, room);
+        for run in &self.runs {
+            left.try_extend(0, run.start, run.end).map_err(lost)?;
+        }
+        Ok(make_array(left.freeze()))
+    }
+
+    /// Room for text that has these offsets.
+    fn bytes(&self, offsets: &[i32]) -> Capacities {
+        let at = |it: usize| offsets.get(it).and_then(|it| usize::try_from(*it).ok()).unwrap_or(0);
+        let lens = self.runs.iter().map(|it| at(it.end).saturating_sub(at(it.start)));
+        Capacities::Binary(self.kept, Some(lens.sum()))
     }
 
     /// Values of a fixed width; in the same memory, if nobody else holds it.
@@ -153,18 +187,6 @@ impl Live {
         }
         Some(NullBuffer::new(bits.finish())).filter(|it| 0 < it.null_count())
     }
-
-    /// True for the rows that are left.
-    fn mask(&self) -> BooleanArray {
-        let mut bits = BooleanBufferBuilder::new(self.rows);
-        bits.append_n(self.rows, true);
-        let ends = std::iter::once(0).chain(self.runs.iter().map(|it| it.end));
-        let starts = self.runs.iter().map(|it| it.start).chain([self.rows]);
-        for (end, start) in ends.zip(starts) {
-            (end..start).for_each(|it| bits.set_bit(it, false));
-        }
-        BooleanArray::new(bits.finish(), None)
-    }
 }
 
 /// Copies a run to `to`, which is not behind it, and may spoil what lies between.
@@ -172,16 +194,20 @@ fn move_up<T: Copy>(values: &mut [T], run: Range<usize>, mut to: usize) {
     let mut from = run.start;
     while from < run.end && to != from {
         let (done, rest) = values.split_at_mut(from);
-        let place = done.get_mut(to..).and_then(|it| it.first_chunk_mut::<CHUNK>());
-        match (place, rest.first_chunk::<CHUNK>()) {
-            (Some(place), Some(chunk)) => *place = *chunk,
+        let place =
+            done.get_mut(to..).and_then(|it| it.as_chunks_mut::<HALF>().0.first_chunk_mut());
+        match (place, rest.as_chunks::<HALF>().0.first_chunk()) {
+            (Some([place, place_behind]), Some([half, half_behind])) => {
+                *place = *half;
+                *place_behind = *half_behind;
+            }
             _ => {
                 values.copy_within(from..run.end, to);
                 return;
             }
         }
-        from += CHUNK;
-        to += CHUNK;
+        from += 2 * HALF;
+        to += 2 * HALF;
     }
 }
 

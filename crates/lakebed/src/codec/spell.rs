@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
-use arrow_array::{Array, ArrayRef, DictionaryArray, StringArray};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, StringArray};
 use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::ArrowError;
 use arrow_select::take::take;
@@ -30,6 +30,9 @@ pub(super) const SHORT_BYTES: usize = 32;
 /// A dictionary is filled up anew for each batch, so it has one text in so many rows at most.
 pub(super) const ROWS_PER_TEXT: usize = 8;
 
+/// A place that no dictionary has.
+const NOWHERE: i32 = -1;
+
 /// A text of the dictionary, filled up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
@@ -39,21 +42,33 @@ struct Entry {
 
 /// The text of the rows that are left.
 pub(super) fn spell(coded: DictionaryArray<Int32Type>, live: &Live) -> Result<ArrayRef> {
-    let entries = match coded.values().as_string_opt::<i32>() {
-        Some(texts) if texts.len() <= coded.len() / ROWS_PER_TEXT => filled_up(texts),
+    let most = coded.len() / ROWS_PER_TEXT;
+    let (places, texts) = coded.into_parts();
+    let places = live.fixed(places)?;
+    let entries = match texts.as_string_opt::<i32>() {
+        Some(texts) if texts.len() <= most => filled_up(texts),
         _ => None,
     };
-    let (keys, texts) = coded.into_parts();
-    let keys = live.fixed(keys)?;
-    let Some(entries) = entries.filter(|_| keys.len() <= i32::MAX as usize / SHORT_BYTES) else {
-        return take(&texts, &keys, None).map_err(lost);
-    };
-    let blank = i32::try_from(entries.len() - 1).unwrap_or(i32::MAX);
-    let (_, places, nulls) = keys.into_parts();
+    match entries.filter(|_| places.len() <= i32::MAX as usize / SHORT_BYTES) {
+        Some(entries) => short(entries, places),
+        None => take(&texts, &places, None).map_err(lost),
+    }
+}
+
+/// Short texts, each copied in the same length.
+fn short(mut entries: Vec<Entry>, places: Int32Array) -> Result<ArrayRef> {
+    let (_, places, nulls) = places.into_parts();
     let places = match &nulls {
         None => places,
         Some(nulls) => {
-            let place = |(at, is_there): (&i32, bool)| if is_there { *at } else { blank };
+            // Behind the texts, where no place may point to.
+            let blank = i32::try_from(entries.len()).unwrap_or(i32::MAX);
+            entries.push(Entry::default());
+            let place = |(at, is_there): (&i32, bool)| match is_there {
+                true if *at == blank => NOWHERE,
+                true => *at,
+                false => blank,
+            };
             places.iter().zip(nulls).map(place).collect()
         }
     };
@@ -85,7 +100,7 @@ pub(super) fn spell(coded: DictionaryArray<Int32Type>, live: &Live) -> Result<Ar
     Ok(Arc::new(text.map_err(lost)?))
 }
 
-/// The texts, and an empty one; `None` if one is long, or null.
+/// The texts; `None` if one is long, or null.
 fn filled_up(texts: &StringArray) -> Option<Vec<Entry>> {
     let mut entries = Vec::with_capacity(texts.len() + 1);
     for text in texts {
@@ -94,7 +109,6 @@ fn filled_up(texts: &StringArray) -> Option<Vec<Entry>> {
         entry.bytes.get_mut(..text.len())?.copy_from_slice(text);
         entries.push(entry);
     }
-    entries.push(Entry::default());
     Some(entries)
 }
 

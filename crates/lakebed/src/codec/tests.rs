@@ -1,6 +1,7 @@
 //! Files written and read back, and files that lie.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::builder::{Int32Builder, ListBuilder, MapBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
@@ -25,9 +26,9 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
 
 use super::{Codec, FileOptions, Parquet, Source, Turn};
-use crate::env::Env;
+use crate::env::{BoxFuture, Env};
 use crate::op::Op;
-use crate::store::Store;
+use crate::store::{Store, Upload};
 
 /// A file in a store of its own, and how it is read.
 pub(super) struct Case {
@@ -343,7 +344,8 @@ fn row_groups_go_out_in_parts() {
         })
         .collect();
     let compression = ("none".to_string(), None);
-    let bytes = ours(&batches, &FileOptions { row_group_bytes: 6 << 20, compression, ..options() });
+    let options = FileOptions { row_group_bytes: 6 << 20, compression, ..options() };
+    let bytes = ours(&batches, &options);
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
     assert_eq!(metadata.num_row_groups(), 3);
     let read = Case { batch_rows: 1 << 20, ..Case::new("a long", bytes) }.read().unwrap();
@@ -353,6 +355,62 @@ fn row_groups_go_out_in_parts() {
         arrow_select::concat::concat(&columns).unwrap()
     });
     assert_eq!(sources[0].as_primitive::<Int64Type>(), sources[1].as_primitive::<Int64Type>());
+
+    let steps = sent_by_step(&sources[0], &options);
+    let group = metadata.row_group(0).compressed_size() as u64;
+    let first = steps.iter().position(|it| 0 < *it).unwrap();
+    // The first row group is encoded by then, and is out long before the file is closed.
+    assert!(options.row_group_bytes <= (first + 1) * STEP_ROWS * 8, "step {first}");
+    assert!(group <= steps.iter().sum(), "{steps:?}");
+    assert!(steps.iter().all(|it| *it <= group / 2), "{steps:?}");
+    assert!(4 <= steps.iter().filter(|it| 0 < **it).count(), "{steps:?}");
+}
+
+const STEP_ROWS: usize = 50_000;
+
+/// Bytes that go to the store at each step of a write, before the file is closed.
+fn sent_by_step(numbers: &ArrayRef, options: &FileOptions) -> Vec<u64> {
+    let sent = Arc::new(AtomicU64::new(0));
+    let env = Env::tokio();
+    block_on(async {
+        let schema =
+            Arc::new(arrow_schema::Schema::new(vec![Field::new("a", DataType::Int64, false)]));
+        let upload = Box::new(Counted(Arc::clone(&sent)));
+        let mut writer =
+            Parquet.write(&env, &Op::default(), upload, Arc::clone(&schema), options).unwrap();
+        let (mut steps, mut before) = (Vec::new(), 0);
+        for from in (0..numbers.len()).step_by(STEP_ROWS) {
+            let column = numbers.slice(from, STEP_ROWS.min(numbers.len() - from));
+            writer
+                .write(RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap())
+                .await
+                .unwrap();
+            let after = sent.load(Ordering::SeqCst);
+            steps.push(after - before);
+            before = after;
+        }
+        let written = writer.finish().await.unwrap();
+        assert_eq!(written.size, sent.load(Ordering::SeqCst));
+        steps
+    })
+}
+
+/// Counts bytes.
+struct Counted(Arc<AtomicU64>);
+
+impl Upload for Counted {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
+        self.0.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<u64>> {
+        Box::pin(async move { Ok(self.0.load(Ordering::SeqCst)) })
+    }
+
+    fn abort(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// Any flipped bit in a file of ours is an error or leaves the rows as they were.

@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use lakebed_log::error::{Code, Error, Result};
 
 use super::Source;
-use super::live::Live;
+use super::live::{self, Live};
 use super::pick::Picks;
 
 /// Going to the next wanted row costs as much as so many rows.
@@ -37,6 +37,11 @@ pub(super) fn check(source: &Source, rows: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// May rows be left out of what is decoded?
+pub(super) fn sifts(source: &Source) -> bool {
+    source.deleted.is_some() || source.only.is_some()
 }
 
 /// The part of the range that is asked for.
@@ -76,6 +81,17 @@ fn stretches(
             Some(())
         }
     }
+}
+
+/// No more stretches of wanted rows are in a range.
+fn stretches_most(source: &Source, rows: Range<u64>) -> usize {
+    let len = usize::try_from(rows.end.saturating_sub(rows.start)).unwrap_or(usize::MAX);
+    let most = match (&source.only, &source.deleted) {
+        (None, None) => 1,
+        (None, Some(deleted)) => deleted.count(rows).saturating_add(1),
+        (Some(only), _) => only.count(rows),
+    };
+    usize::try_from(most).unwrap_or(usize::MAX).min(live::runs_max(len))
 }
 
 /// Do the sets want a row?
@@ -136,7 +152,8 @@ pub(super) fn of(
 
 /// The wanted rows of a batch that has the rows `rows` of the file.
 pub(super) fn live(source: &Source, rows: &[Range<u64>]) -> Live {
-    let mut live = Live::default();
+    let room = |it: &Range<u64>| stretches_most(source, it.clone());
+    let mut live = Live::with_room(rows.iter().map(room).sum());
     let mut at = 0usize;
     for range in rows {
         let place =

@@ -218,6 +218,26 @@ proptest! {
         }
     }
 
+    /// Positions of a range are those of the set that lie in it, wherever it begins and ends.
+    #[test]
+    fn ranges(
+        rows in some_rows(),
+        near in any::<prop::sample::Index>(),
+        before in 0..200u64,
+        len in prop_oneof![0..500u64, 0..200_000u64, any::<u64>()],
+    ) {
+        let all: Vec<u64> = rows.iter().collect();
+        let start = match all.is_empty() {
+            true => before,
+            false => all[near.index(all.len())].saturating_sub(before),
+        };
+        let end = start.saturating_add(len);
+        let inside = |it: &&u64| start <= **it && **it < end;
+        let expected: Vec<u64> = all.iter().filter(inside).copied().collect();
+        prop_assert_eq!(rows.count(start..end), expected.len() as u64);
+        prop_assert!(rows.range(start..end).eq(expected));
+    }
+
     /// The rows that are left, counted one by one, are those between.
     #[test]
     fn what_is_left(rows in proptest::collection::btree_set(0..60u64, 0..40), n in 0..40u64) {

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::{Int64Builder, MapBuilder, StringBuilder};
+use arrow_array::types::Int64Type;
 use arrow_array::{
-    BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int64Array,
-    StringArray, StringViewArray, StructArray, TimestampMicrosecondArray,
+    BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float64Array,
+    Int16Array, Int64Array, ListArray, MapArray, NullArray, StringArray, StringViewArray,
+    StructArray, TimestampMicrosecondArray,
 };
-use arrow_schema::{DataType, Field};
+use arrow_cast::cast;
+use arrow_schema::Field;
 use arrow_select::filter::filter_record_batch;
 use proptest::prelude::*;
 
@@ -35,8 +39,9 @@ fn batch(values: &[Option<i16>]) -> RecordBatch {
     let real: Vec<Option<f64>> = values.iter().map(|it| it.map(f64::from)).collect();
     let binary: BinaryArray = text().map(|it| it.map(String::into_bytes)).collect();
     let whole: Vec<i64> = values.iter().map(|it| i64::from(it.unwrap_or(7))).collect();
-    let inner = Arc::new(Int64Array::from(wide.clone())) as ArrayRef;
-    let field = Arc::new(Field::new("inner", DataType::Int64, true));
+    let nested = nested(&[Arc::new(Int64Array::from(wide.clone())), Arc::new(lists(values))]);
+    let fixed = values.iter().map(|it| it.map(|it| it.to_le_bytes()));
+    let fixed = FixedSizeBinaryArray::try_from_sparse_iter_with_size(fixed, 2).unwrap();
     RecordBatch::try_from_iter_with_nullable([
         ("short", Arc::new(Int16Array::from(values.to_vec())) as ArrayRef, true),
         ("long", Arc::new(Int64Array::from(wide)), true),
@@ -52,36 +57,109 @@ fn batch(values: &[Option<i16>]) -> RecordBatch {
         ),
         ("text", Arc::new(text().collect::<StringArray>()), true),
         ("view", Arc::new(text().collect::<StringViewArray>()), true),
+        ("binary_view", Arc::new(cast(&binary, &DataType::BinaryView).unwrap()), true),
         ("binary", Arc::new(binary), true),
-        ("nested", Arc::new(StructArray::from(vec![(field, inner)])), true),
+        ("fixed", Arc::new(fixed), true),
+        ("void", Arc::new(NullArray::new(values.len())), true),
+        ("list", Arc::new(lists(values)), true),
+        ("map", Arc::new(maps(values)), true),
+        ("nested", Arc::new(nested), true),
     ])
     .unwrap()
 }
 
+/// A struct of these columns that is null here and there.
+fn nested(columns: &[ArrayRef]) -> StructArray {
+    let field = |it: &ArrayRef| Field::new("inner", it.data_type().clone(), true);
+    let fields: Vec<Field> = columns.iter().map(field).collect();
+    let nulls = (0..columns[0].len()).map(|it| it % 5 != 3).collect::<Vec<_>>();
+    StructArray::new(fields.into(), columns.to_vec(), Some(nulls.into()))
+}
+
+/// Lists of up to three numbers, some of them null.
+fn lists(values: &[Option<i16>]) -> ListArray {
+    let list = |it: i16| (0..it & 3).map(move |at| (at != 1).then_some(i64::from(it)));
+    ListArray::from_iter_primitive::<Int64Type, _, _>(values.iter().map(|it| it.map(list)))
+}
+
+fn maps(values: &[Option<i16>]) -> MapArray {
+    let mut maps = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    for value in values {
+        for at in 0..value.unwrap_or(0) & 3 {
+            maps.keys().append_value(at.to_string());
+            maps.values().append_option((at != 2).then_some(i64::from(at)));
+        }
+        maps.append(value.is_some()).unwrap();
+    }
+    maps.finish()
+}
+
+/// The batch with its text as places in a dictionary.
+fn coded(batch: &RecordBatch) -> RecordBatch {
+    let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let column = |it: &ArrayRef| match it.data_type() {
+        DataType::Utf8 => cast(it, &coded).unwrap(),
+        _ => Arc::clone(it),
+    };
+    let columns: Vec<ArrayRef> = batch.columns().iter().map(column).collect();
+    let schema = batch.schema();
+    let field = |(field, to): (&FieldRef, &ArrayRef)| {
+        field.as_ref().clone().with_data_type(to.data_type().clone())
+    };
+    let fields: Vec<Field> = schema.fields().iter().zip(&columns).map(field).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
 proptest! {
     /// Rows are taken out of columns of every kind as the library's filter does it, whether the
-    /// memory is the batch's own or shared, and wherever in it the batch begins.
+    /// memory is the batch's own or shared, wherever in it the batch begins, and whether text comes
+    /// as it is or as places in a dictionary. None may be there, and all or none may go.
     #[test]
     fn what_is_left_is_what_a_filter_leaves(
-        rows in proptest::collection::vec((any::<Option<i16>>(), 0..10u8), 1..300),
-        kept_of_ten in 0..=10u8,
+        rows in proptest::collection::vec((any::<Option<i16>>(), 0..100u8), 0..400),
+        kept_of_hundred in prop_oneof![Just(0u8), Just(100), Just(95), 1..100u8],
         start in 0..20usize,
         shared in any::<bool>(),
+        places in any::<bool>(),
     ) {
         let (values, draws): (Vec<Option<i16>>, Vec<u8>) = rows.into_iter().unzip();
-        let start = start.min(values.len() - 1);
+        let start = start.min(values.len());
         let whole = batch(&values);
         let rows = whole.slice(start, values.len() - start);
-        let mask: Vec<bool> = draws[start..].iter().map(|it| *it < kept_of_ten).collect();
+        let mask: Vec<bool> = draws[start..].iter().map(|it| *it < kept_of_hundred).collect();
         let expected = filter_record_batch(&rows, &BooleanArray::from(mask.clone())).unwrap();
+        let rows = if places { coded(&rows) } else { rows };
         let held = shared.then(|| whole.clone());
         drop(whole);
         let left = live(&mask).of(rows).unwrap();
         prop_assert_eq!(&left, &expected);
+        for column in left.columns() {
+            column.to_data().validate_full().unwrap();
+        }
         if let Some(held) = held {
             prop_assert_eq!(held, batch(&values));
         }
     }
+}
+
+/// Values of a fixed width stay where they are if nobody else holds them, and then alone.
+#[test]
+fn memory_is_used_again() {
+    let left = |held: bool| {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..500));
+        let memory = column.as_primitive::<Int64Type>().values().as_ptr();
+        let held = held.then(|| Arc::clone(&column));
+        let mask: Vec<bool> = (0..500).map(|it| it % 20 != 7).collect();
+        let left = live(&mask).of(RecordBatch::try_from_iter([("a", column)]).unwrap()).unwrap();
+        let left = left.column(0).as_primitive::<Int64Type>();
+        assert_eq!(left.len(), 475);
+        if let Some(held) = held {
+            assert_eq!(held.as_primitive::<Int64Type>(), &Int64Array::from_iter_values(0..500));
+        }
+        left.values().as_ptr() == memory
+    };
+    assert!(left(false));
+    assert!(!left(true));
 }
 
 /// Whoever comes second gets what the first has made, as long as it is kept.

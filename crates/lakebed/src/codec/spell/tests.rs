@@ -1,6 +1,7 @@
 //! Text is what the library makes of it.
 
-use arrow_array::{BooleanArray, Int32Array};
+use arrow_array::BooleanArray;
+use arrow_buffer::NullBuffer;
 use arrow_cast::cast;
 use arrow_schema::DataType;
 use arrow_select::filter::filter;
@@ -43,4 +44,23 @@ proptest! {
         prop_assert_eq!(&spelled, &expected);
         spelled.to_data().validate_full().unwrap();
     }
+}
+
+/// A place that has no text is an error, whether or not some rows are null.
+#[test]
+fn places_without_a_text_are_errors() {
+    let entries = || filled_up(&StringArray::from(vec!["a", "bc"])).unwrap();
+    let spelled = |places: &[Option<i32>]| short(entries(), Int32Array::from(places.to_vec()));
+    let text = spelled(&[Some(1), Some(0), Some(1)]).unwrap();
+    assert_eq!(text.as_string::<i32>(), &StringArray::from(vec!["bc", "a", "bc"]));
+    let text = spelled(&[Some(1), None, Some(0)]).unwrap();
+    assert_eq!(text.as_string::<i32>(), &StringArray::from(vec![Some("bc"), None, Some("a")]));
+    for at in [2, 3, i32::MAX, -1, i32::MIN] {
+        assert!(spelled(&[Some(0), Some(at)]).is_err(), "{at}");
+        assert!(spelled(&[Some(0), None, Some(at)]).is_err(), "{at}, with nulls");
+    }
+    // Nobody looks at what stands where a row is null.
+    let nulls = NullBuffer::from(vec![true, false]);
+    let text = short(entries(), Int32Array::new(vec![0, 77].into(), Some(nulls))).unwrap();
+    assert_eq!(text.as_string::<i32>(), &StringArray::from(vec![Some("a"), None]));
 }

@@ -242,6 +242,29 @@ proptest! {
     }
 }
 
+proptest! {
+    /// What is set aside for the runs of a batch is enough for them, and no more than the budget
+    /// has.
+    #[test]
+    fn runs_fit_their_room(
+        deleted in sets(300),
+        only in sets(300),
+        (start, end) in (0..300u64, 0..300u64).prop_map(|(a, b)| (a.min(b), a.max(b))),
+    ) {
+        let source = Case { deleted, only, ..Case::new(SCHEMA, Bytes::new()) }.source();
+        let (mut found, mut last) = (0, None);
+        let all = stretches(&source, start..end, |it| {
+            found += usize::from(last != Some(it.start) && !it.is_empty());
+            last = Some(it.end);
+            Some(())
+        });
+        prop_assert_eq!(all, Some(()));
+        let room = stretches_most(&source, start..end);
+        prop_assert!(found <= room, "{found} in {room}");
+        prop_assert!(room <= live::runs_max((end - start) as usize));
+    }
+}
+
 /// A file of which no column is read still leaves out what is deleted, and knows positions.
 #[test]
 fn counting_leaves_out_the_deleted() {
