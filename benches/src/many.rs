@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::{Figures, Outcome, figures, peak_mb};
 
-/// Adds of one commit: some hundred megabytes of text.
-const COMMIT_ADDS: u64 = 250_000;
+/// Adds of one commit: some twenty megabytes of text.
+const COMMIT_ADDS: u64 = 50_000;
 /// Days of the partition column.
 const DAYS: u64 = 365;
 /// Keys of one file.

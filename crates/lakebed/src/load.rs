@@ -42,6 +42,7 @@ use crate::store::Store;
 
 mod advance;
 mod catalog;
+mod commits;
 mod fetch;
 mod files;
 mod lineage;
@@ -55,16 +56,16 @@ mod walk;
 pub use advance::refresh;
 pub(crate) use advance::{commits_after, follows, follows_from, is_passed_by, named_by_successor};
 pub use catalog::Catalog;
-pub(crate) use fetch::{
-    Commit, Trouble, checkpoint_parts, checkpoint_place, commit, decode, read_commits,
-};
+pub(crate) use commits::{Commit, commit, decode, read_commits};
+pub(crate) use fetch::{Trouble, checkpoint_parts, checkpoint_place};
 pub use files::files;
 pub(crate) use files::{checkpoint_state, commits_from};
 pub(crate) use marker::{marker, marker_key};
 pub(crate) use sift::plan_once;
 pub(crate) use walk::{Layers, SidecarKeys, checkpoint_alone, layers, prove, sidecars_of, sum};
 
-use fetch::{KeptPart, read_commit, read_tail};
+use commits::{read_commit, read_tail};
+use fetch::KeptPart;
 
 /// How often a load starts over because files vanished under it, before it is `log-moving`.
 const MOVES_MAX: usize = 5;
@@ -351,7 +352,7 @@ impl Opening<'_> {
             checkpoint_parts(env, op, store, &segment),
             read_tail(env, op, store, &cover),
         );
-        let (parts, mut commits) = (parts?, commits?);
+        let (parts, (mut commits, older)) = (parts?, commits?);
         for (version, bytes) in given {
             let commit = decode(env, store, version, bytes, Width::Narrow).await;
             commits.push(commit.map_err(Trouble::Final)?);
@@ -365,6 +366,7 @@ impl Opening<'_> {
         let mut head = self.fold_head(&segment, &commits, batches).await?;
         check_hint(store, &segment, hint.filter(|_| counted), found)?;
         self.read_last_commit(&segment, &mut head).await?;
+        commits.drain(..older.min(commits.len()));
 
         let identity = match segment.last_commit.as_ref().or(segment.checkpoint.first()) {
             Some(it) => Identity::Listed(it.clone()),

@@ -14,6 +14,7 @@ use lakebed_log::checkpoint;
 use lakebed_log::checksum::{Checksum, Counts};
 use lakebed_log::compact;
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::feature::TableFeature;
 use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, HINT_BYTES_MAX};
 use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
 use lakebed_log::mutant::planted;
@@ -28,9 +29,12 @@ use crate::store::{Put, Store};
 
 mod merge;
 mod second;
+mod steps;
 
-pub(crate) use merge::merged;
-pub(crate) use second::second_layout;
+pub(crate) use steps::in_steps;
+
+use merge::merged;
+use second::second_layout;
 
 /// A checkpoint that was written, or was there.
 pub struct Saved {
@@ -47,6 +51,26 @@ const CHECKSUM_BYTES_MAX: u64 = 16 << 20;
 
 /// About the bytes that a checkpoint has to say of a file, dead or alive, or of an application.
 const ABOUT_A_ROW: u64 = 400;
+
+/// Writes a checkpoint of a version from the one before it, in the layout that the table wants.
+/// `None` where the whole state is needed, or is as good.
+///
+/// # Errors
+///
+/// What reading and writing give; `corrupt-checkpoint` if what was written does not hold the files
+/// of the version.
+pub(crate) async fn from_last(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+) -> Result<Option<Saved>> {
+    let head = &of.head;
+    if head.properties.checkpoint_policy_v2 && head.protocol.supports(&TableFeature::V2Checkpoint) {
+        return second_layout(env, op, store, of).await.map(Some);
+    }
+    merged(env, op, store, of).await
+}
 
 /// Writes a classic checkpoint of a wide state, reads it back and compares, then the hint (never
 /// back to an older version).

@@ -10,7 +10,6 @@ use futures::StreamExt;
 use lakebed_log::batch::Width;
 use lakebed_log::checksum::Counts;
 use lakebed_log::error::{Code, Error, Result};
-use lakebed_log::feature::TableFeature;
 use lakebed_log::scan::{self, Scan, ScanPlan};
 use lakebed_log::schema::Schema;
 use lakebed_log::state::{Head, TableState};
@@ -469,16 +468,13 @@ impl Snapshot {
         self.write_checkpoint(&self.op()).await.map(|_| ())
     }
 
-    /// Writes one from the checkpoint before it, or else from the whole state.
+    /// Writes one in steps, from the checkpoint before it, or else from the whole state.
     pub(crate) async fn write_checkpoint(&self, op: &Op) -> Result<save::Saved> {
         let Inner { env, store, loaded, .. } = &*self.0;
-        let head = self.head();
-        if head.properties.checkpoint_policy_v2
-            && head.protocol.supports(&TableFeature::V2Checkpoint)
-        {
-            return save::second_layout(env, op, store, loaded).await;
+        if let Some(saved) = save::in_steps(env, op, store, loaded, None).await? {
+            return Ok(saved);
         }
-        match save::merged(env, op, store, loaded).await? {
+        match save::from_last(env, op, store, loaded).await? {
             Some(saved) => Ok(saved),
             None => {
                 let state = self.state(op, Width::Wide).await?;

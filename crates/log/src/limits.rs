@@ -32,3 +32,7 @@ pub const PARTS_MAX: u32 = 100_000;
 pub const EXPR_DEPTH_MAX: usize = 128;
 /// A checkpoint up to this size is fetched whole, in one request.
 pub const CHECKPOINT_WHOLE_BYTES: u64 = 4 << 20;
+/// Bytes of commits that go into a checkpoint at once: some ten thousand files with statistics.
+pub const CHECKPOINT_STEP_BYTES: u64 = 32 << 20;
+/// Most steps to a checkpoint; of a longer tail of commits they are larger.
+pub const CHECKPOINT_STEPS_MAX: u64 = 16;

@@ -16,15 +16,13 @@ use lakebed_log::support::Access;
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
-use super::fetch::{Commit, KeptPart, Trouble, decode, read_commits};
+use super::commits::{Commit, KEPT_BYTES_MAX, decode, read_kept};
+use super::fetch::{KeptPart, Trouble};
 use super::{Among, Identity, Kept, Loaded, MOVES_MAX, Moment, Seen, Skips, list, moving, open};
 use crate::env::Env;
 use crate::op::Op;
 use crate::store::Store;
 
-/// Commit bytes kept for [`files`](super::files); beyond it the oldest are fetched again when they
-/// are needed.
-const KEPT_BYTES_MAX: usize = 64 << 20;
 /// How far the store's clock may run ahead of ours before an object that we wrote ourselves looks
 /// like another one. Too small costs a needless open, too large may miss a replaced table.
 const SKEW_MILLIS: i64 = 1_000;
@@ -55,7 +53,7 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
             return reopen(env, op, store, from).await;
         }
         let newest = commits.last().map(|it| it.path.version());
-        match read_commits(env, op, store, &commits, Width::Narrow).await {
+        match read_kept(env, op, store, &commits).await {
             Ok(read) if read.is_empty() && there == Among::Yes => return Ok(None),
             Ok(read) => {
                 let mut loaded = from.clone();
@@ -256,19 +254,29 @@ impl Loaded {
         self
     }
 
-    /// The same version, now resting on a checkpoint that was just written.
+    /// The same version, now resting on a checkpoint that was just written, of this version or of
+    /// an older one.
     pub(crate) fn rebased(&self, checkpoint: LogFile, sidecars: Arc<Vec<Sidecar>>) -> Loaded {
         let mut loaded = self.clone();
         let segment = Arc::make_mut(&mut loaded.segment);
-        segment.checkpoint_version = Some(segment.version);
+        let of = checkpoint.path.version().min(segment.version);
+        segment.checkpoint_version = Some(of);
         segment.checkpoint = vec![checkpoint];
-        segment.commits.clear();
-        segment.compacted.clear();
+        segment.commits.retain(|it| of < it.path.version());
+        segment.compacted.retain(|it| of < it.path.version());
         let kept = Arc::make_mut(&mut loaded.kept);
         kept.checkpoint = vec![KeptPart { sidecars: Some(sidecars), ..KeptPart::default() }];
-        kept.commits.clear();
-        kept.commit_bytes = 0;
+        kept.commits.retain(|it| of < it.first);
+        kept.commit_bytes = kept.commits.iter().map(|it| it.bytes.len()).sum();
         loaded
+    }
+
+    /// The same without the commits that are kept: they are read again when they are needed.
+    pub(crate) fn without_commits(mut self) -> Loaded {
+        let kept = Arc::make_mut(&mut self.kept);
+        kept.commits = Vec::new();
+        kept.commit_bytes = 0;
+        self
     }
 
     /// Are both states of one table, so that one can be advanced to the other?

@@ -1,4 +1,4 @@
-//! Fetches log files and decodes them.
+//! Fetches what a checkpoint is made of and decodes it.
 //!
 //! What can go wrong here is told apart by what to try next: a broken checkpoint may be stepped
 //! over, a file that is gone or changed means that the listing is old, and everything else is
@@ -11,14 +11,13 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use lakebed_log::action::Sidecar;
 use lakebed_log::batch::{
-    Footer, LogBatch, Run, SparseFile, Width, decode_parquet, parquet_footer, parquet_ranges,
+    Footer, LogBatch, SparseFile, Width, decode_parquet, parquet_footer, parquet_ranges,
 };
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
-use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, COMMIT_BYTES_MAX};
+use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
 use lakebed_log::log_path::{CheckpointName, LogPath};
 use lakebed_log::replay::Part;
 use lakebed_log::segment::{LogFile, LogSegment};
-use lakebed_log::version::Version;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::sidecar;
@@ -32,32 +31,6 @@ use crate::store::{Pin, Store};
 pub(super) const FETCHES: usize = 16;
 /// How much of the end of a large checkpoint is fetched to find its footer there.
 const FOOTER_GUESS_BYTES: u64 = 64 << 10;
-/// Commits fetched before the first of them is decoded.
-const FETCHED_TOGETHER: usize = 512;
-/// Commits of a tail from which on it is long.
-const RUN_MIN: usize = 64;
-/// Commits decoded in one go.
-const DECODED_TOGETHER: usize = 32;
-
-/// A commit that was read, or written; or the compacted file of several.
-pub(crate) struct Commit {
-    /// The first version it covers: its own, but for a compacted file.
-    pub(crate) first: Version,
-    pub(crate) version: Version,
-    pub(crate) bytes: Bytes,
-    /// What of its file actions was decoded.
-    pub(crate) width: Width,
-    pub(crate) batch: LogBatch,
-    /// Where its file actions are, if they were decoded together with those of its neighbours.
-    pub(crate) run: Option<Arc<CommitRun>>,
-}
-
-/// File actions of neighbouring commits, decoded together.
-pub(crate) struct CommitRun {
-    pub(crate) first: Version,
-    pub(crate) last: Version,
-    pub(crate) files: Run,
-}
 
 /// Why a segment did not load.
 pub(crate) enum Trouble {
@@ -82,7 +55,7 @@ impl Trouble {
     }
 
     /// Whatever is wrong with a compacted file but the store's silence, it can be done without.
-    fn of(self, file: &LogFile) -> Trouble {
+    pub(super) fn of(self, file: &LogFile) -> Trouble {
         let is_compacted = matches!(file.path, LogPath::Compacted { .. });
         match self {
             Trouble::Moved(it) if is_compacted => Trouble::Compacted(vec![file.path.clone()], it),
@@ -345,225 +318,10 @@ pub(super) async fn footer(op: &Op, store: &Store, file: &Piece) -> Result<Arc<P
     Err(placed(Error::new(Code::CorruptCheckpoint, what)))
 }
 
-/// Commits and compacted files, decoded, in the order of `files`.
-pub(crate) async fn read_commits(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    files: &[LogFile],
-    width: Width,
-) -> Result<Vec<Arc<Commit>>, Trouble> {
-    read(env, op, store, files, width, 0).await
-}
-
-/// The same for a tail that may be long: the file actions of neighbouring commits are decoded
-/// together then, see [`Commit::run`].
-pub(crate) async fn read_tail(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    files: &[LogFile],
-) -> Result<Vec<Arc<Commit>>, Trouble> {
-    read(env, op, store, files, Width::Narrow, files.len()).await
-}
-
-/// `count` commits are of one tail.
-async fn read(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    files: &[LogFile],
-    width: Width,
-    count: usize,
-) -> Result<Vec<Arc<Commit>>, Trouble> {
-    let mut commits = Vec::with_capacity(files.len());
-    for files in files.chunks(FETCHED_TOGETHER) {
-        let keys: Vec<_> = files.iter().map(|it| it.path.to_path()).collect();
-        let bytes: u64 = files.iter().map(|it| it.size).fold(0, u64::saturating_add);
-        let budget = env.budget();
-        let permit = budget.acquire(bytes.min(budget.total())).await.map_err(Trouble::Final)?;
-        let fetched = store.get_many(op, &keys, COMMIT_BYTES_MAX).await;
-        let mut items = Vec::with_capacity(files.len());
-        for (file, bytes) in files.iter().zip(fetched) {
-            let bytes = as_listed(store, file, bytes).map_err(|it| it.of(file))?;
-            items.push((file.clone(), bytes));
-        }
-        // A thread per commit would cost more than most commits do.
-        let groups: Vec<_> = items.chunks(DECODED_TOGETHER).map(<[_]>::to_vec).collect();
-        let together = RUN_MIN <= count && width == Width::Narrow;
-        // Others than the only one go to several threads.
-        let alone = groups.len() == 1;
-        let decode = |group: Vec<(LogFile, Bytes)>| {
-            decode_group(env, op, store, group, width, together, alone)
-        };
-        let decoded = all(map_ordered(groups, env.cores(), decode)).await?;
-        commits.extend(decoded.into_iter().flatten());
-        drop(permit);
-    }
-    Ok(commits)
-}
-
-/// The outer error never happens; the inner one says what to try next.
-async fn decode_group(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    group: Vec<(LogFile, Bytes)>,
-    width: Width,
-    together: bool,
-    alone: bool,
-) -> Result<Result<Vec<Arc<Commit>>, Trouble>> {
-    let items = group.clone();
-    let bytes = if alone { items.iter().map(|it| it.1.len()).sum() } else { usize::MAX };
-    let decode = move || {
-        if together && let Some(commits) = decode_run(&items)? {
-            return Ok(commits);
-        }
-        let decode = |(file, bytes): (LogFile, Bytes)| decode_now(&file.path, bytes, width);
-        items.into_iter().map(decode).collect::<Result<Vec<_>>>()
-    };
-    match env.compute_of(bytes, decode).await {
-        Ok(it) => Ok(Ok(it)),
-        // Which one it was, and whether the damage is in the store, is found out one by one.
-        Err(it) if it.kind() == ErrorKind::Corrupt || it.kind() == ErrorKind::Exhausted => {
-            let mut commits = Vec::with_capacity(group.len());
-            for (file, _) in &group {
-                match read_commit(env, op, store, file, width).await {
-                    Ok(it) => commits.push(it),
-                    Err(it) => return Ok(Err(it.of(file))),
-                }
-            }
-            Ok(Ok(commits))
-        }
-        Err(it) => Ok(Err(Trouble::Final(it.at(store.location())))),
-    }
-}
-
-/// `None` if they have to be decoded one by one.
-fn decode_run(items: &[(LogFile, Bytes)]) -> Result<Option<Vec<Arc<Commit>>>> {
-    let versions = items.iter().map(|(file, _)| match file.path {
-        LogPath::Commit(version) => Some(version),
-        _ => None,
-    });
-    let Some(versions) = versions.collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return Ok(None) };
-    let bytes: Vec<Bytes> = items.iter().map(|it| it.1.clone()).collect();
-    bytes.iter().try_for_each(|it| lakebed_log::commit::verify(it))?;
-    let Some((batches, files)) = Run::from_commits(&bytes)? else { return Ok(None) };
-    let run = Arc::new(CommitRun { first: *first, last: *last, files });
-    let commits = versions.iter().zip(bytes).zip(batches).map(|((version, bytes), batch)| {
-        let run = Some(Arc::clone(&run));
-        let (first, version) = (*version, *version);
-        Arc::new(Commit { first, version, bytes, width: Width::Head, batch, run })
-    });
-    Ok(Some(commits.collect()))
-}
-
-/// The bytes of a listed file, if it still is that file.
-fn as_listed(store: &Store, file: &LogFile, bytes: Result<Bytes>) -> Result<Bytes, Trouble> {
-    match bytes {
-        Ok(it) if u64::try_from(it.len()) == Ok(file.size) => Ok(it),
-        Ok(it) => Err(Trouble::Moved(changed(store, &file.path.to_path(), file.size, it.len()))),
-        Err(it) if it.code() == Code::FileNotFound => Err(Trouble::Moved(it)),
-        Err(it) => Err(Trouble::Final(it)),
-    }
-}
-
-fn changed(store: &Store, key: &str, size: u64, bytes: usize) -> Error {
+pub(super) fn changed(store: &Store, key: &str, size: u64, bytes: usize) -> Error {
     let what = format!("{size} bytes were listed and {bytes} were read");
     let place = format!("{}/{key}", store.location());
     Error::new(Code::ObjectChanged, what).at(place)
-}
-
-/// One commit, verified and decoded.
-pub(super) async fn read_commit(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    file: &LogFile,
-    width: Width,
-) -> Result<Arc<Commit>, Trouble> {
-    let bytes = store.get(op, &file.path.to_path(), COMMIT_BYTES_MAX).await;
-    let bytes = as_listed(store, file, bytes)?;
-    decode_file(env, store, file.path.clone(), bytes, width).await.map_err(Trouble::Final)
-}
-
-/// Decodes the bytes of a commit that was read, after checking its own length and CRC.
-pub(crate) async fn decode(
-    env: &Env,
-    store: &Store,
-    version: Version,
-    bytes: Bytes,
-    width: Width,
-) -> Result<Arc<Commit>> {
-    decode_file(env, store, LogPath::Commit(version), bytes, width).await
-}
-
-async fn decode_file(
-    env: &Env,
-    store: &Store,
-    path: LogPath,
-    bytes: Bytes,
-    width: Width,
-) -> Result<Arc<Commit>> {
-    let place = format!("{}/{}", store.location(), path.to_path());
-    let size = bytes.len();
-    let decode = move || decode_now(&path, bytes, width);
-    env.compute_of(size, decode).await.map_err(|it| it.at(place))
-}
-
-fn decode_now(path: &LogPath, bytes: Bytes, width: Width) -> Result<Arc<Commit>> {
-    let version = path.version();
-    let (first, batch) = match path {
-        LogPath::Compacted { first, .. } => (*first, LogBatch::from_compacted(&bytes, width)?),
-        _ => {
-            lakebed_log::commit::verify(&bytes)?;
-            (version, LogBatch::from_json(&bytes, width)?)
-        }
-    };
-    Ok(Arc::new(Commit { first, version, bytes, width, batch, run: None }))
-}
-
-/// Reads one listed commit. `None`: it is gone, or is another file by now.
-pub(crate) async fn commit(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    file: &LogFile,
-    width: Width,
-) -> Result<Option<Arc<Commit>>> {
-    let read = match read_commit(env, op, store, file, width).await {
-        // Damage may be on the way and not in the store: look once more.
-        Err(Trouble::Final(it)) if it.kind() == ErrorKind::Corrupt => {
-            read_commit(env, op, store, file, width).await
-        }
-        read => read,
-    };
-    match read {
-        Ok(it) => Ok(Some(it)),
-        Err(Trouble::Moved(_)) => Ok(None),
-        Err(it) => Err(it.error()),
-    }
-}
-
-/// Decodes kept commits again where they were decoded too narrow.
-pub(super) async fn widen(
-    env: &Env,
-    store: &Store,
-    commits: Vec<Arc<Commit>>,
-    width: Width,
-) -> Result<Vec<Arc<Commit>>> {
-    let decode = |it: Arc<Commit>| async move {
-        if it.width >= width {
-            return Ok(it);
-        }
-        let path = match it.first == it.version {
-            true => LogPath::Commit(it.version),
-            false => LogPath::Compacted { first: it.first, last: it.version },
-        };
-        decode_file(env, store, path, it.bytes.clone(), width).await
-    };
-    map_ordered(commits, FETCHES, decode).try_collect().await
 }
 
 pub(crate) fn checkpoint_place(store: &Store, segment: &LogSegment) -> String {

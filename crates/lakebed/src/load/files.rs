@@ -10,9 +10,8 @@ use lakebed_log::state::{Head, TableState};
 use lakebed_log::support::Access;
 use lakebed_log::version::Version;
 
-use super::fetch::{
-    Commit, CommitRun, Trouble, checkpoint_files, checkpoint_parts, read_commits, widen,
-};
+use super::commits::{Commit, CommitRun, read_commits, widen};
+use super::fetch::{Trouble, checkpoint_files, checkpoint_parts};
 use super::{Loaded, MOVES_MAX, Opening, blame, moving};
 use crate::env::Env;
 use crate::op::Op;

@@ -21,7 +21,8 @@ use lakebed_log::log_path::LogPath;
 use lakebed_log::segment::{LogFile, LogSegment};
 use lakebed_log::version::Version;
 
-use super::fetch::{Trouble, read_commit};
+use super::commits::read_commit;
+use super::fetch::Trouble;
 use super::marker::is_cut;
 use super::{Loaded, Opening, Seen, follows_from};
 

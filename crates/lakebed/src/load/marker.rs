@@ -13,7 +13,7 @@ use lakebed_log::mutant::planted;
 use lakebed_log::segment::LogFile;
 use lakebed_log::version::Version;
 
-use super::fetch::Commit;
+use super::commits::Commit;
 use crate::op::Op;
 use crate::store::Store;
 

@@ -21,7 +21,8 @@ use crate::op::Op;
 use crate::store::{Store, Upload};
 
 /// Rows of the older checkpoint decoded at once.
-const SLICE_ROWS: usize = 8_192;
+/// Few: an allocator that is handed megabytes at a time keeps more of them than it gives back.
+const SLICE_ROWS: usize = 1_024;
 
 /// Writes a classic checkpoint from the one that the version rests on, reads it back, compares,
 /// and writes the hint. `None` where there is nothing to gain or no way: the older one is small, is

@@ -132,17 +132,19 @@ impl<'a> Adds<'a> {
         chunks: &[Chunk],
         wanted: impl Fn(usize, usize) -> bool,
     ) -> Vec<Chunk> {
-        let mut picked = vec![RoaringBitmap::new(); chunks.len()];
-        let wanted = self.order().enumerate().filter(|(at, it)| wanted(*at, it.0));
-        for (_, (chunk, row)) in wanted {
-            let row = u32::try_from(row).ok();
-            let row = row.zip(chunks.get(chunk)).and_then(|(row, it)| it.live.select(row));
-            if let Some((rows, row)) = picked.get_mut(chunk).zip(row) {
-                rows.insert(row);
-            }
-        }
-        let left = chunks.iter().zip(picked).filter(|(_, rows)| !rows.is_empty());
-        left.map(|(it, rows)| Chunk::new(Arc::clone(&it.rows), rows)).collect()
+        let order = self.rows.order.iter().enumerate();
+        chosen(chunks, order.filter(|(at, it)| wanted(*at, it.0)).map(|it| it.1))
+    }
+
+    /// All of them, in pieces of so many rows, and the first row of each. `chunks` are those that
+    /// this was made of.
+    pub(super) fn pieces(&self, chunks: &[Chunk], rows: usize) -> Vec<Piece> {
+        let pieces = self.rows.order.chunks(rows.max(1));
+        let piece = |rows: &[(usize, usize, u32)]| Piece {
+            first: chosen(chunks, rows.iter().take(1)).into_iter().next(),
+            rows: chosen(chunks, rows.iter()),
+        };
+        pieces.map(piece).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -183,6 +185,30 @@ impl<'a> Adds<'a> {
         }
         structure(columns)
     }
+}
+
+/// Some of the rows of an order, as a set.
+pub(super) struct Piece {
+    /// The one that comes first.
+    pub(super) first: Option<Chunk>,
+    pub(super) rows: Vec<Chunk>,
+}
+
+/// Rows of an order of chunks, as they came.
+fn chosen<'o>(
+    chunks: &[Chunk],
+    order: impl Iterator<Item = &'o (usize, usize, u32)>,
+) -> Vec<Chunk> {
+    let mut picked = vec![RoaringBitmap::new(); chunks.len()];
+    for (chunk, row, _) in order {
+        let row = u32::try_from(*row).ok();
+        let row = row.zip(chunks.get(*chunk)).and_then(|(row, it)| it.live.select(row));
+        if let Some((rows, row)) = picked.get_mut(*chunk).zip(row) {
+            rows.insert(row);
+        }
+    }
+    let left = chunks.iter().zip(picked).filter(|(_, rows)| !rows.is_empty());
+    left.map(|(it, rows)| Chunk::new(Arc::clone(&it.rows), rows)).collect()
 }
 
 /// Those of some tombstones that have not expired by `now`.

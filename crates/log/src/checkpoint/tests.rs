@@ -442,11 +442,13 @@ fn from_the_one_before_or_from_the_state() {
     let (head, first, later) = grown();
     let older = rendered(&state(&[head.clone(), first.clone()])).bytes;
     let whole = state(&[head, first, later.clone()]);
-    let expected = rendered(&whole);
     let newest = files_of(&later);
     let now = Timestamp::from_millis(NOW);
-    for rows in [1, 7, 64, 1_000] {
-        let mut writer = Writer::new(&whole.head, &newest, now).unwrap();
+    // In small groups, what is newest comes in small pieces.
+    let cases = [1, 7, 64, 1_000].map(|rows| [(rows, 100_000), (rows, 3)]);
+    for (rows, group_rows) in cases.into_iter().flatten() {
+        let expected = render_in_groups(&whole, now, group_rows).unwrap();
+        let mut writer = Writer::in_groups(&whole.head, &newest, now, group_rows).unwrap();
         let mut bytes = Vec::new();
         for slice in slices(&older, rows) {
             assert_eq!(writer.push(slice).unwrap(), Pushed::Merged);
@@ -454,7 +456,7 @@ fn from_the_one_before_or_from_the_state() {
         }
         let written = writer.finish().unwrap();
         bytes.extend(written.bytes);
-        assert!(expected.bytes == bytes, "{rows} rows at a time");
+        assert!(expected.bytes == bytes, "{rows} rows at a time, groups of {group_rows}");
         assert_eq!((written.actions, written.sum), (expected.actions, whole.files.sum()));
     }
     let mut writer = Writer::new(&whole.head, &newest, now).unwrap();

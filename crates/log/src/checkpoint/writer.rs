@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   older    [a c e] [g i] [m p r]        a slice at a time, rows that newer commits decided gone
-//!   newest   b h z                        all at once
+//!   newest   b h z                        ordered once, pieces of it as their place comes
 //!   written   a b c .. e g h i ..         up to the last row of the slice, which waits: nothing
 //!                                         of the next slice may come before it
 //! ```
@@ -15,6 +15,7 @@
 //! Nothing depends on how the older one was sliced: rows are written in batches of one size, so
 //! that the same state gives the same bytes.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +29,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::files::{Adds, Removes, Shape, unexpired};
+use super::files::{Adds, Piece, Removes, Shape, unexpired};
 use super::{ROW_GROUP_ROWS, arrow_failed, batch, field, parquet_failed, small};
 use crate::batch::LogBatch;
 use crate::error::{Error, Result};
@@ -41,7 +42,7 @@ use crate::time::Timestamp;
 const PAGE_ROWS: usize = 2_048;
 
 /// Rows handed to Parquet at once.
-pub(super) const BATCH_ROWS: usize = 8_192;
+pub(super) const BATCH_ROWS: usize = 1_024;
 
 /// Who wrote the file, in the form that Parquet readers parse.
 const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
@@ -78,8 +79,12 @@ pub struct Writer {
     /// Files of the commits above the older checkpoint, as a whole: what is older is held against
     /// them.
     newest: FileList,
-    /// Those that are not written yet.
+    /// Those whose place has not come yet, in order; all of them at once until the first slice.
+    waiting: VecDeque<Piece>,
+    /// Those that stand before something of the older checkpoint, or may, and are not written yet.
     ahead: Vec<Chunk>,
+    is_ordered: bool,
+    piece_rows: usize,
     /// The last row of the older checkpoint so far.
     last: Option<Chunk>,
     tombstones: Vec<TombstoneChunk>,
@@ -127,7 +132,10 @@ impl Writer {
             parquet,
             newest: newest.clone(),
             // Oldest first, as the list goes.
+            waiting: VecDeque::new(),
             ahead: newest.chunks().iter().rev().cloned().collect(),
+            is_ordered: false,
+            piece_rows: BATCH_ROWS.min(group_rows),
             last: None,
             tombstones,
             pending: Vec::new(),
@@ -154,11 +162,33 @@ impl Writer {
             return Ok(Pushed::Merged);
         }
         self.sum = self.sum.and(FileSum::of(&slice));
+        self.call_up(&slice)?;
         let mut chunks: Vec<Chunk> = self.last.take().into_iter().collect();
         let (had_last, older) = (!chunks.is_empty(), chunks.len() + 1);
         chunks.push(slice);
         chunks.append(&mut self.ahead);
         self.merge(chunks, older, had_last)
+    }
+
+    /// What of the newest files may come before the last row of a slice.
+    fn call_up(&mut self, slice: &Chunk) -> Result<()> {
+        let shape = Arc::clone(&self.shape);
+        if !self.is_ordered {
+            self.is_ordered = true;
+            let newest = std::mem::take(&mut self.ahead);
+            self.waiting = Adds::new(&shape, &newest)?.pieces(&newest, self.piece_rows).into();
+        }
+        let last = slice.live.iter().next_back().into_iter().collect();
+        let last = Chunk::new(Arc::clone(&slice.rows), last);
+        while let Some(piece) = self.waiting.front() {
+            let both = [last.clone()].into_iter().chain(piece.first.clone());
+            let both: Vec<Chunk> = both.collect();
+            if Adds::new(&shape, &both)?.order().next().is_some_and(|it| it.0 == 0) {
+                break;
+            }
+            self.ahead.extend(self.waiting.pop_front().into_iter().flat_map(|it| it.rows));
+        }
+        Ok(())
     }
 
     /// Orders the chunks, of which the first ones are of the older checkpoint, and writes what
@@ -169,6 +199,12 @@ impl Writer {
         let is_older = |it: &(usize, usize)| it.0 < older;
         let first = adds.order().find(is_older);
         if had_last && first.is_some_and(|it| it.0 != 0) {
+            return Ok(Pushed::OutOfOrder);
+        }
+        // What was called up is what comes before the last row as it stood.
+        let (slice, rows) = (older.saturating_sub(1), chunks.get(older.saturating_sub(1)));
+        let last = rows.and_then(|it| usize::try_from(it.live.len()).ok()?.checked_sub(1));
+        if adds.order().rfind(is_older) != last.map(|it| (slice, it)) {
             return Ok(Pushed::OutOfOrder);
         }
         let after = adds.order().rev().take_while(|it| !is_older(it)).count();
@@ -194,6 +230,7 @@ impl Writer {
     pub fn finish(mut self) -> Result<Written> {
         let mut chunks: Vec<Chunk> = self.last.take().into_iter().collect();
         chunks.append(&mut self.ahead);
+        chunks.extend(std::mem::take(&mut self.waiting).into_iter().flat_map(|it| it.rows));
         let shape = Arc::clone(&self.shape);
         let adds = Adds::new(&shape, &chunks)?;
         self.write_adds(&adds, 0..adds.len())?;
