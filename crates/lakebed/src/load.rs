@@ -367,7 +367,6 @@ impl Opening<'_> {
         check_hint(store, &segment, hint.filter(|_| counted), found)?;
         self.read_last_commit(&segment, &mut head).await?;
         commits.drain(..older.min(commits.len()));
-
         let identity = match segment.last_commit.as_ref().or(segment.checkpoint.first()) {
             Some(it) => Identity::Listed(it.clone()),
             None => Identity::None,

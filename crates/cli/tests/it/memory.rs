@@ -64,8 +64,8 @@ fn large_tables_within_the_limit() {
 }
 
 /// A table of so many files that their statistics alone take more than the checkpoint may: it is
-/// made from the one before it, a part at a time, and twice the files take no more. The first one is
-/// made in steps.
+/// made from the one before it, a part at a time, and twice the files take no more. The first one
+/// is made in steps.
 ///
 /// spec: CKPT-30, CKPT-31
 #[cfg(target_os = "linux")]

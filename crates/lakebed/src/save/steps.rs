@@ -25,9 +25,9 @@ use crate::load::{self, Loaded};
 use crate::op::Op;
 use crate::store::Store;
 
-/// Writes checkpoints of older versions until the commits that are left make up one step, and on the
-/// last of them that of the version. `None` if one step is all there is, or the way is barred: then
-/// it has to do without. `step` is in bytes of commits.
+/// Writes checkpoints of older versions until the commits that are left make up one step, and on
+/// the last of them that of the version. `None` if one step is all there is, or the way is barred:
+/// then it has to do without. `step` is in bytes of commits.
 ///
 /// # Errors
 ///
