@@ -350,7 +350,7 @@ impl Opening<'_> {
         let given = catalog.map(|it| it.take_given(&mut cover)).unwrap_or_default();
         let (parts, commits) = futures::join!(
             checkpoint_parts(env, op, store, &segment),
-            read_tail(env, op, store, &cover),
+            read_tail(env, op, store, &cover, catalog.is_some()),
         );
         let (parts, (mut commits, older)) = (parts?, commits?);
         for (version, bytes) in given {

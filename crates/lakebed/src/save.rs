@@ -40,8 +40,8 @@ use second::second_layout;
 pub struct Saved {
     /// Its file, as a listing would show it: the classic one, or the top level.
     pub file: LogFile,
-    /// The sidecars that it names.
-    pub(crate) sidecars: Arc<Vec<Sidecar>>,
+    /// The sidecars that it names, where that is known.
+    pub(crate) sidecars: Option<Arc<Vec<Sidecar>>>,
     /// Number and bytes of the live files in it.
     pub counts: Option<Counts>,
 }
@@ -124,14 +124,14 @@ pub async fn checkpoint(env: &Env, op: &Op, store: &Store, state: &TableState) -
     let file = LogFile { path, size, modified: now, etag: None };
     let counts = Counts::of(state.files.sum());
     let Some((actions, hint)) = compared else {
-        return Ok(Saved { file, sidecars: Arc::default(), counts });
+        return Ok(Saved { file, sidecars: None, counts });
     };
 
     let hint = Hint { size: i64::try_from(actions).ok(), size_in_bytes: Some(size), ..hint };
     write_hint(op, store, &hint).await?;
     let files = expected.0;
     tracing::info!(table = store.location(), %version, files, size, "checkpoint written");
-    Ok(Saved { file, sidecars: Arc::default(), counts })
+    Ok(Saved { file, sidecars: ours.then(Arc::default), counts })
 }
 
 /// Points readers at a checkpoint unless they are pointed at a newer one already.

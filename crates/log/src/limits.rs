@@ -32,7 +32,9 @@ pub const PARTS_MAX: u32 = 100_000;
 pub const EXPR_DEPTH_MAX: usize = 128;
 /// A checkpoint up to this size is fetched whole, in one request.
 pub const CHECKPOINT_WHOLE_BYTES: u64 = 4 << 20;
-/// Bytes of commits that go into a checkpoint at once: some ten thousand files with statistics.
+/// With so many bytes of commits above it, a checkpoint is followed by the next one in steps.
+pub const CHECKPOINT_STEPS_FROM_BYTES: u64 = 128 << 20;
+/// Bytes of commits of one step: some ten thousand files with statistics.
 pub const CHECKPOINT_STEP_BYTES: u64 = 32 << 20;
-/// Most steps to a checkpoint; of a longer tail of commits they are larger.
-pub const CHECKPOINT_STEPS_MAX: u64 = 16;
+/// About so many steps are made of a longer tail of commits.
+pub const CHECKPOINT_STEPS: u64 = 16;

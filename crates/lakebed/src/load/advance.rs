@@ -16,7 +16,7 @@ use lakebed_log::support::Access;
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
-use super::commits::{Commit, KEPT_BYTES_MAX, decode, read_kept};
+use super::commits::{Commit, KEPT_BYTES_MAX, decode, fetched_together, read_kept};
 use super::fetch::{KeptPart, Trouble};
 use super::{Among, Identity, Kept, Loaded, MOVES_MAX, Moment, Seen, Skips, list, moving, open};
 use crate::env::Env;
@@ -53,22 +53,12 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
             return reopen(env, op, store, from).await;
         }
         let newest = commits.last().map(|it| it.path.version());
-        match read_kept(env, op, store, &commits).await {
-            Ok(read) if read.is_empty() && there == Among::Yes => return Ok(None),
-            Ok(read) => {
-                let mut loaded = from.clone();
-                for (file, commit) in commits.iter().zip(read) {
-                    if !follows_from(&loaded.head, &commit.batch) {
-                        return reopen(env, op, store, from).await;
-                    }
-                    loaded = match loaded.advance_by(file.clone(), commit, false) {
-                        // A version between the two may be none for this build; the newest may.
-                        Err(it) if it.kind() == ErrorKind::Unsupported => {
-                            return reopen(env, op, store, from).await;
-                        }
-                        advanced => advanced?,
-                    };
-                }
+        if commits.is_empty() && there == Among::Yes {
+            return Ok(None);
+        }
+        match advanced(env, op, store, from, &commits).await {
+            Ok(None) => return reopen(env, op, store, from).await,
+            Ok(Some(loaded)) => {
                 let seen = Seen { at, newest: true };
                 let last = LogPath::Commit(loaded.head.version);
                 let last = files.iter().find(|it| it.path == last).cloned();
@@ -80,6 +70,34 @@ pub async fn refresh(env: &Env, op: &Op, store: &Store, from: &Loaded) -> Result
     }
     let cause = cause.unwrap_or_else(|| Error::internal("nothing moved"));
     Err(moving(store, cause))
+}
+
+/// What is held, moved on by newer commits, some at a time. `None`: they do not lead on from it, or
+/// not all of them are for this build; then it is opened anew.
+async fn advanced(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    from: &Loaded,
+    commits: &[LogFile],
+) -> Result<Option<Loaded>, Trouble> {
+    let mut loaded = from.clone();
+    let mut left = commits;
+    while !left.is_empty() {
+        let (files, rest) = left.split_at(fetched_together(left));
+        left = rest;
+        for (file, commit) in files.iter().zip(read_kept(env, op, store, files).await?) {
+            if !follows_from(&loaded.head, &commit.batch) {
+                return Ok(None);
+            }
+            loaded = match loaded.advance_by(file.clone(), commit, false) {
+                // A version between the two may be none for this build; the newest may.
+                Err(it) if it.kind() == ErrorKind::Unsupported => return Ok(None),
+                advanced => advanced.map_err(Trouble::Final)?,
+            };
+        }
+    }
+    Ok(Some(loaded))
 }
 
 /// The log no longer leads on from what we hold: another table stands there now, or cleanup has
@@ -254,20 +272,23 @@ impl Loaded {
         self
     }
 
-    /// The same version, now resting on a checkpoint that was just written, of this version or of
-    /// an older one.
-    pub(crate) fn rebased(&self, checkpoint: LogFile, sidecars: Arc<Vec<Sidecar>>) -> Loaded {
+    /// The same version, now resting on a checkpoint that was just written, with its sidecars where
+    /// they are known.
+    pub(crate) fn rebased(
+        &self,
+        checkpoint: LogFile,
+        sidecars: Option<Arc<Vec<Sidecar>>>,
+    ) -> Loaded {
         let mut loaded = self.clone();
         let segment = Arc::make_mut(&mut loaded.segment);
-        let of = checkpoint.path.version().min(segment.version);
-        segment.checkpoint_version = Some(of);
+        segment.checkpoint_version = Some(segment.version);
         segment.checkpoint = vec![checkpoint];
-        segment.commits.retain(|it| of < it.path.version());
-        segment.compacted.retain(|it| of < it.path.version());
+        segment.commits.clear();
+        segment.compacted.clear();
         let kept = Arc::make_mut(&mut loaded.kept);
-        kept.checkpoint = vec![KeptPart { sidecars: Some(sidecars), ..KeptPart::default() }];
-        kept.commits.retain(|it| of < it.first);
-        kept.commit_bytes = kept.commits.iter().map(|it| it.bytes.len()).sum();
+        kept.checkpoint = vec![KeptPart { sidecars, ..KeptPart::default() }];
+        kept.commits.clear();
+        kept.commit_bytes = 0;
         loaded
     }
 

@@ -78,13 +78,14 @@ pub(crate) async fn read_kept(
 }
 
 /// The same of a tail that may be long, and how many of the oldest are not to be kept: of those, no
-/// more than the small actions are decoded. The file actions of neighbours are decoded together
-/// where there are many, see [`Commit::run`].
+/// more than the small actions are decoded. With `all` there are none. The file actions of
+/// neighbours are decoded together where there are many, see [`Commit::run`].
 pub(crate) async fn read_tail(
     env: &Env,
     op: &Op,
     store: &Store,
     files: &[LogFile],
+    all: bool,
 ) -> Result<(Vec<Arc<Commit>>, usize), Trouble> {
     let mut left = u64::try_from(KEPT_BYTES_MAX).unwrap_or(u64::MAX);
     let fits = |it: &&LogFile| match left.checked_sub(it.size) {
@@ -94,7 +95,7 @@ pub(crate) async fn read_tail(
         }
         None => false,
     };
-    let kept = files.iter().rev().take_while(fits).count();
+    let kept = if all { files.len() } else { files.iter().rev().take_while(fits).count() };
     let (older, newer) = files.split_at(files.len() - kept);
     let how = Reading { width: Width::Head, together: false, kept: false };
     let mut commits = read(env, op, store, older, how).await?;
@@ -150,7 +151,7 @@ async fn read(
 }
 
 /// How many of the next files are fetched at once: at least one.
-fn fetched_together(files: &[LogFile]) -> usize {
+pub(super) fn fetched_together(files: &[LogFile]) -> usize {
     let mut bytes = 0u64;
     let fits = |it: &&LogFile| {
         bytes = bytes.saturating_add(it.size);

@@ -81,7 +81,9 @@ pub(crate) async fn merged(
     write_hint(op, store, &hint).await?;
     let (table, files, size) = (store.location(), found.files, file.size);
     tracing::info!(table, %version, files, size, "checkpoint written");
-    Ok(Some(Saved { file, sidecars: Arc::default(), counts: Counts::of(found) }))
+    // Another writer's may be of the second layout.
+    let sidecars = written.is_some_and(|it| it.is_ours).then(Arc::default);
+    Ok(Some(Saved { file, sidecars, counts: Counts::of(found) }))
 }
 
 pub(super) fn differing(store: &Store, key: &str, found: FileSum, expected: FileSum) -> Error {

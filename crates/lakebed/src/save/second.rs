@@ -109,7 +109,7 @@ pub(crate) async fn second_layout(env: &Env, op: &Op, store: &Store, of: &Loaded
     let (table, files, count) = (store.location(), total.files, sidecars.len());
     tracing::info!(table, %version, files, sidecars = count, "checkpoint written");
     let file = LogFile { path, size, modified: now, etag: None };
-    Ok(Saved { file, sidecars: Arc::new(sidecars), counts: Counts::of(total) })
+    Ok(Saved { file, sidecars: Some(Arc::new(sidecars)), counts: Counts::of(total) })
 }
 
 /// A sidecar of the new checkpoint.

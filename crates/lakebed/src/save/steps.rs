@@ -14,7 +14,7 @@
 
 use lakebed_log::batch::Width;
 use lakebed_log::error::{ErrorKind, Result};
-use lakebed_log::limits::{CHECKPOINT_STEP_BYTES, CHECKPOINT_STEPS_MAX};
+use lakebed_log::limits::{CHECKPOINT_STEP_BYTES, CHECKPOINT_STEPS, CHECKPOINT_STEPS_FROM_BYTES};
 use lakebed_log::segment::LogFile;
 use lakebed_log::support;
 use lakebed_log::version::Version;
@@ -42,14 +42,12 @@ pub(crate) async fn in_steps(
     if of.is_by_catalog() {
         return Ok(None);
     }
-    let step = step.unwrap_or_else(|| step_bytes(of));
-    let mut reached: Option<Loaded> = None;
-    loop {
-        let from = reached.as_ref().unwrap_or(of);
-        let Some(next) = next_step(from, step) else { break };
+    let Some(step) = step.or_else(|| step_bytes(of)) else { return Ok(None) };
+    let mut reached = of.segment.checkpoint_version;
+    while let Some(next) = next_step(of, reached, step) {
         match older(env, op, store, of, next).await {
-            Ok(Some(it)) => reached = Some(from.rebased(it.file, it.sidecars)),
-            Ok(None) => break,
+            Ok(true) => reached = Some(next),
+            Ok(false) => break,
             Err(it) => match it.kind() {
                 ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported => {
                     tracing::debug!(error = ?it, version = %next, "no checkpoint on the way");
@@ -59,26 +57,33 @@ pub(crate) async fn in_steps(
             },
         }
     }
-    match reached {
-        Some(it) => write(env, op, store, &it).await.map(Some),
-        None => Ok(None),
+    if reached == of.segment.checkpoint_version {
+        return Ok(None);
+    }
+    let newer = load::open(env, op, store, Some(of.head.version)).await?;
+    let rests = reached <= newer.segment.checkpoint_version;
+    match rests && is_of_the_table(&newer, of) {
+        true => write(env, op, store, &newer.without_commits()).await.map(Some),
+        false => Ok(None),
     }
 }
 
-/// A checkpoint of the older version; `None` if it is of another table by now.
-async fn older(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    of: &Loaded,
-    next: Version,
-) -> Result<Option<Saved>> {
+/// Sees to a checkpoint of an older version; `false` if that is of another table by now.
+async fn older(env: &Env, op: &Op, store: &Store, of: &Loaded, next: Version) -> Result<bool> {
     let older = load::open(env, op, store, Some(next)).await?;
-    if older.head.metadata.id != of.head.metadata.id {
-        return Ok(None);
+    if !is_of_the_table(&older, of) {
+        return Ok(false);
     }
-    support::checkpointable(&older.head.protocol, older.head.read)?;
-    write(env, op, store, &older.without_commits()).await.map(Some)
+    // Who was interrupted left it, or another writer made it.
+    if older.segment.checkpoint_version != Some(next) {
+        support::checkpointable(&older.head.protocol, older.head.read)?;
+        write(env, op, store, &older.without_commits()).await?;
+    }
+    Ok(true)
+}
+
+fn is_of_the_table(it: &Loaded, of: &Loaded) -> bool {
+    it.head.metadata.id == of.head.metadata.id
 }
 
 /// One checkpoint.
@@ -92,27 +97,29 @@ async fn write(env: &Env, op: &Op, store: &Store, of: &Loaded) -> Result<Saved> 
     }
 }
 
-/// Commits above the checkpoint that the version rests on.
-fn tail(of: &Loaded) -> impl Iterator<Item = &LogFile> {
-    let after = of.segment.checkpoint_version;
+/// Commits above a checkpoint, up to the version.
+fn tail(of: &Loaded, after: Option<Version>) -> impl Iterator<Item = &LogFile> {
     of.segment.commits.iter().filter(move |it| after < Some(it.path.version()))
 }
 
-/// Of a very long tail, steps are larger: each writes all that came before it.
-fn step_bytes(of: &Loaded) -> u64 {
-    let bytes = tail(of).map(|it| it.size).fold(0, u64::saturating_add);
-    CHECKPOINT_STEP_BYTES.max(bytes / CHECKPOINT_STEPS_MAX)
+/// Bytes of a step, if the tail is long enough for steps. Each writes all that came before it, so
+/// of a very long tail they are larger.
+fn step_bytes(of: &Loaded) -> Option<u64> {
+    let tail = tail(of, of.segment.checkpoint_version);
+    let bytes = tail.map(|it| it.size).fold(0, u64::saturating_add);
+    let step = CHECKPOINT_STEP_BYTES.max(bytes / CHECKPOINT_STEPS);
+    (CHECKPOINT_STEPS_FROM_BYTES < bytes).then_some(step)
 }
 
 /// The last version of the next step, of at least one commit, if it is not the last of all.
-fn next_step(of: &Loaded, step: u64) -> Option<Version> {
+fn next_step(of: &Loaded, after: Option<Version>, step: u64) -> Option<Version> {
     let mut bytes = 0u64;
     let fits = |it: &&LogFile| {
         let first = bytes == 0;
         bytes = bytes.saturating_add(it.size);
         first || bytes <= step
     };
-    let last = tail(of).take_while(fits).last()?;
+    let last = tail(of, after).take_while(fits).last()?;
     Some(last.path.version()).filter(|it| *it < of.head.version)
 }
 

@@ -104,7 +104,7 @@ impl Attempt {
         self.load_files().await?;
         self.check()?;
         if let Some(done) = self.catch_up_if_stale().await? {
-            return Ok(done);
+            return self.found(done).await;
         }
         // Before its turn, in which others wait.
         self.context.store.settle().await?;
@@ -117,7 +117,7 @@ impl Attempt {
         let mut losses = 0u32;
         loop {
             if let Some(done) = self.take_turn().await? {
-                return Ok(done);
+                return self.found(done).await;
             }
             let (version, began) = (self.next()?, self.context.env.elapsed());
             match self.claim(version).await? {
@@ -132,14 +132,14 @@ impl Attempt {
                 }
                 Claim::Theirs(bytes) => {
                     if let Some(done) = self.give_way(version, bytes).await? {
-                        return Ok(done);
+                        return self.found(done).await;
                     }
                     losses = losses.saturating_add(1);
                     let took = self.context.env.elapsed().saturating_sub(began);
                     // After a first loss the next one is likely ours, and a look is a round trip.
                     let looks = 1 < losses || self.context.store.is_disk();
                     if looks && let Some(done) = self.read_ahead().await? {
-                        return Ok(done);
+                        return self.found(done).await;
                     }
                     if LOSSES_FREE < losses {
                         // Who wins one try in so many has about so many rivals, and all have room
@@ -148,6 +148,19 @@ impl Attempt {
                     }
                 }
             }
+        }
+    }
+
+    /// What another attempt brought about stands there, but perhaps not for good: its name may
+    /// still be on its way to disk.
+    async fn found(&self, done: Landed) -> Result<Landed, Failure> {
+        let version = match &done {
+            Landed::Ours(version, _) => *version,
+            Landed::Covered(loaded) => loaded.head.version,
+        };
+        match self.context.store.sync(&LogPath::Commit(version).to_path()).await {
+            Ok(()) => Ok(done),
+            Err(it) => Err(self.doubt(version, it)),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{Int64Array, RecordBatch};
 use futures::executor::block_on;
+use lakebed_log::checksum::Counts;
 use lakebed_log::expr::{col, lit};
 use lakebed_log::log_path::LogPath;
 use lakebed_log::schema::Schema;
@@ -71,7 +72,7 @@ fn steps_lead_to_the_same_checkpoint() {
         assert!(run(&table, u64::MAX).is_none(), "one step is no way");
         assert!(checkpoints(&snapshot).is_empty());
 
-        let sizes: Vec<u64> = tail(snapshot.loaded()).map(|it| it.size).collect();
+        let sizes: Vec<u64> = tail(snapshot.loaded(), None).map(|it| it.size).collect();
         let saved = run(&table, sizes[0] + sizes[1] + sizes[2]).unwrap();
         assert_eq!(saved.file.path.version().get(), 9);
         let there = checkpoints(&snapshot);
@@ -90,15 +91,29 @@ fn steps_lead_to_the_same_checkpoint() {
     }
 }
 
-/// A commit that is larger than a step is one, and who was interrupted goes on from there.
+/// A commit that is larger than a step is one; and what is there, because somebody was interrupted
+/// or was faster, is gone on from.
 ///
 /// spec: CKPT-31
 #[test]
-fn a_step_is_one_commit_at_least() {
-    let table = grown("on", "classic");
-    let older = block_on(table.snapshot_at(Version::new(4).unwrap())).unwrap();
-    block_on(older.checkpoint()).unwrap();
-    let again = Table::open_with(&Env::tokio(), older.store().location()).unwrap();
-    run(&again, 1).unwrap();
-    assert_eq!(checkpoints(&older), [4, 5, 6, 7, 8, 9]);
+fn steps_go_on_from_what_is_there() {
+    for (name, policy) in [("on", "classic"), ("on-v2", "v2")] {
+        let table = grown(name, policy);
+        let held = block_on(table.snapshot()).unwrap();
+        for version in [2, 4] {
+            let older = block_on(table.snapshot_at(Version::new(version).unwrap())).unwrap();
+            block_on(older.checkpoint()).unwrap();
+        }
+        // This handle knows of none of them.
+        let (env, op) = (Env::tokio(), Op::default());
+        let saved = in_steps(&env, &op, held.store(), held.loaded(), Some(1));
+        let saved = block_on(saved).unwrap().unwrap();
+        let files = block_on(held.files()).unwrap();
+        assert_eq!(saved.counts, Counts::of(files.files.sum()));
+        assert_eq!(checkpoints(&held), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+
+        let again = Table::open_with(&Env::tokio(), held.store().location()).unwrap();
+        let report = block_on(again.doctor(Doctor::new())).unwrap();
+        assert!(report.is_sound(), "{:?}", report.findings());
+    }
 }
