@@ -32,6 +32,7 @@ mod shred;
 mod sparse;
 mod spell;
 mod strand;
+mod texts;
 mod thrift;
 mod turn;
 mod wanted;

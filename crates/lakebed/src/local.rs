@@ -218,6 +218,10 @@ impl Backend for Local {
         self.run("", |root, _| root.settle())
     }
 
+    fn begin_to_settle(&self) -> BoxFuture<'_, Result<()>> {
+        self.run("", |root, _| root.begin_to_settle())
+    }
+
     fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>> {
         op.count(Request::Delete);
         self.run(key, Root::delete)

@@ -157,6 +157,11 @@ pub(crate) trait Backend: Send + Sync {
     fn settle(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
     }
+    /// The same, but where somebody is at it already, it is left to them. Goes on to its end though
+    /// the future is dropped.
+    fn begin_to_settle(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Creates if absent, whole or not at all, but it may be lost in a crash.
     fn put_new<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes)
     -> BoxFuture<'a, Result<bool>>;
@@ -418,6 +423,17 @@ impl Store {
     /// `unavailable`, `no-space` if the disk fails.
     pub(crate) async fn settle(&self) -> Result<()> {
         self.backend.settle().await.map_err(|it| it.at(self.location()))
+    }
+
+    /// The same ahead of a commit, which waits for it before it has its name: where somebody is at
+    /// it already, it is left to them. It goes on to its end though the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::settle`]; the commit says so, too.
+    pub(crate) fn begin_to_settle(&self) -> impl Future<Output = Result<()>> {
+        let begun = self.backend.begin_to_settle();
+        async move { begun.await.map_err(|it| it.at(self.location())) }
     }
 
     /// Creates an object unless there is one, and says whether it did. Readers see it whole or not

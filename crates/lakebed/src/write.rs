@@ -122,7 +122,11 @@ pub(crate) async fn write(
     let mut files = Files::new(Arc::new(context));
     let done = env.until(deadline, "writing data files", files.run(input)).await;
     match done {
-        Ok(()) => Ok(files.done.into_values().collect()),
+        Ok(()) => {
+            // The commit waits for it, and there is much to do until then.
+            drop(store.begin_to_settle());
+            Ok(files.done.into_values().collect())
+        }
         Err(err) => {
             let removed = env.spawn(async move {
                 files.discard().await;

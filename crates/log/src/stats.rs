@@ -35,6 +35,7 @@ pub use json::Reader;
 pub(crate) use json::{Side, parse_value};
 pub(crate) use structs::{SECTIONS, Structs, Term, is_silent};
 pub(crate) use template::Templates;
+pub use texts::Extremes;
 
 /// Statistics of one file. Keys are paths of names of the schema that they are read with; files
 /// have physical names in their place.

@@ -9,15 +9,18 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::OffsetBuffer;
-use arrow_schema::{FieldRef, Schema, SchemaRef};
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use lakebed_log::error::{Error, Result};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterPropertiesPtr,
+};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::{Type, TypePtr};
+use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
 use super::pages::{Blobs, Chunk, Pieces, Shelf};
+use super::texts::Texts;
 
 /// One top-level column.
 pub(super) struct Column {
@@ -29,6 +32,8 @@ pub(super) struct Column {
     properties: WriterPropertiesPtr,
     /// Of the open row group; none between two.
     leaves: Vec<Leaf>,
+    /// Bounds of texts, which the library is told to leave alone.
+    texts: Option<Texts>,
 }
 
 /// One leaf of the open row group.
@@ -53,8 +58,25 @@ pub(super) fn columns(
         parquet: Arc::clone(parquet),
         properties: Arc::clone(file.properties()),
         leaves: leaves.by_ref().take(leaf_count(field)).collect(),
+        texts: is_text(field).then(|| Texts::new(file.properties().write_batch_size())),
     };
     Ok(columns.map(column).collect())
+}
+
+/// Has the library leave texts alone whose bounds are found here: those of top-level columns.
+pub(super) fn without_texts(
+    properties: WriterPropertiesBuilder,
+    schema: &SchemaRef,
+) -> WriterPropertiesBuilder {
+    let texts = schema.fields().iter().filter(|it| is_text(it));
+    texts.fold(properties, |properties, it| {
+        let path = ColumnPath::from(vec![it.name().clone()]);
+        properties.set_column_statistics_enabled(path, EnabledStatistics::None)
+    })
+}
+
+fn is_text(field: &FieldRef) -> bool {
+    field.data_type() == &DataType::Utf8
 }
 
 /// A row group of all columns of `file`.
@@ -76,6 +98,9 @@ impl Column {
         if self.leaves.is_empty() {
             self.leaves = self.open_again()?;
         }
+        if let Some(texts) = &mut self.texts {
+            texts.take(array)?;
+        }
         let arrays = compute_leaves(&self.field, array).map_err(encoding)?;
         let mut nans = Vec::with_capacity(self.leaves.len());
         find_nans(array, &mut nans);
@@ -92,7 +117,14 @@ impl Column {
         for Leaf { writer, blobs, nan } in std::mem::take(&mut self.leaves) {
             let chunk = writer.close().map_err(encoding)?;
             let chunk = Chunk::new(&chunk, &blobs)?;
-            chunks.push(if nan { chunk.without_bounds()? } else { chunk });
+            let chunk = if nan { chunk.without_bounds()? } else { chunk };
+            chunks.push(match &mut self.texts {
+                Some(texts) => {
+                    let empty = Texts::new(self.properties.write_batch_size());
+                    chunk.with_texts(std::mem::replace(texts, empty))?
+                }
+                None => chunk,
+            });
         }
         self.learn(&chunks);
         Ok(chunks)

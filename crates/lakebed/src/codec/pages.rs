@@ -30,6 +30,7 @@ use parquet::file::metadata::OffsetIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
+use super::texts::Texts;
 use super::thrift::{self, PageHeader};
 
 /// Kind of a dictionary page.
@@ -173,6 +174,11 @@ impl Chunk {
         self.close.metadata = builder.build().map_err(internal)?;
         self.close.column_index = None;
         Ok(self)
+    }
+
+    /// Puts in what the library has left out of a column of text.
+    pub(super) fn with_texts(self, texts: Texts) -> Result<Chunk> {
+        Ok(Chunk { close: texts.tell(self.close)?, ..self })
     }
 
     /// Was the dictionary given up soon? Then building it was nearly all in vain.

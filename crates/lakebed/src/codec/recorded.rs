@@ -1,7 +1,8 @@
 //! What the footer of a file just written says of its columns.
 //!
 //! The library that encodes the rows counts for itself: a second opinion on the statistics that go
-//! into the log, for the price of looking at the footer.
+//! into the log, for the price of looking at the footer. Of texts at the top it only counts; their
+//! bounds were found by us, but in a pass of their own, see [`texts`](super::texts).
 
 use std::cmp::Ordering;
 

@@ -29,7 +29,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
-use super::column::{Column, columns, encoding};
+use super::column::{Column, columns, encoding, without_texts};
 use super::pages::{Chunk, Pieces};
 use super::recorded::recorded;
 use super::strand::{Done, Step, Strands};
@@ -281,8 +281,8 @@ impl Encoder {
             .set_write_batch_size(options.page_rows.clamp(1, WRITE_ROWS))
             .set_data_page_size_limit(options.page_bytes)
             .set_dictionary_page_size_limit(options.page_bytes)
-            .set_coerce_types(true)
-            .build();
+            .set_coerce_types(true);
+        let properties = without_texts(properties, &schema).build();
         let unsupported = |err: ParquetError| {
             Error::new(Code::UnsupportedData, "the columns cannot be stored as Parquet")
                 .because(err)

@@ -295,6 +295,15 @@ fn names_are_settled_together() {
     assert!(matches!(root.put_if_absent(key, b"x", "id").unwrap(), Put::Created(_)));
     assert!(root.folders().noted.is_empty());
 
+    // Begun beforehand, it is left to who is about to; else it is done.
+    root.note(&disk.path("day=1/a"));
+    let settling = root.settling.lock().unwrap();
+    root.begin_to_settle().unwrap();
+    assert!(!root.folders().noted.is_empty());
+    drop(settling);
+    root.begin_to_settle().unwrap();
+    assert!(root.folders().noted.is_empty());
+
     // A folder that cannot be synced stays noted, and the commit is not there.
     root.note(&disk.path("nowhere/a"));
     let next = "_delta_log/00000000000000000001.json";

@@ -2,11 +2,12 @@
 //!
 //! A name is durable when its folder is synced, and one sync does for all names of a folder. So a
 //! data file, whose name nobody reads before the commit, only notes its folder, and what is noted
-//! is synced before the commit has its name:
+//! is synced before the commit has its name. That is begun as soon as the data files are there, and
+//! goes on beside what the commit does until then:
 //!
 //! ```text
-//!   data files   write, fsync each --> note the folder
-//!   commit       fsync noted folders, wait for a turn, write .x.tmp, fsync it,
+//!   data files   write, fsync each --> note the folder --> fsync noted folders --+
+//!   commit       wait for a turn, write .x.tmp, fsync it ------------------------+-->
 //!                link x, unlink .x.tmp, fsync the log's folder
 //! ```
 //!
@@ -21,7 +22,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use lakebed_log::error::{Code, Error, Result};
@@ -180,7 +181,20 @@ impl Root {
 
     /// Makes the names that were noted durable, or waits for who is about to.
     pub(super) fn settle(&self) -> Result<()> {
-        let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settle_noted(&settling)
+    }
+
+    /// The same, but leaves it to who is about to, if there is somebody.
+    pub(super) fn begin_to_settle(&self) -> Result<()> {
+        match self.settling.try_lock() {
+            Ok(settling) => self.settle_noted(&settling),
+            Err(TryLockError::Poisoned(settling)) => self.settle_noted(settling.get_ref()),
+            Err(TryLockError::WouldBlock) => Ok(()),
+        }
+    }
+
+    fn settle_noted(&self, _: &MutexGuard<'_, ()>) -> Result<()> {
         let noted = {
             let mut folders = self.folders();
             if folders.lost {

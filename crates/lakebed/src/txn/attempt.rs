@@ -107,7 +107,7 @@ impl Attempt {
             return self.found(done).await;
         }
         // Before its turn, in which others wait.
-        self.context.store.settle().await?;
+        self.context.store.begin_to_settle().await?;
         let landed = self.land().await;
         self.end_turn();
         landed

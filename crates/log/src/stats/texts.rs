@@ -17,13 +17,25 @@ const HEAD_BYTES: usize = 15;
 /// What stands for the length of a text that does not fit.
 const LONG: u128 = 16;
 
-/// Extremes so far.
-pub(super) struct Extremes<'a> {
+/// The least and the greatest text so far.
+///
+/// ```
+/// use arrow_array::StringArray;
+/// use lakebed_log::stats::Extremes;
+///
+/// let texts = StringArray::from(vec!["RAIL", "AIR", "TRUCK", "SHIP"]);
+/// let mut extremes = Extremes::new(&texts);
+/// extremes.take(0, 2);
+/// extremes.take(3, 4);
+/// assert_eq!(extremes.finish(), Some(("AIR", "SHIP")));
+/// ```
+#[derive(Debug)]
+pub struct Extremes<'a> {
     array: &'a StringArray,
     found: Option<Found<'a>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Found<'a> {
     min: &'a str,
     max: &'a str,
@@ -34,12 +46,13 @@ struct Found<'a> {
 }
 
 impl<'a> Extremes<'a> {
-    pub(super) fn new(array: &'a StringArray) -> Extremes<'a> {
+    /// Of no row yet.
+    pub fn new(array: &'a StringArray) -> Extremes<'a> {
         Extremes { array, found: None }
     }
 
     /// Takes rows `from..to`, none of which is null.
-    pub(super) fn take(&mut self, from: usize, to: usize) {
+    pub fn take(&mut self, from: usize, to: usize) {
         let (array, data) = (self.array, self.array.value_data());
         let ends = array.value_offsets().get(from..=to).unwrap_or_default();
         for (row, ends) in (from..to).zip(ends.windows(2)) {
@@ -58,7 +71,7 @@ impl<'a> Extremes<'a> {
     }
 
     /// The least and the greatest, if there was any.
-    pub(super) fn finish(self) -> Option<(&'a str, &'a str)> {
+    pub fn finish(self) -> Option<(&'a str, &'a str)> {
         self.found.map(|it| (it.min, it.max))
     }
 }
