@@ -19,7 +19,7 @@ use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, HINT_BYTES_MAX};
 use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
 use lakebed_log::mutant::planted;
 use lakebed_log::segment::{Hint, LogFile};
-use lakebed_log::state::TableState;
+use lakebed_log::state::{Head, TableState};
 use lakebed_log::version::Version;
 
 use crate::env::Env;
@@ -65,11 +65,15 @@ pub(crate) async fn from_last(
     store: &Store,
     of: &Loaded,
 ) -> Result<Option<Saved>> {
-    let head = &of.head;
-    if head.properties.checkpoint_policy_v2 && head.protocol.supports(&TableFeature::V2Checkpoint) {
+    if is_second(&of.head) {
         return second_layout(env, op, store, of).await.map(Some);
     }
     merged(env, op, store, of).await
+}
+
+/// Does the table want the second layout?
+fn is_second(head: &Head) -> bool {
+    head.properties.checkpoint_policy_v2 && head.protocol.supports(&TableFeature::V2Checkpoint)
 }
 
 /// Writes a classic checkpoint of a wide state, reads it back and compares, then the hint (never

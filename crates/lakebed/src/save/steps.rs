@@ -11,6 +11,9 @@
 //!
 //! So memory is that of one step. Each of them is as good as any other checkpoint, and who was
 //! interrupted goes on from the last.
+//!
+//! Not so in the second layout: what stands together in its sidecars stays there, and from steps
+//! they would be ordered each by itself, so that later changes touch all of them.
 
 use lakebed_log::batch::Width;
 use lakebed_log::error::{ErrorKind, Result};
@@ -39,7 +42,7 @@ pub(crate) async fn in_steps(
     of: &Loaded,
     step: Option<u64>,
 ) -> Result<Option<Saved>> {
-    if of.is_by_catalog() {
+    if of.is_by_catalog() || super::is_second(&of.head) {
         return Ok(None);
     }
     let Some(step) = step.or_else(|| step_bytes(of)) else { return Ok(None) };

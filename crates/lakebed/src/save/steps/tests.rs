@@ -66,29 +66,38 @@ fn checkpoints(snapshot: &Snapshot) -> Vec<u64> {
 /// spec: CKPT-31
 #[test]
 fn steps_lead_to_the_same_checkpoint() {
-    for policy in ["classic", "v2"] {
-        let table = grown(policy, policy);
-        let snapshot = block_on(table.snapshot()).unwrap();
-        assert!(run(&table, u64::MAX).is_none(), "one step is no way");
-        assert!(checkpoints(&snapshot).is_empty());
+    let table = grown("same", "classic");
+    let snapshot = block_on(table.snapshot()).unwrap();
+    assert!(run(&table, u64::MAX).is_none(), "one step is no way");
+    assert!(checkpoints(&snapshot).is_empty());
 
-        let sizes: Vec<u64> = tail(snapshot.loaded(), None).map(|it| it.size).collect();
-        let saved = run(&table, sizes[0] + sizes[1] + sizes[2]).unwrap();
-        assert_eq!(saved.file.path.version().get(), 9);
-        let there = checkpoints(&snapshot);
-        assert_eq!((there[0], there.last()), (2, Some(&9)), "{there:?}");
-        assert!(3 < there.len() && there.len() < 10, "{there:?}");
+    let sizes: Vec<u64> = tail(snapshot.loaded(), None).map(|it| it.size).collect();
+    let saved = run(&table, sizes[0] + sizes[1] + sizes[2]).unwrap();
+    assert_eq!(saved.file.path.version().get(), 9);
+    let there = checkpoints(&snapshot);
+    assert_eq!((there[0], there.last()), (2, Some(&9)), "{there:?}");
+    assert!(3 < there.len() && there.len() < 10, "{there:?}");
 
-        let again = Table::open_with(&Env::tokio(), snapshot.store().location()).unwrap();
-        let opened = block_on(again.snapshot()).unwrap();
-        assert_eq!(opened.loaded().segment.checkpoint_version, Some(opened.version()));
-        assert_eq!(block_on(opened.files()).unwrap().files.sum(), {
-            block_on(snapshot.files()).unwrap().files.sum()
-        });
-        let report = block_on(again.doctor(Doctor::new())).unwrap();
-        assert!(report.is_sound(), "{:?}", report.findings());
-        assert!(run(&again, 1).is_none(), "nothing is left to do");
-    }
+    let again = Table::open_with(&Env::tokio(), snapshot.store().location()).unwrap();
+    let opened = block_on(again.snapshot()).unwrap();
+    assert_eq!(opened.loaded().segment.checkpoint_version, Some(opened.version()));
+    assert_eq!(block_on(opened.files()).unwrap().files.sum(), {
+        block_on(snapshot.files()).unwrap().files.sum()
+    });
+    let report = block_on(again.doctor(Doctor::new())).unwrap();
+    assert!(report.is_sound(), "{:?}", report.findings());
+    assert!(run(&again, 1).is_none(), "nothing is left to do");
+}
+
+/// In the second layout files would stand together as the steps had them.
+///
+/// spec: CKPT-31
+#[test]
+fn the_second_layout_is_made_at_once() {
+    let table = grown("second", "v2");
+    assert!(run(&table, 1).is_none());
+    block_on(block_on(table.snapshot()).unwrap().checkpoint()).unwrap();
+    assert_eq!(checkpoints(&block_on(table.snapshot()).unwrap()), [9]);
 }
 
 /// A commit that is larger than a step is one; and what is there, because somebody was interrupted
@@ -97,23 +106,21 @@ fn steps_lead_to_the_same_checkpoint() {
 /// spec: CKPT-31
 #[test]
 fn steps_go_on_from_what_is_there() {
-    for (name, policy) in [("on", "classic"), ("on-v2", "v2")] {
-        let table = grown(name, policy);
-        let held = block_on(table.snapshot()).unwrap();
-        for version in [2, 4] {
-            let older = block_on(table.snapshot_at(Version::new(version).unwrap())).unwrap();
-            block_on(older.checkpoint()).unwrap();
-        }
-        // This handle knows of none of them.
-        let (env, op) = (Env::tokio(), Op::default());
-        let saved = in_steps(&env, &op, held.store(), held.loaded(), Some(1));
-        let saved = block_on(saved).unwrap().unwrap();
-        let files = block_on(held.files()).unwrap();
-        assert_eq!(saved.counts, Counts::of(files.files.sum()));
-        assert_eq!(checkpoints(&held), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-
-        let again = Table::open_with(&Env::tokio(), held.store().location()).unwrap();
-        let report = block_on(again.doctor(Doctor::new())).unwrap();
-        assert!(report.is_sound(), "{:?}", report.findings());
+    let table = grown("on", "classic");
+    let held = block_on(table.snapshot()).unwrap();
+    for version in [2, 4] {
+        let older = block_on(table.snapshot_at(Version::new(version).unwrap())).unwrap();
+        block_on(older.checkpoint()).unwrap();
     }
+    // This handle knows of none of them.
+    let (env, op) = (Env::tokio(), Op::default());
+    let saved = in_steps(&env, &op, held.store(), held.loaded(), Some(1));
+    let saved = block_on(saved).unwrap().unwrap();
+    let files = block_on(held.files()).unwrap();
+    assert_eq!(saved.counts, Counts::of(files.files.sum()));
+    assert_eq!(checkpoints(&held), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+
+    let again = Table::open_with(&Env::tokio(), held.store().location()).unwrap();
+    let report = block_on(again.doctor(Doctor::new())).unwrap();
+    assert!(report.is_sound(), "{:?}", report.findings());
 }
