@@ -308,7 +308,7 @@ fn dictionaries_in_vain_are_not_built_again() {
 /// Columns that cost far more or less than the others, over chunks and row groups that end in the
 /// midst of them: each is ahead of the others or behind them, and the rows are whole all the same.
 #[test]
-fn columns_do_not_wait_for_each_other() {
+fn columns_that_cost_differently() {
     let words = |it: i64| format!("{:x} ", it.wrapping_mul(0x1e37_79b9_7f4a_7c15)).repeat(20);
     let texts = StringArray::from_iter_values((0..30_000).map(words));
     let mut columns: Vec<(String, ArrayRef)> = vec![("text".to_string(), Arc::new(texts))];

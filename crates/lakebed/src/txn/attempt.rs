@@ -578,3 +578,6 @@ pub(super) fn safe_for(properties: &Properties) -> Duration {
 fn retention(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0)).max(RETENTION_MIN)
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;
