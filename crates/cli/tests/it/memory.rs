@@ -126,6 +126,13 @@ fn checkpoint_peaks(files: u64) -> [u64; 3] {
             version += 1;
         }
     }
+    // More bytes of commits than a handle keeps, and than a step takes; none is left out.
+    let counted = || {
+        let info = shell.run(&["info", "t", "--format", "json"]);
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        (info["files"].as_u64().unwrap(), info["rows"].as_u64().unwrap())
+    };
+    assert_eq!(counted(), (files, files * 9));
     shell.write("one.csv", "id,price,name\n1,2.5,x\n");
     let write = ["write", "t", "one.csv"];
     // One heap: how much several of them keep of what was freed is chance.
@@ -133,5 +140,6 @@ fn checkpoint_peaks(files: u64) -> [u64; 3] {
     let peaks = [one_heap(), one_heap(), peak(&shell, &write)];
     let last = version + 2;
     assert!(shell.path(&format!("t/_delta_log/{last:020}.checkpoint.parquet")).exists());
+    assert_eq!(counted(), (files + 3, files * 9 + 3));
     peaks
 }
