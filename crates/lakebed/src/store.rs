@@ -250,6 +250,11 @@ impl Store {
         self.backend.is_disk()
     }
 
+    /// Is it the same handle of the place? Another one knows nothing of what this one has written.
+    pub(crate) fn is_same(&self, other: &Store) -> bool {
+        Arc::ptr_eq(&self.backend, &other.backend)
+    }
+
     /// A future that asks this store for one small thing after another, where that costs least.
     pub(crate) fn driven<T, F>(
         &self,
@@ -427,10 +432,6 @@ impl Store {
 
     /// The same ahead of a commit, which waits for it before it has its name: where somebody is at
     /// it already, it is left to them. It goes on to its end though the future is dropped.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::settle`]; the commit says so, too.
     pub(crate) fn begin_to_settle(&self) -> impl Future<Output = Result<()>> {
         let begun = self.backend.begin_to_settle();
         async move { begun.await.map_err(|it| it.at(self.location())) }
@@ -594,5 +595,7 @@ pub(crate) fn too_large(size: u64, max: u64) -> Error {
     Error::new(Code::LimitExceeded, format!("it has {size} bytes and the limit is {max}"))
 }
 
+#[cfg(test)]
+pub(crate) mod frail;
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,7 @@ use crate::env::BoxFuture;
 use crate::load::Moment;
 use crate::op::ANSWER;
 use crate::snapshot::Snapshot;
+use crate::store::Store;
 
 /// Most files that the appends of one commit add together.
 const GROUP_ACTIONS_MAX: usize = 10_000;
@@ -415,8 +416,14 @@ impl Group {
         for entry in &self.entries {
             entry.enter(Stage::Together(draft.txn_id.clone()));
         }
+        let settled = self.settle_others().await;
         let mut attempt = Attempt::new(context, Some(base.loaded().clone()), draft, once);
-        match attempt.run().await {
+        let unsettled = settled.is_err();
+        let landed = match settled {
+            Ok(()) => attempt.run().await,
+            Err(it) => Err(it.into()),
+        };
+        match landed {
             Ok(landed @ Landed::Ours(..)) => {
                 let there = there(&attempt, Some(&base), &landed);
                 for entry in &self.entries {
@@ -440,7 +447,7 @@ impl Group {
                 line.put_back(self.entries);
             }
             // Somebody's own fault, perhaps: then it is not everybody's.
-            Err(Failure { error, open: false }) if is_of_one(&error) => {
+            Err(Failure { error, open: false }) if unsettled || is_of_one(&error) => {
                 self.entries.iter_mut().for_each(|it| it.staged.joins = false);
                 line.put_back(self.entries);
             }
@@ -450,6 +457,20 @@ impl Group {
             }
         }
         Landing::nothing()
+    }
+
+    /// The commit makes the names durable that its own handle of the place has noted; those of
+    /// other handles are made so here.
+    async fn settle_others(&self) -> Result<()> {
+        let mut stores = self.entries.iter().map(|it| &it.context.store);
+        let mut settled: Vec<&Store> = stores.next().into_iter().collect();
+        for store in stores {
+            if !settled.iter().any(|it| it.is_same(store)) {
+                store.settle().await?;
+                settled.push(store);
+            }
+        }
+        Ok(())
     }
 
     /// One context for all: the first pays, the oldest files count, and the longest deadline.

@@ -107,6 +107,37 @@ fn one_bad_member_falls_out_alone() {
     assert!(!line.waiting().busy);
 }
 
+/// A handle of its own knows by itself which names are not durable yet. If they cannot be made so,
+/// its append fails by itself, and those of other handles land.
+///
+/// spec: GROUP-11
+#[test]
+fn names_of_every_handle_are_settled() {
+    for lost in [false, true] {
+        let (context, base, line) = line(&format!("handles-{lost}"));
+        let (store, fails) = crate::store::frail::frail(base.store());
+        fails.settle.store(lost, std::sync::atomic::Ordering::Relaxed);
+        let other = Context::new(&context.env, &Op::default(), &store);
+        let contexts = [&context, &other, &context];
+        let told = block_on(async {
+            let stand = |it| Box::pin(submit(it, Some(&base), append(it, 1, 1)));
+            let mut waiting: Vec<_> = contexts.into_iter().map(stand).collect();
+            for it in &mut waiting {
+                assert!(poll!(it).is_pending());
+            }
+            Works { line: Arc::clone(&line), is_done: false }.run().await;
+            join_all(waiting).await
+        });
+        let at: Vec<_> =
+            told.iter().map(|it| it.as_ref().ok().map(|it| it.version().get())).collect();
+        match lost {
+            false => assert_eq!(at, [Some(1); 3], "in one version"),
+            true => assert_eq!(at.iter().flatten().count(), 2, "{at:?}"),
+        }
+        assert_eq!(at[1].is_none(), lost);
+    }
+}
+
 /// Work that stops in the middle leaves nobody waiting, and the next one begins anew.
 #[test]
 fn a_line_outlives_its_worker() {
