@@ -75,6 +75,17 @@ struct Folders {
     left_behind: BTreeSet<PathBuf>,
 }
 
+impl Folders {
+    fn check(&self) -> Result<()> {
+        if !self.lost {
+            return Ok(());
+        }
+        let what = "names of files may not be durable since a sync of their folder failed; \
+                    open the table anew";
+        Err(Error::new(Code::Unavailable, what))
+    }
+}
+
 impl Store {
     /// On the local disk, in the folder `root`, an absolute path. It need not exist.
     pub fn local(env: &Env, root: &Path, location: &str) -> Store {

@@ -331,6 +331,8 @@ fn names_that_may_be_lost() {
     let error = root.put_if_absent(key, b"x", "id").unwrap_err();
     assert!(error.to_string().contains("open the table anew"), "{error}");
     assert_eq!(disk.get(key), "file-not-found");
+    fs::write(disk.path("a"), b"x").unwrap();
+    assert!(root.sync("a").is_err(), "nor does it say so of what is there");
 }
 
 /// Through the store: an upload is named by a commit, and a commit that loses leaves no file.

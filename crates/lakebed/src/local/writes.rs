@@ -76,7 +76,10 @@ impl Root {
         self.sweep();
         match synced {
             Ok(()) => Ok(Put::Created(tag)),
-            Err(err) => Ok(Put::Unknown(writing(err))),
+            Err(err) => {
+                self.lost_by(&err);
+                Ok(Put::Unknown(writing(err)))
+            }
         }
     }
 
@@ -86,8 +89,18 @@ impl Root {
             return Ok(());
         }
         let path = self.inside(key)?;
+        self.folders().check()?;
         let synced = File::open(&path).and_then(|it| it.sync_all());
-        synced.and_then(|()| self.sync_into(&path)).map_err(writing)
+        synced.and_then(|()| self.sync_into(&path)).map_err(|err| {
+            self.lost_by(&err);
+            writing(err)
+        })
+    }
+
+    /// A folder that is gone has lost no name that somebody will miss. Any other failed sync is
+    /// told once: the next one would say yes to what this one has lost.
+    fn lost_by(&self, err: &io::Error) {
+        self.folders().lost |= !is_missing(err);
     }
 
     /// A commit whose predecessor is gone would tear a gap: the table was removed, and perhaps made
@@ -197,21 +210,14 @@ impl Root {
     fn settle_noted(&self, _: &MutexGuard<'_, ()>) -> Result<()> {
         let noted = {
             let mut folders = self.folders();
-            if folders.lost {
-                let what = "names of files may not be durable since a sync of their folder failed; \
-                            open the table anew";
-                return Err(Error::new(Code::Unavailable, what));
-            }
+            folders.check()?;
             std::mem::take(&mut folders.noted)
         };
         match noted.values().find_map(|it| self.sync_into(it).err()) {
             None => Ok(()),
             Some(err) => {
-                let mut folders = self.folders();
-                // A folder that is gone has lost no name that somebody will miss. Any other failure
-                // is told once: the next sync would say yes to what this one has lost.
-                folders.lost |= !is_missing(&err);
-                folders.noted.extend(noted);
+                self.lost_by(&err);
+                self.folders().noted.extend(noted);
                 Err(writing(err))
             }
         }

@@ -266,7 +266,7 @@ impl Attempt {
                     open = true;
                     cause = Some(it);
                 }
-                Err(it) if !open && it.kind() != ErrorKind::Unavailable => return Err(it.into()),
+                Err(it) if !open && self.is_final(&it).await => return Err(it.into()),
                 Err(it) => cause = Some(it),
             }
             let looked = store.get(op, &key, COMMIT_BYTES_MAX);
@@ -280,6 +280,7 @@ impl Attempt {
                             let read = read.map_err(|it| self.doubt(version, it))?;
                             return Ok(Claim::Ours(read, None));
                         }
+                        Err(it) if self.is_final(&it).await => return Err(self.doubt(version, it)),
                         Err(it) => {
                             open = true;
                             cause = Some(it);
@@ -306,6 +307,11 @@ impl Attempt {
             self.back_off(tries).await;
         }
         Err(Error::internal("tries are without end").into())
+    }
+
+    /// Would another try fail as well? What a sync has lost, no later one brings back.
+    async fn is_final(&self, error: &Error) -> bool {
+        error.kind() != ErrorKind::Unavailable || self.context.store.settle().await.is_err()
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<Put> {
