@@ -24,6 +24,7 @@ fn theirs(batches: &[RecordBatch], options: &FileOptions) -> Bytes {
         .set_write_batch_size(options.page_rows.clamp(1, 1024))
         .set_data_page_size_limit(options.page_bytes)
         .set_dictionary_page_size_limit(options.page_bytes)
+        .set_max_row_group_row_count(Some(options.row_group_rows))
         .build();
     let mut bytes = Vec::new();
     let mut writer =
@@ -49,18 +50,21 @@ fn batch(texts: &[Option<String>], nullable: bool) -> RecordBatch {
 fn check(batches: &[RecordBatch], options: &FileOptions) {
     let (ours, theirs) = (ours(batches, options), theirs(batches, options));
     let (ours, theirs) = (metadata(&ours), metadata(&theirs));
-    let of = |it: &ParquetMetaData| it.row_group(0).column(0).clone();
-    assert_eq!(of(&ours).statistics(), of(&theirs).statistics());
-    let length = |it: &ParquetMetaData| of(it).unencoded_byte_array_data_bytes();
-    assert_eq!(length(&ours), length(&theirs));
-    let histogram = |it: &ParquetMetaData| of(it).definition_level_histogram().cloned();
-    assert_eq!(histogram(&ours), histogram(&theirs));
+    assert_eq!(ours.num_row_groups(), theirs.num_row_groups());
+    for group in 0..ours.num_row_groups() {
+        let of = |it: &ParquetMetaData| it.row_group(group).column(0).clone();
+        assert_eq!(of(&ours).statistics(), of(&theirs).statistics());
+        let length = |it: &ParquetMetaData| of(it).unencoded_byte_array_data_bytes();
+        assert_eq!(length(&ours), length(&theirs));
+        let histogram = |it: &ParquetMetaData| of(it).definition_level_histogram().cloned();
+        assert_eq!(histogram(&ours), histogram(&theirs));
+        let rows = |it: &ParquetMetaData| -> Vec<i64> {
+            let pages = it.offset_index().unwrap()[group][0].page_locations();
+            pages.iter().map(|it| it.first_row_index).collect()
+        };
+        assert_eq!(rows(&ours), rows(&theirs));
+    }
     assert_eq!(ours.column_index(), theirs.column_index());
-    let rows = |it: &ParquetMetaData| -> Vec<i64> {
-        let pages = it.offset_index().unwrap()[0][0].page_locations();
-        pages.iter().map(|it| it.first_row_index).collect()
-    };
-    assert_eq!(rows(&ours), rows(&theirs));
 }
 
 /// Texts that tie, that are long, that are null, that end in the last of all characters.
@@ -107,6 +111,9 @@ fn many_runs_make_a_page() {
         let texts: Vec<Option<String>> = (0..30_000).map(text).collect();
         let batches: Vec<RecordBatch> = texts.chunks(7_000).map(|it| batch(it, true)).collect();
         check(&batches, &FileOptions { page_rows: 2_500, ..options() });
+        // Over row groups, of which each begins anew.
+        let row_group_rows = 7_300;
+        check(&batches, &FileOptions { page_rows: 2_500, row_group_rows, ..options() });
     }
 }
 
@@ -125,19 +132,43 @@ fn pages_that_end_in_a_run() {
         panic!("the column has no statistics");
     };
     assert_eq!(all.null_count_opt(), Some(143));
+    assert!(10 < check_holds(&texts, &metadata, 1_024));
+}
+
+/// Batches of some rows share a run, and pages may end in its midst.
+#[test]
+fn short_batches_share_runs() {
+    let text = |it: usize| (!it.is_multiple_of(7)).then(|| format!("{:05}", it * 7_919 % 20_011));
+    for len in [1, 3, 17, 40] {
+        let texts: Vec<Option<String>> = (0..10_000).map(text).collect();
+        let batches: Vec<RecordBatch> = texts.chunks(len).map(|it| batch(it, true)).collect();
+        let options = FileOptions { page_rows: 2_048, ..options() };
+        let metadata = metadata(&ours(&batches, &options));
+        assert!(3 < check_holds(&texts, &metadata, 64), "batches of {len}");
+    }
+}
+
+/// Bounds of pages hold all texts of the page, and say no more than the runs that it touches;
+/// counts of nulls are exact. Gives the number of pages.
+fn check_holds(texts: &[Option<String>], metadata: &ParquetMetaData, run: usize) -> usize {
     let pages = metadata.offset_index().unwrap()[0][0].page_locations();
-    assert!(10 < pages.len(), "{} pages", pages.len());
     let ColumnIndexMetaData::BYTE_ARRAY(index) = &metadata.column_index().unwrap()[0][0] else {
         panic!("the column has no index");
     };
     for (at, page) in pages.iter().enumerate() {
-        let end = pages.get(at + 1).map_or(1_000, |it| it.first_row_index);
+        let end = pages.get(at + 1).map_or(texts.len() as i64, |it| it.first_row_index);
         let rows = page.first_row_index as usize..end as usize;
         let (min, max) = (index.min_value(at).unwrap(), index.max_value(at).unwrap());
         for text in texts[rows.clone()].iter().flatten() {
             assert!(min <= text.as_bytes() && text.as_bytes() <= max, "page {at}");
         }
-        let nulls = texts[rows].iter().filter(|it| it.is_none()).count();
+        let nulls = texts[rows.clone()].iter().filter(|it| it.is_none()).count();
         assert_eq!(index.null_count(at), Some(nulls as i64), "page {at}");
+        let near = rows.start.saturating_sub(run)..texts.len().min(rows.end + run);
+        let near = || texts[near.clone()].iter().flatten().map(|it| it.as_bytes());
+        // What is cut is the head of a text, or a little more than it.
+        assert!(near().any(|it| it.starts_with(min)), "page {at}");
+        assert!(near().any(|it| max <= it || it < max && max[..3] == it[..3]), "page {at}");
     }
+    pages.len()
 }
