@@ -69,6 +69,8 @@ struct Folders {
     unsynced: BTreeSet<PathBuf>,
     /// By folder, a file whose name in it is not synced yet.
     noted: BTreeMap<PathBuf, PathBuf>,
+    /// By path, files whose contents are not synced yet, or could not be.
+    written: BTreeMap<PathBuf, Arc<writes::Written>>,
     /// Has a sync of them failed?
     lost: bool,
     /// Temporary files of writers that are no more.

@@ -153,7 +153,7 @@ pub(crate) trait Backend: Send + Sync {
     /// Makes what is under the key durable, if it is not yet: a create may have failed after it was
     /// there for all to see.
     fn sync<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>>;
-    /// Makes the names of finished uploads durable, where that takes a step of its own.
+    /// Makes finished uploads durable, where that takes a step of its own.
     fn settle(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -211,8 +211,8 @@ pub trait Near: Send + Sync + fmt::Debug {
 pub trait Upload: Send {
     /// Appends.
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>>;
-    /// Makes it durable and gives its size. On the local disk its name is durable with the next
-    /// create-if-absent.
+    /// Completes it and gives its size. It is durable; on the local disk, outside of the log, with
+    /// the next create-if-absent, which fails if it cannot be.
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<u64>>;
     /// Removes what is there, as far as possible.
     fn abort(self: Box<Self>) -> BoxFuture<'static, ()>;
@@ -421,7 +421,7 @@ impl Store {
         self.backend.sync(key).await.map_err(|it| self.placed(key, it))
     }
 
-    /// Makes the names of finished uploads durable, for those who do not commit them themselves.
+    /// Makes finished uploads durable, for those who do not commit them themselves.
     ///
     /// # Errors
     ///
@@ -464,8 +464,8 @@ impl Store {
         self.backend.put(op, key, bytes).await.map_err(|it| self.placed(key, it))
     }
 
-    /// Starts an object with a name that nobody else uses; durable when finished. One PUT, when
-    /// finished, unless it is so large that it is sent in pieces: then one each.
+    /// Starts an object with a name that nobody else uses; durable as [`Upload::finish`] says. One
+    /// PUT, when finished, unless it is so large that it is sent in pieces: then one each.
     ///
     /// In the log, where names are shared, whoever finishes first wins; the others get `conflict`
     /// from [`Upload::finish`] where the store can tell.

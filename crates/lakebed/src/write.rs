@@ -57,8 +57,8 @@ const MEMORY_MAX: u64 = 256 << 20;
 const MEMORY_MIN: u64 = 1 << 20;
 
 /// Writes rows as data files of the table: conforms to the schema, splits by partition, rolls,
-/// collects statistics. Files are durable when it returns, and their names with the next commit or
-/// [`Store::settle`]; they are named by nothing but the result.
+/// collects statistics. Files are durable with the next commit or [`Store::settle`]; they are named
+/// by nothing but the result.
 ///
 /// Files are numbered in the order in which they were opened; the result is in that order. A
 /// partition that is not at the end of the input stays open; memory is bounded by the budget: past

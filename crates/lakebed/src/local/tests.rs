@@ -335,6 +335,62 @@ fn names_that_may_be_lost() {
     assert!(root.sync("a").is_err(), "nor does it say so of what is there");
 }
 
+/// The contents of small files are made durable with the names. No commit gets past a file whose
+/// contents are lost, however often it tries, until that file is deleted.
+#[cfg(target_os = "linux")]
+#[test]
+fn contents_that_are_lost() {
+    let disk = Disk::new();
+    let root = Root::new(&disk.path(""), true);
+    for key in ["a", "b"] {
+        let file = root.create_new(&disk.path(key)).unwrap();
+        root.note_written(&disk.path(key), file).unwrap();
+    }
+    // There is nothing to sync here, and the system says so.
+    let null = fs::File::open("/dev/null").unwrap();
+    root.note_written(&disk.path("c"), null).unwrap();
+    let key = "_delta_log/00000000000000000000.json";
+    for _ in 0..2 {
+        assert_eq!(root.put_if_absent(key, b"x", "id").unwrap_err().code(), Code::Unavailable);
+        assert_eq!(disk.get(key), "file-not-found");
+        assert_eq!(root.folders().written.keys().collect::<Vec<_>>(), [&disk.path("c")]);
+    }
+    assert!(root.settle().is_err());
+    root.delete("c").unwrap();
+    assert!(matches!(root.put_if_absent(key, b"x", "id").unwrap(), Put::Created(_)));
+
+    let loose = Root::new(&disk.path(""), false);
+    let null = fs::File::open("/dev/null").unwrap();
+    assert!(loose.note_written(&disk.path("d"), null).is_none());
+    loose.settle().unwrap();
+}
+
+/// Of a small file the caller hears before it is durable, and a commit then waits for it; what was
+/// given up is waited for by nobody.
+#[test]
+fn uploads_are_settled() {
+    let disk = Disk::new();
+    let root = Arc::new(Root::new(&disk.path(""), true));
+    let op = Op::default();
+    let upload = |key: &str, bytes: usize| {
+        let upload = upload::LocalUpload::new(&Env::tokio(), &op, &root, key);
+        let mut upload: Box<dyn Upload> = Box::new(upload);
+        block_on(upload.write(vec![1; bytes].into())).unwrap();
+        upload
+    };
+    for (key, bytes) in [("day=1/small", 10), ("day=1/large", 3 << 20)] {
+        assert_eq!(block_on(upload(key, bytes).finish()).unwrap(), bytes as u64);
+        assert!(!root.folders().noted.is_empty(), "{key}");
+        root.settle().unwrap();
+        let folders = root.folders();
+        assert!(folders.noted.is_empty() && folders.written.is_empty(), "{key}");
+    }
+    block_on(upload("day=1/small", 10).finish()).unwrap_err();
+    block_on(upload("day=1/none", 10).abort());
+    assert!(root.folders().written.is_empty());
+    root.settle().unwrap();
+}
+
 /// Through the store: an upload is named by a commit, and a commit that loses leaves no file.
 #[test]
 fn uploads_and_commits() {

@@ -4,17 +4,20 @@
 //! not, and would be read half-written, so they are written aside and linked, as a commit is.
 //!
 //! Nothing is made before there is a buffer full: a small file is created, written and synced by
-//! one job. All jobs of a file take its lock, so one that removes it after a dropped future comes
-//! after the one that was still writing.
+//! one job. Of a small data file the caller hears before it is synced, because whoever settles its
+//! name waits for that too. All jobs of a file take its lock, so one that removes it after a
+//! dropped future comes after the one that was still writing.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures::channel::oneshot;
 use lakebed_log::error::{Error, Result};
 
+use super::writes::Written;
 use super::{Root, in_log, temporary, writing};
 use crate::env::{BoxFuture, Env};
 use crate::op::{Op, Request};
@@ -46,8 +49,10 @@ struct Target {
 
 #[derive(Default)]
 struct State {
-    /// The file and where it is now; `None` before the first piece.
-    open: Option<(File, PathBuf)>,
+    /// The file, from the first piece until all of it is written.
+    file: Option<File>,
+    /// Where it is now.
+    path: Option<PathBuf>,
     /// Removed, or failed: nothing more is written.
     closed: bool,
 }
@@ -104,7 +109,15 @@ impl Upload for LocalUpload {
         Box::pin(async move {
             self.op.count(Request::Put);
             let (target, pieces) = (Arc::clone(&self.target), self.take());
-            let finished = self.env.block(move || target.finish(&pieces)).await;
+            let (tell, told) = oneshot::channel();
+            let job = self.env.block(move || {
+                target.finish(&pieces, |finished| drop(tell.send(finished)));
+                Ok(())
+            });
+            let finished = match told.await {
+                Ok(finished) => finished,
+                Err(_) => job.await.and_then(|()| Err(Error::internal("a file was not finished"))),
+            };
             if let Err(error) = finished {
                 // Awaited: a process that ends on this error would leave the file behind.
                 self.abort().await;
@@ -143,13 +156,14 @@ impl Target {
         }
         // Until the end is reached: a file with a hole must not be finished.
         state.closed = true;
-        let (file, _) = match &mut state.open {
-            Some(open) => open,
+        let file = match &mut state.file {
+            Some(file) => file,
             None => {
                 let path = self.root.inside(&self.key)?;
                 let path = if in_log(&self.key) { temporary(&path, &self.id)? } else { path };
                 let file = self.root.create_new(&path).map_err(writing)?;
-                state.open.insert((file, path))
+                state.path = Some(path);
+                state.file.insert(file)
             }
         };
         for part in pieces.iter().flat_map(|it| it.chunks(WRITE_BYTES)) {
@@ -159,37 +173,54 @@ impl Target {
         Ok(())
     }
 
-    fn finish(&self, pieces: &[Bytes]) -> Result<()> {
+    /// Writes the last pieces, tells, and makes durable what was told before it is.
+    fn finish(&self, pieces: &[Bytes], tell: impl FnOnce(Result<()>)) {
+        match self.close(pieces) {
+            Ok(written) => {
+                tell(Ok(()));
+                if let Some(written) = written {
+                    // Whoever settles is told.
+                    let _ = self.root.sync_written(&written);
+                }
+            }
+            Err(err) => tell(Err(err)),
+        }
+    }
+
+    /// The whole file stands there. It is durable, or else the one that is given back: a small one,
+    /// to be synced while others go on.
+    fn close(&self, pieces: &[Bytes]) -> Result<Option<Arc<Written>>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_small = state.file.is_none();
         self.append(&mut state, pieces)?;
-        let Some((file, path)) = state.open.take() else {
+        // The path is kept until the caller has heard of it: a dropped future still removes it.
+        let (Some(file), Some(path)) = (state.file.take(), state.path.as_ref()) else {
             return Err(Error::internal("a file was finished before it was made"));
         };
-        let finish = || {
-            self.root.sync_file(&file).map_err(writing)?;
-            if in_log(&self.key) {
-                let target = self.root.inside(&self.key)?;
-                let temporary = super::Temporary { path: path.clone() };
-                if !temporary.link(&target)? {
-                    return Err(writing(std::io::ErrorKind::AlreadyExists.into()));
-                }
-                drop(temporary);
-                return self.root.sync_into(&target).map_err(writing);
-            }
-            self.root.note(&path);
-            Ok(())
-        };
-        let finished = finish();
-        // Kept until the caller has heard of it: a dropped future still removes it.
-        state.open = Some((file, path));
-        finished
+        if is_small && !in_log(&self.key) {
+            return Ok(self.root.note_written(path, file));
+        }
+        self.root.sync_file(&file).map_err(writing)?;
+        if !in_log(&self.key) {
+            self.root.note(path);
+            return Ok(None);
+        }
+        let target = self.root.inside(&self.key)?;
+        let temporary = super::Temporary { path: path.clone() };
+        if !temporary.link(&target)? {
+            return Err(writing(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        drop(temporary);
+        self.root.sync_into(&target).map_err(writing)?;
+        Ok(None)
     }
 
     fn remove(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.closed = true;
-        if let Some((file, path)) = state.open.take() {
-            drop(file);
+        drop(state.file.take());
+        if let Some(path) = state.path.take() {
+            self.root.forget(&path);
             let _ = fs::remove_file(path);
         }
     }

@@ -3,11 +3,12 @@
 //! A name is durable when its folder is synced, and one sync does for all names of a folder. So a
 //! data file, whose name nobody reads before the commit, only notes its folder, and what is noted
 //! is synced before the commit has its name. That is begun as soon as the data files are there, and
-//! goes on beside what the commit does until then:
+//! goes on beside what the commit does until then. So do the contents of a small file; those of a
+//! large one are synced before it is finished, beside the next one that is written.
 //!
 //! ```text
-//!   data files   write, fsync each --> note the folder --> fsync noted folders --+
-//!   commit       wait for a turn, write .x.tmp, fsync it ------------------------+-->
+//!   data files   write each, note it, its folder --> fsync each, fsync the folders --+
+//!   commit       wait for a turn, write .x.tmp, fsync it ----------------------------+-->
 //!                link x, unlink .x.tmp, fsync the log's folder
 //! ```
 //!
@@ -22,7 +23,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use lakebed_log::error::{Code, Error, Result};
@@ -131,7 +132,9 @@ impl Root {
     }
 
     pub(super) fn delete(&self, key: &str) -> Result<()> {
-        match fs::remove_file(self.inside(key)?) {
+        let path = self.inside(key)?;
+        self.forget(&path);
+        match fs::remove_file(path) {
             Err(err) if !is_missing(&err) => Err(writing(err)),
             _ => Ok(()),
         }
@@ -192,7 +195,32 @@ impl Root {
         }
     }
 
-    /// Makes the names that were noted durable, or waits for who is about to.
+    /// The same for its contents as well. `None` where nothing is synced.
+    pub(super) fn note_written(&self, path: &Path, file: File) -> Option<Arc<Written>> {
+        if !self.syncs {
+            return None;
+        }
+        self.note(path);
+        let written = Written { path: path.to_path_buf(), file, synced: Mutex::default() };
+        let written = Arc::new(written);
+        self.folders().written.insert(path.to_path_buf(), Arc::clone(&written));
+        Some(written)
+    }
+
+    /// Makes the contents of a noted file durable, or waits for who is about to. One that fails
+    /// stays noted until it is deleted, and no commit gets past it.
+    pub(super) fn sync_written(&self, written: &Written) -> io::Result<()> {
+        written.sync()?;
+        self.forget(&written.path);
+        Ok(())
+    }
+
+    /// What the file holds is not to be made durable, or is.
+    pub(super) fn forget(&self, path: &Path) {
+        self.folders().written.remove(path);
+    }
+
+    /// Makes what was noted durable, or waits for who is about to.
     pub(super) fn settle(&self) -> Result<()> {
         let settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         self.settle_noted(&settling)
@@ -208,19 +236,19 @@ impl Root {
     }
 
     fn settle_noted(&self, _: &MutexGuard<'_, ()>) -> Result<()> {
-        let noted = {
+        let (noted, written) = {
             let mut folders = self.folders();
             folders.check()?;
-            std::mem::take(&mut folders.noted)
+            let written: Vec<Arc<Written>> = folders.written.values().cloned().collect();
+            (std::mem::take(&mut folders.noted), written)
         };
-        match noted.values().find_map(|it| self.sync_into(it).err()) {
-            None => Ok(()),
-            Some(err) => {
-                self.lost_by(&err);
-                self.folders().noted.extend(noted);
-                Err(writing(err))
-            }
+        // The names first: whoever wrote the files is at their contents already.
+        if let Some(err) = noted.values().find_map(|it| self.sync_into(it).err()) {
+            self.lost_by(&err);
+            self.folders().noted.extend(noted);
+            return Err(writing(err));
         }
+        written.iter().try_for_each(|it| self.sync_written(it)).map_err(writing)
     }
 
     /// Takes note of a temporary file that nobody can still be at work on.
@@ -238,6 +266,24 @@ impl Root {
         for path in left_behind {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// A small data file that stands there; its contents are on their way to disk.
+pub(super) struct Written {
+    path: PathBuf,
+    file: File,
+    /// Whether they got there.
+    synced: Mutex<Option<Result<(), (io::ErrorKind, String)>>>,
+}
+
+impl Written {
+    /// Tries once: what the system could not write it may have dropped, and say yes the next time.
+    fn sync(&self) -> io::Result<()> {
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let sync = || self.file.sync_all().map_err(|it| (it.kind(), it.to_string()));
+        let synced = synced.get_or_insert_with(sync).clone();
+        synced.map_err(|(kind, what)| io::Error::new(kind, what))
     }
 }
 
