@@ -213,6 +213,9 @@ pub(crate) async fn append(
     match (prepare(context, base, data, options).await?, base) {
         (Some(staged), None) => make(context, staged, options).await,
         (Some(staged), base) => txn::commit_staged(context, base, staged).await,
+        (None, Some(base)) if options.once.is_some() => {
+            txn::done_already(context, base.clone()).await
+        }
         (None, Some(base)) => Ok(Committed::unchanged(&context.op, base.clone())),
         (None, None) => Err(Error::internal("nothing to do without a table")),
     }
@@ -303,7 +306,7 @@ async fn rebase(
     if draft.txns.iter().any(|it| txn::covered(head, it)) {
         let staged = Staged::new(draft).map_err(impossible)?;
         context.discard(&staged.files).await;
-        return Ok(Committed::unchanged(op, base));
+        return txn::done_already(context, base).await.map_err(Rebase::Failed);
     }
     draft.protocol = None;
     draft.intent.protocol = false;

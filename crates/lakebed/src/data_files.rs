@@ -145,7 +145,7 @@ pub(crate) async fn commit(
     let mut context = context.clone();
     let again = files.clone();
     let Some(staged) = prepare(&mut context, base, files, options).await? else {
-        return Ok(Committed::unchanged(&context.op, base.clone()));
+        return txn::done_already(&context, base.clone()).await;
     };
     match txn::commit_staged(&context, Some(base), staged).await {
         // Perhaps with the very same files.
@@ -153,7 +153,7 @@ pub(crate) async fn commit(
             let opened = context.bounded("opening the table", base.newer(&context.op)).await;
             let Ok(newer) = opened else { return Err(lost) };
             match prepare(&mut context, &newer, again, options).await {
-                Ok(None) => Ok(Committed::unchanged(&context.op, newer)),
+                Ok(None) => txn::done_already(&context, newer).await,
                 _ => Err(lost),
             }
         }

@@ -256,15 +256,22 @@ pub(crate) async fn resolve(context: &Context, id: &str) -> Result<Resolved> {
 /// others'.
 async fn claim(context: &Context, txn_id: &str, version: Version) -> Result<Resolved> {
     let key = LogPath::Commit(version).to_path();
-    let read = context.store.get(&context.op, &key, COMMIT_BYTES_MAX);
-    match context.bounded("reading a commit", read).await {
-        Ok(bytes) => match commit::is_ours(&bytes, txn_id) {
-            Ok(true) => Ok(Resolved::Committed(version)),
-            Ok(false) => Ok(Resolved::NotCommitted),
-            Err(it) => Err(it.at(format!("{}/{key}", context.store.location()))),
-        },
-        Err(it) if it.code() == Code::FileNotFound => Ok(Resolved::Unknown),
-        Err(it) => Err(it),
+    let mut damaged = None;
+    loop {
+        let read = context.store.get(&context.op, &key, COMMIT_BYTES_MAX);
+        let bytes = match context.bounded("reading a commit", read).await {
+            Err(it) if it.code() == Code::FileNotFound => return Ok(Resolved::Unknown),
+            read => read?,
+        };
+        match commit::is_ours(&bytes, txn_id) {
+            Ok(true) => return settled(context, version).await,
+            Ok(false) => return Ok(Resolved::NotCommitted),
+            // Damage may be on the way and not in the store, unless two looks agree on it.
+            Err(it) if damaged.as_ref() == Some(&bytes) => {
+                return Err(it.at(format!("{}/{key}", context.store.location())));
+            }
+            Err(_) => damaged = Some(bytes),
+        }
     }
 }
 
@@ -279,8 +286,14 @@ async fn search(context: &Context, txn_id: &str) -> Result<Resolved> {
     let mut found = std::pin::pin!(map_ordered(commits.into_iter().rev(), AHEAD, read));
     while let Some(it) = found.next().await {
         if let Some(version) = it? {
-            return Ok(Resolved::Committed(version));
+            return settled(context, version).await;
         }
     }
     Ok(Resolved::Unknown)
+}
+
+/// It stands there, and is told of once it does for good: who wrote it may not have got that far.
+async fn settled(context: &Context, version: Version) -> Result<Resolved> {
+    context.make_durable(version).await?;
+    Ok(Resolved::Committed(version))
 }

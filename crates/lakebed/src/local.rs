@@ -65,10 +65,13 @@ struct Root {
 struct Folders {
     /// Keys of folders that are inside the table, all links followed.
     inside: BTreeSet<String>,
-    /// Folders that we made, or are about to, and whose entry in their parent is not synced yet.
-    unsynced: BTreeSet<PathBuf>,
-    /// By folder, a file whose name in it is not synced yet.
-    noted: BTreeMap<PathBuf, PathBuf>,
+    /// Is the entry of a folder in the one above durable? Of folders that we made, or are about to,
+    /// and of those of the table that others made, once we have seen to it.
+    named: BTreeMap<PathBuf, bool>,
+    /// Folders with names of files that are not durable yet.
+    noted: BTreeSet<PathBuf>,
+    /// How often a folder with such names was found removed.
+    vanished: u64,
     /// By path, files whose contents are not synced yet, or could not be.
     written: BTreeMap<PathBuf, Arc<writes::Written>>,
     /// Has a sync of them failed?
@@ -233,6 +236,10 @@ impl Backend for Local {
 
     fn begin_to_settle(&self) -> BoxFuture<'_, Result<()>> {
         self.run("", |root, _| root.begin_to_settle())
+    }
+
+    fn vanished(&self) -> u64 {
+        self.root.folders().vanished
     }
 
     fn delete<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<()>> {

@@ -152,6 +152,9 @@ pub(crate) async fn overwrite(
 ) -> Result<Committed> {
     let staged = match (prepare(context, base, data, options).await?, base) {
         (Some(staged), _) => staged,
+        (None, Some(base)) if options.append.once.is_some() => {
+            return txn::done_already(context, base.clone()).await;
+        }
         (None, Some(base)) => return Ok(Committed::unchanged(&context.op, base.clone())),
         (None, None) => return Err(Error::internal("nothing to do without a table")),
     };
@@ -177,7 +180,7 @@ async fn lost(context: &Context, txns: &[SetTransaction], error: Error) -> Resul
     let opened = context.bounded("opening the table", load::open(env, op, store, None)).await?;
     let there = Snapshot::new(env, store, None, opened, None);
     match txns.iter().any(|it| txn::covered(there.head(), it)) {
-        true => Ok(Committed::unchanged(op, there)),
+        true => txn::done_already(context, there).await,
         false => Err(error),
     }
 }

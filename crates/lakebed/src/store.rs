@@ -30,13 +30,12 @@ use crate::env::{BoxFuture, Env};
 use crate::op::Op;
 
 pub mod conformance;
+mod ranges;
 mod text;
 
+use ranges::cut;
+pub(crate) use ranges::join_ranges;
 pub(crate) use text::{percent_decode, redact};
-
-/// Neighbouring ranges with a smaller gap than this are fetched as one: the bytes between cost less
-/// than another request.
-const GAP_BYTES: u64 = 64 << 10;
 
 /// The place of one table.
 ///
@@ -161,6 +160,10 @@ pub(crate) trait Backend: Send + Sync {
     /// the future is dropped.
     fn begin_to_settle(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+    /// How often uploads of this handle were found removed before their names were durable.
+    fn vanished(&self) -> u64 {
+        0
     }
     /// Creates if absent, whole or not at all, but it may be lost in a crash.
     fn put_new<'a>(&'a self, op: &'a Op, key: &'a str, bytes: Bytes)
@@ -437,6 +440,12 @@ impl Store {
         async move { begun.await.map_err(|it| it.at(self.location())) }
     }
 
+    /// How often uploads of this handle were found removed before their names were durable, whoever
+    /// had written them. No request.
+    pub(crate) fn vanished(&self) -> u64 {
+        self.backend.vanished()
+    }
+
     /// Creates an object unless there is one, and says whether it did. Readers see it whole or not
     /// at all, but on a local disk it may be gone after a crash: for what can be computed again.
     /// One PUT.
@@ -555,34 +564,6 @@ fn check_key(key: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The fewest ranges that hold all of `ranges`, apart by more than [`GAP_BYTES`], sorted.
-pub(crate) fn join_ranges(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted: Vec<_> = ranges.iter().filter(|it| !it.is_empty()).cloned().collect();
-    sorted.sort_unstable_by_key(|it| it.start);
-    let mut joined: Vec<Range<u64>> = Vec::new();
-    for range in sorted {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end.saturating_add(GAP_BYTES) => {
-                last.end = last.end.max(range.end);
-            }
-            _ => joined.push(range),
-        }
-    }
-    joined
-}
-
-/// The bytes of `range` out of those fetched for `joined`, without a copy.
-fn cut(joined: &[Range<u64>], got: &[Bytes], range: &Range<u64>) -> Option<Bytes> {
-    if range.is_empty() {
-        return Some(Bytes::new());
-    }
-    let at = joined.partition_point(|it| it.end < range.end);
-    let (whole, bytes) = (joined.get(at)?, got.get(at)?);
-    let start = usize::try_from(range.start.checked_sub(whole.start)?).ok()?;
-    let end = usize::try_from(range.end.checked_sub(whole.start)?).ok()?;
-    (end <= bytes.len()).then(|| bytes.slice(start..end))
 }
 
 /// Fewer bytes came than were asked for.

@@ -116,7 +116,8 @@ impl Transaction {
     }
 
     /// Commits nothing if the table has seen this version of the application, or a later one, now
-    /// or by the time of the commit. `false` if it has: then there is nothing left to do.
+    /// or by the time of the commit. `false` if it has: then there is nothing left to do but to
+    /// commit, which makes sure that what has been done is there to stay.
     ///
     /// ```
     /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
@@ -402,7 +403,10 @@ impl Transaction {
         let Some(draft) = self.finished() else {
             let files: Vec<String> = written.into_iter().collect();
             context.discard(&files).await;
-            return Ok(Committed::unchanged(&context.op, base));
+            return match once {
+                true => txn::done_already(&context, base).await,
+                false => Ok(Committed::unchanged(&context.op, base)),
+            };
         };
         let scrap = commit::dropped(&written, &draft);
         let files = written.into_iter().filter(|it| !scrap.contains(it)).collect();

@@ -37,6 +37,7 @@ use lakebed_log::action::SetTransaction;
 use lakebed_log::commit::Draft;
 use lakebed_log::conflict::Reason;
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::log_path::LogPath;
 use lakebed_log::state::Head;
 use lakebed_log::time::Timestamp;
 use lakebed_log::uri;
@@ -198,6 +199,8 @@ pub(crate) struct Context {
     pub(crate) written: Moment,
     /// What the catalog of the table says is committed, where there is one.
     pub(crate) catalog: Option<Arc<Catalog>>,
+    /// [`Store::vanished`] before it wrote anything.
+    pub(crate) vanished: u64,
 }
 
 impl Context {
@@ -205,7 +208,8 @@ impl Context {
     pub(crate) fn new(env: &Env, op: &Op, store: &Store) -> Context {
         let started = Moment::now(env);
         let (env, op, store) = (env.clone(), op.clone(), store.clone());
-        Context { env, op, store, started, written: started, catalog: None }
+        let vanished = store.vanished();
+        Context { env, op, store, started, written: started, catalog: None, vanished }
     }
 
     /// The same with data files of which the oldest was there at a time.
@@ -220,6 +224,11 @@ impl Context {
     /// The same, for a table that is come by through its catalog.
     pub(crate) fn by(self, catalog: Option<Arc<Catalog>>) -> Context {
         Context { catalog, ..self }
+    }
+
+    /// Has somebody removed what it wrote, perhaps?
+    pub(crate) fn is_bereft(&self) -> bool {
+        self.store.vanished() != self.vanished
     }
 
     /// What is left of the deadline.
@@ -250,6 +259,18 @@ impl Context {
     fn late(&self, what: &str) -> Error {
         let what = format!("{what}: not done within {:?}", self.op.deadline());
         Error::new(Code::DeadlineExceeded, what).at(self.store.location())
+    }
+
+    /// Makes durable what stands in the log up to a version, whoever has put it there.
+    pub(crate) async fn make_durable(&self, version: Version) -> Result<()> {
+        let Context { op, store, .. } = self;
+        let key = LogPath::Commit(version).to_path();
+        let Err(error) = store.sync(&key).await else { return Ok(()) };
+        match store.head(op, &key).await {
+            // Cleanup has taken it, which takes nothing that is young.
+            Err(it) if it.code() == Code::FileNotFound => Ok(()),
+            _ => Err(error),
+        }
     }
 
     /// Deletes data files that no commit names and none will.
@@ -326,6 +347,13 @@ pub(crate) async fn commit_staged(
     group::submit(context, base, staged).await
 }
 
+/// Nothing is left to do: a commit up to the version of `there` has done it. That is told once it
+/// is durable, since whoever brought it about may die before having got that far.
+pub(crate) async fn done_already(context: &Context, there: Snapshot) -> Result<Committed> {
+    context.make_durable(there.version()).await?;
+    Ok(Committed::unchanged(&context.op, there))
+}
+
 /// Did another writer make the table that this one wanted to make?
 pub(crate) fn is_creation_lost(error: &Error) -> bool {
     error.conflict().is_some_and(|it| it.reason == Reason::TableCreated)
@@ -335,3 +363,6 @@ pub(crate) fn is_creation_lost(error: &Error) -> bool {
 pub(crate) fn covered(head: &Head, ours: &SetTransaction) -> bool {
     head.txns.get(&ours.app_id).is_some_and(|it| ours.version <= it.version)
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

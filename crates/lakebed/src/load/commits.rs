@@ -25,6 +25,8 @@ use crate::store::Store;
 const FETCHED_TOGETHER: usize = 512;
 /// And bytes of them; of more than one.
 const FETCHED_BYTES: u64 = 32 << 20;
+/// Most looks at a commit whose bytes are damaged in another way each time.
+const LOOKS_MAX: usize = 5;
 /// Commit bytes kept for [`files`](super::files); beyond it the oldest are fetched again when they
 /// are needed.
 pub(super) const KEPT_BYTES_MAX: usize = 32 << 20;
@@ -237,9 +239,24 @@ pub(super) async fn read_commit(
     file: &LogFile,
     width: Width,
 ) -> Result<Arc<Commit>, Trouble> {
-    let bytes = store.get(op, &file.path.to_path(), COMMIT_BYTES_MAX).await;
-    let bytes = as_listed(store, file, bytes)?;
+    let mut damaged = None;
+    for _ in 1..LOOKS_MAX {
+        let bytes = listed(op, store, file).await?;
+        match decode_file(env, store, file.path.clone(), bytes.clone(), width).await {
+            // Damage may be on the way and not in the store, unless two looks agree on it.
+            Err(it) if it.kind() == ErrorKind::Corrupt && damaged.as_ref() != Some(&bytes) => {
+                damaged = Some(bytes);
+            }
+            read => return read.map_err(Trouble::Final),
+        }
+    }
+    let bytes = listed(op, store, file).await?;
     decode_file(env, store, file.path.clone(), bytes, width).await.map_err(Trouble::Final)
+}
+
+async fn listed(op: &Op, store: &Store, file: &LogFile) -> Result<Bytes, Trouble> {
+    let bytes = store.get(op, &file.path.to_path(), COMMIT_BYTES_MAX).await;
+    as_listed(store, file, bytes)
 }
 
 /// Decodes the bytes of a commit that was read, after checking its own length and CRC.
@@ -290,14 +307,7 @@ pub(crate) async fn commit(
     file: &LogFile,
     width: Width,
 ) -> Result<Option<Arc<Commit>>> {
-    let read = match read_commit(env, op, store, file, width).await {
-        // Damage may be on the way and not in the store: look once more.
-        Err(Trouble::Final(it)) if it.kind() == ErrorKind::Corrupt => {
-            read_commit(env, op, store, file, width).await
-        }
-        read => read,
-    };
-    match read {
+    match read_commit(env, op, store, file, width).await {
         Ok(it) => Ok(Some(it)),
         Err(Trouble::Moved(_)) => Ok(None),
         Err(it) => Err(it.error()),

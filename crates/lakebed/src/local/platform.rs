@@ -91,7 +91,16 @@ fn read_at(_file: &File, _buffer: &mut [u8], _at: u64) -> io::Result<usize> {
 
 #[cfg(unix)]
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    SYNCED.with_borrow_mut(|it| it.push(folder.to_path_buf()));
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What this thread has synced, for tests.
+    pub(super) static SYNCED: std::cell::RefCell<Vec<std::path::PathBuf>> =
+        const { std::cell::RefCell::new(Vec::new()) };
 }
 
 /// Elsewhere folders cannot be opened; the file system journals names by itself.

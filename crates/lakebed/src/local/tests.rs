@@ -237,16 +237,93 @@ fn new_folders_are_synced_once() {
     let folder = TempDir::new().unwrap();
     let root = Root::new(&folder.path().join("a/b"), true);
     let put = |key: &str| root.put_if_absent(key, b"x", "id").unwrap();
-    let unsynced = || root.folders().unsynced.clone();
 
     root.put("c/hint", b"x", "id").unwrap();
     let made = ["a", "a/b", "a/b/c"].map(|it| folder.path().join(it));
-    assert_eq!(unsynced(), BTreeSet::from(made));
+    assert_eq!(unsynced(&root), made);
     assert!(matches!(put("c/1"), Put::Created(_)));
-    assert_eq!(unsynced(), BTreeSet::new());
+    assert!(unsynced(&root).is_empty());
     assert!(matches!(put("c/2"), Put::Created(_)));
     assert!(matches!(put("d/e/f/1"), Put::Created(_)));
-    assert_eq!(unsynced(), BTreeSet::new());
+    assert!(unsynced(&root).is_empty());
+}
+
+fn unsynced(root: &Root) -> Vec<PathBuf> {
+    let folders = root.folders();
+    let unsynced = folders.named.iter().filter(|it| !it.1);
+    unsynced.map(|it| it.0.clone()).collect()
+}
+
+/// What this thread has synced since it was last asked, below a folder.
+fn synced(folder: &Path) -> Vec<String> {
+    let all = platform::SYNCED.take();
+    let short = |it: PathBuf| it.strip_prefix(folder).unwrap().to_str().unwrap().to_string();
+    all.into_iter().map(short).collect()
+}
+
+/// Who made a folder may die before syncing it into the one above. Each handle sees to that by
+/// itself before it commits what lies below, once; its later commits sync what they must alone.
+///
+/// spec: STORE-12
+#[test]
+fn folders_of_others_are_synced_once() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a/t");
+    let other = Root::new(&path, true);
+    other.put("_delta_log/_last_checkpoint", b"x", "id").unwrap();
+    other.create_new(&path.join("day=1/b=2/other")).unwrap();
+
+    let commit = |root: &Root, version: u64, data: &str| {
+        root.create_new(&path.join(data)).unwrap();
+        root.note(&path.join(data));
+        let key = format!("_delta_log/{version:020}.json");
+        assert!(matches!(root.put_if_absent(&key, b"x", "id").unwrap(), Put::Created(_)));
+        synced(folder.path())
+    };
+    let root = Root::new(&path, true);
+    let data = ["a/t/day=1/b=2", "a/t/day=1", "a/t", "a"];
+    let log = ["a/t/_delta_log", "a/t"];
+    assert_eq!(commit(&root, 0, "day=1/b=2/data"), [&data[..], &log].concat());
+    for version in 1..4 {
+        let data = format!("day=1/b=2/data{version}");
+        assert_eq!(commit(&root, version, &data), ["a/t/day=1/b=2", "a/t/_delta_log"]);
+    }
+    assert_eq!(commit(&root, 4, "data"), ["a/t", "a/t/_delta_log"]);
+
+    // What is not synced may be lost by whoever finds it there as well.
+    let third = Root::new(&path, true);
+    third.sync("_delta_log/00000000000000000000.json").unwrap();
+    assert_eq!(synced(folder.path()), ["a/t/_delta_log", "a/t", "a"]);
+    let loose = Root::new(&path, false);
+    assert_eq!(commit(&loose, 5, "day=1/data"), [""; 0]);
+}
+
+/// A folder that was removed by hand is made again, and its name made durable again.
+#[test]
+fn folders_that_were_removed_are_made_again() {
+    let above = TempDir::new().unwrap();
+    let folder = above.path().join("t");
+    let root = Root::new(&folder, true);
+    let upload = |name: &str| {
+        let path = folder.join(name);
+        root.create_new(&path).unwrap();
+        root.note(&path);
+    };
+    upload("day=1/a");
+    root.settle().unwrap();
+    upload("day=1/b");
+    fs::remove_dir_all(folder.join("day=1")).unwrap();
+    upload("day=2/c");
+    assert_eq!(root.folders().vanished, 0);
+    assert!(root.settle().is_err(), "somebody's file is gone");
+    assert_eq!(root.folders().vanished, 1);
+    root.settle().unwrap();
+    synced(above.path());
+
+    upload("day=1/d");
+    root.settle().unwrap();
+    assert_eq!(synced(above.path()), ["t/day=1", "t"]);
+    assert!(unsynced(&root).is_empty());
 }
 
 /// Many threads that make the same folders at once get in nobody's way.
@@ -266,7 +343,7 @@ fn folders_are_made_together() {
                 });
             }
         });
-        assert_eq!(root.folders().unsynced, BTreeSet::new());
+        assert!(unsynced(&root).is_empty());
     }
 }
 
@@ -288,7 +365,7 @@ fn names_are_settled_together() {
         root.create_new(&disk.path(key)).unwrap();
         root.note(&disk.path(key));
     }
-    let folders: Vec<_> = root.folders().noted.keys().cloned().collect();
+    let folders: Vec<_> = root.folders().noted.iter().cloned().collect();
     assert_eq!(folders, [disk.path("day=1"), disk.path("day=2")]);
     assert!(!root.folders().noted.is_empty());
     let key = "_delta_log/00000000000000000000.json";
@@ -304,11 +381,10 @@ fn names_are_settled_together() {
     root.begin_to_settle().unwrap();
     assert!(root.folders().noted.is_empty());
 
-    // A folder that cannot be synced stays noted, and the commit is not there.
+    // Where a folder cannot be synced the commit is not there.
     root.note(&disk.path("nowhere/a"));
     let next = "_delta_log/00000000000000000001.json";
     assert!(root.put_if_absent(next, b"x", "id").is_err());
-    assert!(!root.folders().noted.is_empty());
     assert_eq!(disk.get(next), "file-not-found");
 
     let loose = Root::new(&disk.path(""), false);

@@ -14,12 +14,16 @@
 //!
 //! `link` is the one step that creates if absent and shows the file whole. `rename` would replace:
 //! also where it is told not to, on file systems that do not listen. `O_EXCL` would show it empty.
-//! A folder that we made is synced into its parent before the first file in it is acknowledged,
-//! whoever of us made it.
+//!
+//! A folder has a name, too. It is synced into the one above before the first file in it is
+//! acknowledged, whoever made it: another process may have done so just now, and died before its
+//! own sync. Each handle sees to that once a folder, as far up as the table's own, and farther
+//! where it made what is above.
 //!
 //! A writer that is killed leaves its temporary file behind. Listings see those; the next commit
 //! removes the ones that are so old that nobody can still be at work on them.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -31,7 +35,7 @@ use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath};
 use lakebed_log::version::Version;
 
 use super::platform::{etag, has_two_names, sync_folder};
-use super::{Root, is_missing, writing};
+use super::{FOLDERS_MAX, Root, is_missing, writing};
 use crate::store::Put;
 
 /// A temporary file that is older than this belongs to nobody any more.
@@ -153,8 +157,9 @@ impl Root {
     }
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        // Noted before it is there: whoever finds it there must find the note.
-        self.folders().unsynced.insert(folder.to_path_buf());
+        // Noted before it is there: whoever finds it there must not take its name for durable. Nor
+        // is it, where somebody has removed the one that was.
+        self.folders().named.insert(folder.to_path_buf(), false);
         match (fs::create_dir(folder), folder.parent()) {
             (Err(err), Some(parent)) if err.kind() == io::ErrorKind::NotFound => {
                 self.make_folder(parent)?;
@@ -173,25 +178,54 @@ impl Root {
         if self.syncs { file.sync_all() } else { Ok(()) }
     }
 
-    /// Makes the name `path` durable: its entry in its folder, and that of every folder above it
-    /// that we made.
+    /// Makes the name `path` durable: its entry in its folder, and those of the folders above.
     pub(super) fn sync_into(&self, path: &Path) -> io::Result<()> {
-        let mut at = path;
-        while let Some(folder) = at.parent().filter(|_| self.syncs) {
-            sync_folder(folder)?;
-            self.folders().unsynced.remove(at);
-            if !self.folders().unsynced.contains(folder) {
-                break;
-            }
-            at = folder;
+        match path.parent().filter(|_| self.syncs) {
+            Some(folder) => self.sync_folders(BTreeSet::from([folder.to_path_buf()])),
+            None => Ok(()),
         }
+    }
+
+    /// Makes all names in these folders durable, and those of the folders themselves where that is
+    /// not known to be done.
+    fn sync_folders(&self, folders: BTreeSet<PathBuf>) -> io::Result<()> {
+        folders.iter().try_for_each(|it| self.sync_folder(it))?;
+        let nameless: Vec<PathBuf> =
+            folders.into_iter().filter(|it| self.is_nameless(it)).collect();
+        let above = nameless.iter().filter_map(|it| it.parent().map(Path::to_path_buf));
+        let above: BTreeSet<PathBuf> = above.collect();
+        if !above.is_empty() {
+            self.sync_folders(above)?;
+        }
+        let named = &mut self.folders().named;
+        if FOLDERS_MAX < named.len() {
+            named.retain(|_, is_durable| !*is_durable);
+        }
+        named.extend(nameless.into_iter().map(|it| (it, true)));
         Ok(())
+    }
+
+    /// May the entry of a folder in the one above be lost? What is above the table, and was there
+    /// before we came, is none of ours.
+    fn is_nameless(&self, folder: &Path) -> bool {
+        let known = self.folders().named.get(folder).copied();
+        known.map_or_else(|| folder.starts_with(&self.path), |is_durable| !is_durable)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let is_of_others =
+            || self.path.parent() == Some(folder) && !self.folders().named.contains_key(&self.path);
+        match sync_folder(folder) {
+            // Where we may not look somebody else has made the table's folder.
+            Err(err) if err.kind() == io::ErrorKind::PermissionDenied && is_of_others() => Ok(()),
+            synced => synced,
+        }
     }
 
     /// The name of a file is to be made durable by whoever settles next.
     pub(super) fn note(&self, path: &Path) {
         if let Some(folder) = path.parent().filter(|_| self.syncs) {
-            self.folders().noted.insert(folder.to_path_buf(), path.to_path_buf());
+            self.folders().noted.insert(folder.to_path_buf());
         }
     }
 
@@ -243,12 +277,20 @@ impl Root {
             (std::mem::take(&mut folders.noted), written)
         };
         // The names first: whoever wrote the files is at their contents already.
-        if let Some(err) = noted.values().find_map(|it| self.sync_into(it).err()) {
-            self.lost_by(&err);
-            self.folders().noted.extend(noted);
-            return Err(writing(err));
+        let Err(err) = self.sync_folders(noted.clone()) else {
+            return written.iter().try_for_each(|it| self.sync_written(it)).map_err(writing);
+        };
+        self.lost_by(&err);
+        let mut folders = self.folders();
+        for folder in noted {
+            match fs::symlink_metadata(&folder) {
+                // Somebody has removed it, and what we wrote there. It is told once: nobody else
+                // waits for it.
+                Err(err) if is_missing(&err) => folders.vanished += 1,
+                _ => drop(folders.noted.insert(folder)),
+            }
         }
-        written.iter().try_for_each(|it| self.sync_written(it)).map_err(writing)
+        Err(writing(err))
     }
 
     /// Takes note of a temporary file that nobody can still be at work on.

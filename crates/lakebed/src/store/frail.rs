@@ -12,6 +12,8 @@ pub(crate) struct Fails {
     pub(crate) sync: AtomicBool,
     /// Making durable the names of what was uploaded.
     pub(crate) settle: AtomicBool,
+    /// What was uploaded is not there any more.
+    pub(crate) vanished: AtomicBool,
 }
 
 struct Frail {
@@ -90,6 +92,10 @@ impl Backend for Frail {
 
     fn begin_to_settle(&self) -> BoxFuture<'_, Result<()>> {
         ask(&self.fails.settle)
+    }
+
+    fn vanished(&self) -> u64 {
+        u64::from(self.fails.vanished.load(Ordering::Relaxed))
     }
 
     fn put_new<'a>(

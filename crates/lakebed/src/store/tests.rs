@@ -10,6 +10,7 @@ use object_store::memory::InMemory;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::ranges::GAP_BYTES;
 use super::*;
 use crate::env::Env;
 use crate::op::Usage;

@@ -132,7 +132,7 @@ pub(crate) async fn publish(
     let place = context.store.location();
     let draft = staged.bound(base.head()).map_err(|it| it.at(place))?;
     let Some(mut draft) = draft else {
-        return Ok(Committed::unchanged(&context.op, base.clone()));
+        return txn::done_already(context, base.clone()).await;
     };
     let oldest = match data_files::check_there(context, &draft.adds).await {
         // Published before, perhaps, and gone since.

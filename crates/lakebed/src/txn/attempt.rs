@@ -107,7 +107,11 @@ impl Attempt {
             return self.found(done).await;
         }
         // Before its turn, in which others wait.
-        self.context.store.begin_to_settle().await?;
+        if let Err(it) = self.context.store.begin_to_settle().await
+            && self.is_final(&it).await
+        {
+            return Err(it.into());
+        }
         let landed = self.land().await;
         self.end_turn();
         landed
@@ -251,9 +255,10 @@ impl Attempt {
         // May one of our puts have landed, or land yet?
         let mut open = false;
         let mut cause = None;
-        let mut damaged = false;
+        let mut damaged = None;
         for tries in 0u32.. {
             self.check_clocks(version, open, &mut cause)?;
+            self.check_bereft(open).await?;
             let put = self.put(&key, rendered.bytes.clone());
             match self.answer(put).await {
                 Ok(Put::Created(tag)) => {
@@ -287,12 +292,12 @@ impl Attempt {
                         }
                     },
                     Ok(false) => return Ok(Claim::Theirs(bytes)),
-                    // Damage may be on the way and not in the store: look once more.
-                    Err(it) if damaged => {
+                    // Damage may be on the way and not in the store, unless two looks agree on it.
+                    Err(it) if damaged.as_ref() == Some(&bytes) => {
                         let place = format!("{}/{key}", store.location());
                         return Err(self.doubt(version, it.at(place)));
                     }
-                    Err(_) => damaged = true,
+                    Err(_) => damaged = Some(bytes),
                 },
                 Err(it) if it.code() == Code::FileNotFound && planted(24) && open => {
                     return Err(it.into());
@@ -469,17 +474,21 @@ impl Attempt {
         Ok(None)
     }
 
-    async fn give_way(&mut self, version: Version, bytes: Bytes) -> Result<Option<Landed>> {
+    async fn give_way(&mut self, version: Version, mut bytes: Bytes) -> Result<Option<Landed>> {
         let Context { env, op, store, .. } = &self.context;
-        let winner = match load::decode(env, store, version, bytes, Width::Wide).await {
-            // Damage may be on the way and not in the store: look once more.
-            Err(it) if it.kind() == ErrorKind::Corrupt => {
-                let key = LogPath::Commit(version).to_path();
-                let looked = store.get(op, &key, COMMIT_BYTES_MAX);
-                let bytes = self.context.bounded("reading a commit", looked).await?;
-                load::decode(env, store, version, bytes, Width::Wide).await?
+        let winner = loop {
+            match load::decode(env, store, version, bytes.clone(), Width::Wide).await {
+                // Damage may be on the way and not in the store, unless two looks agree on it.
+                Err(it) if it.kind() == ErrorKind::Corrupt => {
+                    let key = LogPath::Commit(version).to_path();
+                    let looked = store.get(op, &key, COMMIT_BYTES_MAX);
+                    let again = self.context.bounded("reading a commit", looked).await?;
+                    if std::mem::replace(&mut bytes, again) == bytes {
+                        return Err(it);
+                    }
+                }
+                winner => break winner?,
             }
-            winner => winner?,
         };
         let newest = !planted(6) || {
             let next = LogPath::Commit(version.next().unwrap_or(version)).to_path();

@@ -37,7 +37,7 @@ use lakebed_log::state::Head;
 
 use super::attempt::{Attempt, Failure, Landed, safe_for};
 use super::conclude::is_checkpoint_due;
-use super::{Committed, Context, Staged, Unresolved, covered, is_creation_lost};
+use super::{Committed, Context, Staged, Unresolved, covered, done_already, is_creation_lost};
 use crate::env::BoxFuture;
 use crate::load::Moment;
 use crate::op::ANSWER;
@@ -307,6 +307,7 @@ impl Entry {
         self.staged.joins
             && plain
             && !self.context.left().is_zero()
+            && !self.context.is_bereft()
             && self.head().is_some_and(safe)
     }
 
@@ -423,6 +424,7 @@ impl Group {
             Ok(()) => attempt.run().await,
             Err(it) => Err(it.into()),
         };
+        let unsettled = unsettled || attempt.context().is_bereft();
         match landed {
             Ok(landed @ Landed::Ours(..)) => {
                 let there = there(&attempt, Some(&base), &landed);
@@ -501,19 +503,15 @@ impl Group {
 
     /// Tells those whose application has been there already, and lets them go.
     fn tell_covered(&mut self, base: &Snapshot) {
-        let is_covered = |it: &Entry| {
+        let is_covered = |it: &mut Entry| {
             let mut txns = it.staged.draft.txns.iter();
             it.staged.once && txns.any(|it| covered(base.head(), it))
         };
-        let (gone, left): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.entries).into_iter().partition(is_covered);
-        self.entries = left;
-        for entry in gone {
+        for entry in self.entries.extract_if(.., is_covered) {
             let (context, files) = (entry.context.clone(), entry.staged.files.clone());
-            let handle_op = entry.base.as_ref().and_then(Snapshot::handle_op);
-            let done = Committed::unchanged(&entry.context.op, base.with_op(handle_op));
-            entry.tell(Ok(done));
+            let there = base.with_op(entry.base.as_ref().and_then(Snapshot::handle_op));
             drop(context.env.clone().spawn(async move {
+                entry.tell(done_already(&context, there).await);
                 context.discard(&files).await;
                 Ok(())
             }));

@@ -7,6 +7,8 @@ use futures::executor::block_on;
 use futures::future::join_all;
 use lakebed::{Append, Code, Env, Overwrite, Scan, Table};
 
+use crate::help::{parts, rows_of, table};
+
 fn rows(ids: impl IntoIterator<Item = i64>) -> RecordBatch {
     let ids = Arc::new(Int64Array::from_iter_values(ids));
     RecordBatch::try_from_iter([("id", ids as _)]).unwrap()
@@ -78,5 +80,24 @@ fn copies_at_once_end() {
             }
         });
         assert_eq!(join_all(copies).await, [10_000; 8]);
+    });
+}
+
+/// Somebody removes the folder of a partition, by hand, in which a file waits for its commit: the
+/// handle commits others, and makes the folder again.
+#[test]
+fn a_partition_removed_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = table(folder.path().to_str().unwrap());
+    let append = |p: &'static str, id: i64| table.append(parts(&[(p, id)]), Append::new());
+    block_on(async {
+        let create = Append::new().partition_by(["p"]);
+        table.append(parts(&[("b", 0)]), create).await.unwrap();
+        let mut txn = table.begin().await.unwrap();
+        txn.append(parts(&[("a", 1)]), Append::new()).await.unwrap();
+        std::fs::remove_dir_all(folder.path().join("p=a")).unwrap();
+        append("b", 2).await.unwrap();
+        append("a", 3).await.unwrap();
+        assert_eq!(rows_of(&table.snapshot().await.unwrap()).await, [0, 2, 3]);
     });
 }

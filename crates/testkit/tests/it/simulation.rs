@@ -63,6 +63,8 @@ fn lists(folder: &str) -> Vec<(PathBuf, Decisions)> {
 }
 
 /// Runs that failed once, as lists of decisions.
+///
+/// spec: STORE-14
 #[test]
 fn what_was_found_stays_mended() {
     for (path, list) in lists("") {

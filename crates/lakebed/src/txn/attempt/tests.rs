@@ -52,3 +52,45 @@ fn what_is_met_is_made_durable() {
     assert_eq!(doubted.error.code(), Code::OutcomeUnknown);
     assert!(doubted.error.to_string().contains('3'), "{}", doubted.error);
 }
+
+/// A data file that somebody has removed before its name was durable: its commit is not made, and
+/// those of others are, whoever of them finds out.
+///
+/// spec: STORE-13
+#[cfg(unix)]
+#[test]
+fn one_that_has_lost_its_files() {
+    for innocent_first in [true, false] {
+        let folder = tempfile::TempDir::new().unwrap();
+        let env = Env::tokio();
+        let table = Table::open_with(&env, folder.path().to_str().unwrap()).unwrap();
+        let create = Create::new(Schema::parse_ddl("id long").unwrap());
+        let base = block_on(table.create_here(create)).unwrap().snapshot();
+        let context = Context::new(&env, &Op::default(), base.store());
+        let upload = |name: &str| {
+            let upload = base.store().create(&context.op, name);
+            block_on(async { upload.await?.finish().await }).unwrap();
+            let mut draft = draft(&env);
+            draft.adds[0].path = name.to_string();
+            draft
+        };
+        let (innocent, bereft) = (upload("a/x.parquet"), upload("b/x.parquet"));
+        std::fs::remove_dir_all(folder.path().join("b")).unwrap();
+        let order = if innocent_first { [&innocent, &bereft] } else { [&bereft, &innocent] };
+        for it in order {
+            match run(&context, &base, it) {
+                Ok(landed) => {
+                    assert_eq!(it.txn_id, innocent.txn_id);
+                    assert!(matches!(landed, Landed::Ours(version, _) if version.get() == 1));
+                }
+                Err(Failure { error, open }) => {
+                    assert_eq!((&it.txn_id, open), (&bereft.txn_id, false), "{error}");
+                    assert_eq!(error.code(), Code::Unavailable);
+                    assert!(error.to_string().contains("removed before its commit"), "{error}");
+                }
+            }
+        }
+        let later = Context::new(&env, &Op::default(), base.store());
+        assert!(run(&later, &base, &upload("b/y.parquet")).is_ok());
+    }
+}

@@ -138,6 +138,38 @@ fn names_of_every_handle_are_settled() {
     }
 }
 
+/// A handle that has found files removed before they were committed looks for those of each commit
+/// that it began before: the one without its files fails by itself, and the others land.
+///
+/// spec: GROUP-11
+#[test]
+fn one_that_has_lost_its_files_falls_out_alone() {
+    let (context, base, line) = line("bereft");
+    let (store, fails) = crate::store::frail::frail(base.store());
+    let other = Context::new(&context.env, &Op::default(), &store);
+    let told = block_on(async {
+        let there = append(&other, 1, 1);
+        let mut upload = store.create(&other.op, &there.files[0]).await.unwrap();
+        upload.write("x".into()).await.unwrap();
+        upload.finish().await.unwrap();
+        let all = [(&context, append(&context, 1, 1)), (&other, append(&other, 1, 1))];
+        let all = all.into_iter().chain([(&other, there)]);
+        let mut waiting: Vec<_> =
+            all.map(|(context, it)| Box::pin(submit(context, Some(&base), it))).collect();
+        for it in &mut waiting {
+            assert!(poll!(it).is_pending());
+        }
+        fails.vanished.store(true, std::sync::atomic::Ordering::Relaxed);
+        Works { line: Arc::clone(&line), is_done: false }.run().await;
+        join_all(waiting).await
+    });
+    let landed: Vec<bool> = told.iter().map(Result::is_ok).collect();
+    assert_eq!(landed, [true, false, true]);
+    let error = told[1].as_ref().err().unwrap();
+    assert_eq!(error.code(), Code::Unavailable);
+    assert!(error.to_string().contains("was removed before its commit"), "{error}");
+}
+
 /// Work that stops in the middle leaves nobody waiting, and the next one begins anew.
 #[test]
 fn a_line_outlives_its_worker() {
