@@ -186,15 +186,17 @@ pub fn check(
         .iter()
         .any(|it| it.domain != ROW_TRACKING_DOMAIN && ours.domains.contains(&it.domain));
     let app = winner.txns.iter().any(|it| ours.apps.contains(&it.app_id));
+    // What others removed counts by every level.
+    let unseen = planted(5) || planted(54) && isolation == IsolationLevel::SnapshotIsolation;
     let gone = match &winner.removes {
-        Some(removes) if !planted(5) => read.removed(removes),
+        Some(removes) if !unseen => read.removed(removes),
         _ => Overlap::default(),
     };
     let added = match &winner.adds {
         Some(adds) if !planted(7) && adds_count(ours, isolation, winner) => read.added(adds, &gone),
         _ => Overlap::default(),
     };
-    let both = if planted(5) { Overlap::default() } else { read.both(winner) };
+    let both = if unseen { Overlap::default() } else { read.both(winner) };
 
     let files = |it: Overlap| (it.is_some(), it);
     let fact = |it: bool| (it, Overlap::default());

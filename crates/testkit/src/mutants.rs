@@ -53,4 +53,6 @@ mutants! {
     51 "of appends that land together only the first is in the commit",
     52 "under WriteSerializable an overwrite misses what another overwrite brought",
     53 "cleanup takes sidecars that a checkpoint names which stays",
+    54 "under SnapshotIsolation what others removed is no conflict",
+    55 "an upload in pieces whose end failed is taken for done without a look",
 }

@@ -305,6 +305,7 @@ impl Weather {
             (Profile::Dying, _) if dying => 12,
             (Profile::Sleepy, _) if sleepy => 8,
             (Profile::Storm, _) if dying || sleepy => 1,
+            (Profile::WeakList, _) if sleepy => 2,
             (_, _) if dying || sleepy => 0,
             (Profile::FullDisk, Full) | (Profile::Forbidden, Denied) => 12,
             (Profile::Storm, _) => 3,
