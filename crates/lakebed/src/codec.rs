@@ -79,6 +79,8 @@ pub struct Source {
     pub only: Option<Arc<RowSet>>,
     /// If given, no rows but those of this range of positions, which may end past the file.
     pub rows: Option<Range<u64>>,
+    /// If given, so many rows has the file, or else it is `stats-mismatch`.
+    pub counted: Option<u64>,
     /// Batches get one more column, the last: the physical position of each row in the file, from
     /// zero (Int64, not null, named `_row_index`).
     pub positions: bool,
@@ -103,11 +105,12 @@ impl Source {
         wanted::of(self, &[part], self.positions, batch)
     }
 
-    /// Do the sets of rows name only rows that a file of `rows` rows has? For codecs.
+    /// Do the sets of rows name only rows that a file of `rows` rows has, and is that the number it
+    /// must have? For codecs.
     ///
     /// # Errors
     ///
-    /// `corrupt-dv` if not.
+    /// `corrupt-dv` and `stats-mismatch` if not.
     pub fn check_rows(&self, rows: u64) -> Result<()> {
         wanted::check(self, rows)
     }

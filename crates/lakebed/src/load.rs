@@ -57,6 +57,7 @@ pub use advance::refresh;
 pub(crate) use advance::{commits_after, follows, follows_from, is_passed_by, named_by_successor};
 pub use catalog::Catalog;
 pub(crate) use commits::{Commit, commit, decode, read_commits};
+use fetch::check_hint;
 pub(crate) use fetch::{Trouble, checkpoint_parts, checkpoint_place};
 pub use files::files;
 pub(crate) use files::{checkpoint_state, commits_from};
@@ -130,6 +131,8 @@ struct Kept {
     seen: Seen,
     /// Actions of the top level of the checkpoint, where it was read.
     checkpoint_actions: u64,
+    /// Live files of the checkpoint as the hint has them, where they lie in sidecars.
+    hinted_adds: Option<u64>,
     /// One per cold open: states of different lineages are states of different tables.
     lineage: Arc<Lineage>,
 }
@@ -361,10 +364,11 @@ impl Opening<'_> {
         marker::check_chain(store, &commits).map_err(Trouble::Moved)?;
         let found: u64 = parts.iter().map(|(_, it)| it.actions).sum();
         let (checkpoint, batches): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        // The hint of a second layout counts actions that lie in sidecars.
-        let counted = batches.iter().all(|it| it.checkpoint_metadata.is_none());
+        let counted = batches.iter().all(|it| it.sidecars.is_empty());
         let mut head = self.fold_head(&segment, &commits, batches).await?;
         check_hint(store, &segment, hint.filter(|_| counted), found)?;
+        let in_sidecars =
+            hint.filter(|it| !counted && Some(it.version) == segment.checkpoint_version);
         self.read_last_commit(&segment, &mut head).await?;
         commits.drain(..older.min(commits.len()));
         let identity = match segment.last_commit.as_ref().or(segment.checkpoint.first()) {
@@ -373,9 +377,18 @@ impl Opening<'_> {
         };
         let commit_bytes = commits.iter().map(|it| it.bytes.len()).sum();
         let lineage = Arc::default();
-        let checkpoint_actions = found;
-        let mut kept =
-            Kept { checkpoint, commits, commit_bytes, identity, seen, checkpoint_actions, lineage };
+        let (checkpoint_actions, hinted_adds) =
+            (found, in_sidecars.and_then(|it| it.num_of_add_files));
+        let mut kept = Kept {
+            checkpoint,
+            commits,
+            commit_bytes,
+            identity,
+            seen,
+            checkpoint_actions,
+            hinted_adds,
+            lineage,
+        };
         // What the catalog gave cannot be fetched again.
         if catalog.is_none() {
             kept.shed();
@@ -521,27 +534,6 @@ pub(crate) async fn commit_by(
         Some((version, bytes)) => decode(env, store, version, bytes, width).await.map(Some),
         None => commit(env, op, store, file, width).await,
     }
-}
-
-/// A checkpoint that was cut short may still be sound Parquet; the hint knows how long it was.
-fn check_hint(
-    store: &Store,
-    segment: &LogSegment,
-    hint: Option<&Hint>,
-    found: u64,
-) -> Result<(), Trouble> {
-    let counted = hint.filter(|it| Some(it.version) == segment.checkpoint_version);
-    let Some(expected) = counted.and_then(|it| it.size) else { return Ok(()) };
-    // Old writers gave bytes where the protocol wants actions.
-    let bytes = segment.checkpoint.iter().map(|it| it.size).fold(0, u64::saturating_add);
-    // And some gave 0 or 1: a number that is too small proves nothing.
-    let is_whole = |it: u64| it <= found || it == bytes;
-    if u64::try_from(expected).is_ok_and(is_whole) {
-        return Ok(());
-    }
-    let what = format!("the checkpoint holds {found} actions, the hint says {expected}");
-    let at = checkpoint_place(store, segment);
-    Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(at)))
 }
 
 impl Loaded {

@@ -126,6 +126,16 @@ impl Roots {
         Ok(Roots { own: own.clone(), others })
     }
 
+    /// The store and the key of the path of a data file, as [`Roots::find`] says; see
+    /// [`uri::rooted_name`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Roots::find`].
+    pub(crate) fn find_file(&self, path: &str) -> Result<(Store, String)> {
+        self.find(uri::rooted_name(path).unwrap_or(path))
+    }
+
     /// The store and the key of a path as a log has it. The longest root that fits wins, so that a
     /// file has one name whatever else is allowed.
     ///

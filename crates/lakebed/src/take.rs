@@ -133,6 +133,8 @@ impl Counts<'_> {
 async fn read_one(reader: &Reader, file: Asked, turn: Turn) -> Result<Vec<RecordBatch>> {
     let Asked { mut task, rows } = file;
     let wanted = rows.len();
+    // By this number the positions were found.
+    let counted = task.num_records;
     let only: RowSet = match task.deletion_vector.take() {
         // The rows that are asked for are alive, so that the vector is not needed again.
         Some(vector) => {
@@ -142,7 +144,7 @@ async fn read_one(reader: &Reader, file: Asked, turn: Turn) -> Result<Vec<Record
         None => rows.into_iter().collect(),
     };
     let path = task.path.clone();
-    let file = FileRead { only: Some(Arc::new(only)), turn, ..FileRead::new(task) };
+    let file = FileRead { only: Some(Arc::new(only)), turn, counted, ..FileRead::new(task) };
     let batches: Vec<RecordBatch> = reader.file(file).try_collect().await?;
     let read: usize = batches.iter().map(RecordBatch::num_rows).sum();
     if read != wanted {

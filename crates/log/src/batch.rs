@@ -43,6 +43,7 @@ pub use columns::{Adds, Removes};
 pub use footer::{Footer, SparseFile, parquet_footer};
 pub use group::Group;
 pub(crate) use group::{ChunkBounds, Form, TaskRows, kept, partition_strings, plain_texts, valid};
+pub(crate) use json::BODY_CRC32;
 pub use parquet::{decode_parquet, parquet_ranges};
 pub use pick::FileUnit;
 

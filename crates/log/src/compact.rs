@@ -10,9 +10,11 @@ use crate::action::Action;
 use crate::batch::{LogBatch, Width};
 use crate::error::{Error, Result};
 use crate::replay::Replay;
+use crate::uri::rooted_name;
 use crate::version::Version;
 
-/// The text of the compacted file of some commits, oldest first, decoded wide.
+/// The text of the compacted file of some commits, oldest first, decoded wide. Empty if there is
+/// nothing to say, or something that can be said in its own commit alone.
 ///
 /// ```
 /// use lakebed_log::batch::{LogBatch, Width};
@@ -36,6 +38,11 @@ use crate::version::Version;
 /// `spec/compacted.md`, CMP-5 to CMP-9.
 pub fn compact(commits: Vec<LogBatch>) -> Result<Bytes> {
     let actions = amount(commits)?;
+    // Without its commit, such a path would be one outside of the table.
+    let rooted = |it: &Action| matches!(it, Action::Add(it) if rooted_name(&it.path).is_some());
+    if actions.iter().any(rooted) {
+        return Ok(Bytes::new());
+    }
     let mut text = String::new();
     for action in &actions {
         text.push_str(&action.to_json_line());

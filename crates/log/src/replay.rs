@@ -80,6 +80,13 @@ pub struct Part {
     removes: Option<Decided<Removes>>,
 }
 
+impl Part {
+    /// How many adds it holds.
+    pub fn adds(&self) -> u64 {
+        self.adds.as_ref().map_or(0, |it| it.rows.len() as u64)
+    }
+}
+
 /// Which keys newer files have decided.
 #[derive(Debug, Default)]
 struct Seen {

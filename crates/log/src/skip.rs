@@ -165,7 +165,7 @@ impl Skipper {
     /// Do partition values and statistics prove that no row can match? Unknown proves nothing.
     pub fn skips(&self, partition: &BTreeMap<String, Option<Value>>, stats: &Stats) -> bool {
         let facts = Facts { skipper: self, partition, stats: Some(stats), common: None };
-        stats.num_records == Some(0) || !self.check.outcomes(&facts).yes
+        !self.check.outcomes(&facts).yes
     }
 
     /// Does what many files have in common prove that no row of any can match?
@@ -414,11 +414,13 @@ impl<'a> Facts<'a> {
         let Some(stats) = self.stats else { return Range::UNKNOWN };
         let Some(column) = stats.columns.get(path) else { return Range::UNKNOWN };
         let (lower, upper) = Stats::bounds(column);
+        // That there are no rows at all is not believed, nor nulls alone where there is a bound.
+        let nulls = column.null_count.filter(|it| 0 < *it && *it == stats.num_records.unwrap_or(0));
         Range {
             lower: lower.map(Cow::Owned),
             upper: upper.map(Cow::Owned),
             some_null: column.null_count != Some(0),
-            all_null: column.null_count.is_some() && column.null_count == stats.num_records,
+            all_null: nulls.is_some() && column.min.is_none() && column.max.is_none(),
         }
     }
 }

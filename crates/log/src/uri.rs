@@ -83,13 +83,16 @@ pub fn decode(path: &str) -> Result<Cow<'_, str>> {
 }
 
 /// Decodes `path` of an action: a relative one as [`decode`] does, an absolute one into the
-/// location that it names, for [`below`].
+/// location that it names, for [`below`]. A [`rooted_name`] is relative.
 ///
 /// # Errors
 ///
 /// As [`decode`] for a relative path, and for an absolute one that makes no sense.
 pub fn locate(path: &str) -> Result<Cow<'_, str>> {
-    absolute(path).map_or_else(|| decode(path), Ok)
+    match rooted_name(path) {
+        Some(name) => decode(name),
+        None => absolute(path).map_or_else(|| decode(path), Ok),
+    }
 }
 
 /// The decoded location of an absolute path or a URL; `None` if it is relative or does not decode.
@@ -138,7 +141,7 @@ pub fn below<'a>(root: &str, location: &'a str) -> Result<Option<&'a str>> {
 }
 
 /// The name in an absolute path of one segment. One engine writes names of files below the table
-/// so, and no file of a table lies in the root folder of a disk.
+/// so. Where another one says that, it comes out of the log as `file:///x`, which is no such name.
 ///
 /// ```
 /// use lakebed_log::uri::rooted_name;

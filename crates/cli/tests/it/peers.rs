@@ -111,6 +111,51 @@ fn peers_read_our_logs() {
     }
 }
 
+/// DuckDB 1.4 named its files with a slash before them: what is overwritten is gone for others too,
+/// whether they go by the commits or by a checkpoint of ours.
+///
+/// spec: FILE-27
+#[test]
+fn files_behind_a_slash_are_overwritten() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden");
+    let golden = std::path::Path::new(golden).join("duckdb/tables/v1_4_plain");
+    let shell = Shell::new();
+    for folder in ["", "_delta_log"] {
+        std::fs::create_dir_all(shell.path("t").join(folder)).unwrap();
+        for entry in std::fs::read_dir(golden.join(folder)).unwrap() {
+            let from = entry.unwrap().path();
+            if from.is_file() {
+                let to = shell.path("t").join(folder).join(from.file_name().unwrap());
+                std::fs::write(to, std::fs::read(from).unwrap()).unwrap();
+            }
+        }
+    }
+    let peers = peers();
+    let agree = |what: &str, rows: usize| {
+        assert_eq!(shell.run(&["read", "t", "--format", "ndjson"]).lines().count(), rows, "{what}");
+        for (engine, python) in peers.iter().filter(|it| it.0 == "duckdb") {
+            agree(&shell, python, engine, "t", None);
+        }
+    };
+    agree("as it came", 4);
+    let two = "id = 2";
+    shell.run(&["read", "t", "--where", two, "-o", "two.parquet"]);
+    shell.run(&["write", "t", "two.parquet", "--mode", "overwrite", "--where", two]);
+    agree("one file rewritten", 4);
+    for _ in 4..=10 {
+        shell.run(&["write", "t", "two.parquet"]);
+    }
+    assert!(shell.path("t/_delta_log/00000000000000000010.checkpoint.parquet").exists());
+    agree("with a checkpoint", 11);
+    for version in 0..10 {
+        std::fs::remove_file(shell.path(&format!("t/_delta_log/{version:020}.json"))).unwrap();
+    }
+    agree("by the checkpoint", 11);
+    shell.run(&["read", "t", "--where", "id = 1", "-o", "one.parquet"]);
+    shell.run(&["write", "t", "one.parquet", "--mode", "overwrite"]);
+    agree("all of it", 1);
+}
+
 /// Every type, odd names and odd partition values, written by us from rows that a peer made.
 #[test]
 fn peers_read_every_type_of_ours() {

@@ -135,7 +135,8 @@ impl Draft {
         let late = Late::new(source, &choice);
 
         let chosen = || groups.iter().filter_map(|it| metadata.row_groups().get(it.at));
-        let width = chosen().map(|it| row_bytes(it, choice.leaves())).max().unwrap_or(0);
+        let widths = chosen().map(|it| row_bytes(it, choice.leaves()));
+        let width = widths.collect::<Result<Vec<usize>>>()?.into_iter().max().unwrap_or(0);
         let rows = source.batch_rows.max(1);
         let batch_rows = BATCH_BYTES.checked_div(width).unwrap_or(rows).clamp(1, rows);
         let batch_rows = match chosen().any(|it| shares_prefixes(it, choice.leaves())) {
@@ -248,10 +249,11 @@ fn outside(leaf: usize) -> Error {
 }
 
 /// About how many bytes a row takes once decoded.
-fn row_bytes(group: &RowGroupMetaData, leaves: impl Iterator<Item = usize>) -> usize {
+fn row_bytes(group: &RowGroupMetaData, leaves: impl Iterator<Item = usize>) -> Result<usize> {
     let leaf = |leaf: usize| {
-        let column = group.columns().get(leaf)?;
-        let values = u64::try_from(column.num_values()).ok()?;
+        let column = group.columns().get(leaf).ok_or_else(|| outside(leaf))?;
+        let negative = |_| corrupt(format!("column {leaf} has {} values", column.num_values()));
+        let values = u64::try_from(column.num_values()).map_err(negative)?;
         let fixed = match column.column_type() {
             Physical::BOOLEAN => 1,
             Physical::INT32 | Physical::FLOAT => 4,
@@ -265,12 +267,13 @@ fn row_bytes(group: &RowGroupMetaData, leaves: impl Iterator<Item = usize>) -> u
                 .max(column.uncompressed_size()),
             _ => 0,
         };
-        values.checked_mul(fixed)?.checked_add(u64::try_from(text).ok()?)
+        let text = u64::try_from(text).map_err(|_| outside(leaf))?;
+        Ok(values.saturating_mul(fixed).saturating_add(text))
     };
     let rows = u64::try_from(group.num_rows()).unwrap_or(0).max(1);
-    let bytes: u64 =
-        leaves.map(|it| leaf(it).unwrap_or(u64::MAX / 2) / rows).fold(0, u64::saturating_add);
-    usize::try_from(bytes).unwrap_or(usize::MAX)
+    let bytes = leaves.map(|it| leaf(it).map(|it: u64| it / rows));
+    let bytes = bytes.collect::<Result<Vec<u64>>>()?.into_iter().fold(0, u64::saturating_add);
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// Does a column store values as changes to the one before? A few bytes may then stand for long

@@ -83,6 +83,7 @@ impl Case {
             deleted: self.deleted.clone(),
             only: self.only.clone(),
             rows: self.rows.clone(),
+            counted: None,
             positions: self.positions,
             batch_rows: self.batch_rows,
             turn: Turn::default(),
@@ -440,6 +441,31 @@ fn flipped_bits_are_found() {
         }
     }
     assert!(footer / 10 < found, "{found} of {footer}");
+}
+
+/// A footer that counts less than nothing is damage, and no reason to ask for more memory.
+#[test]
+fn negative_counts() {
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..200));
+    let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+    let bytes = ours(&[batch], &options()).to_vec();
+    // 200 in zigzag, behind the head of a field of 64 bits: the row group's, and its column's.
+    let is_count = |it: &usize| bytes[*it..].starts_with(&[0x16, 0x90, 3]);
+    let at: Vec<usize> = (0..bytes.len()).filter(is_count).collect();
+    assert!(2 <= at.len(), "{at:?}");
+    let mut found = 0;
+    for at in at {
+        let mut damaged = bytes.clone();
+        damaged[at + 1] = 0x91;
+        match Case::new("n long", damaged).read() {
+            Ok(rows) => assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 200),
+            Err(err) => {
+                assert_eq!(err.code(), Code::CorruptData, "{err}");
+                found += 1;
+            }
+        }
+    }
+    assert!(2 <= found, "{found}");
 }
 
 /// What a file lacks is null, what it has beyond the table is not read, names match without case

@@ -28,8 +28,12 @@ pub(super) fn shape(table: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Do the sets name only rows that the file has?
+/// Has the file the rows that it must have, and do the sets name none but those?
 pub(super) fn check(source: &Source, rows: u64) -> Result<()> {
+    if let Some(counted) = source.counted.filter(|it| *it != rows) {
+        let what = format!("the statistics count {counted} rows, the file has {rows}");
+        return Err(Error::new(Code::StatsMismatch, what));
+    }
     for set in [&source.deleted, &source.only].into_iter().flatten() {
         if let Some(last) = set.max().filter(|it| rows <= *it) {
             let what = format!("a vector names row {last}, the file has {rows} rows");

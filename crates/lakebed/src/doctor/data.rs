@@ -70,7 +70,7 @@ pub(super) async fn check(
         let Some((adds, row)) = state.files.row(at) else { continue };
         let path = adds.path().value(row);
         report.checked.data_files += 1;
-        match roots.find(path) {
+        match roots.find_file(path) {
             Ok((store, key)) => {
                 let folder = key.rsplit_once('/').map_or("", |it| it.0).to_string();
                 folders.entry((store.location().to_string(), folder)).or_default().push(at);
@@ -109,7 +109,7 @@ async fn check_folder(
     for at in files {
         let Some((adds, row)) = state.files.row(*at) else { continue };
         let path = adds.path().value(row);
-        let (store, key) = roots.find(path)?;
+        let (store, key) = roots.find_file(path)?;
         let size = u64::try_from(adds.size().value(row)).unwrap_or(0);
         wanted.push((path.to_string(), store, key, size));
     }

@@ -184,6 +184,7 @@ impl Loaded {
             identity: Identity::met(file),
             seen: Seen { at: Moment::now(env), newest: true },
             checkpoint_actions: 0,
+            hinted_adds: None,
             lineage: Arc::default(),
         };
         let (segment, head, kept) = (Arc::new(segment), Arc::new(head), Arc::new(kept));

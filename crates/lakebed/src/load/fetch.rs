@@ -17,7 +17,7 @@ use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
 use lakebed_log::log_path::{CheckpointName, LogPath};
 use lakebed_log::replay::Part;
-use lakebed_log::segment::{LogFile, LogSegment};
+use lakebed_log::segment::{Hint, LogFile, LogSegment};
 use parquet::file::metadata::ParquetMetaData;
 
 use super::sidecar;
@@ -322,6 +322,41 @@ pub(super) fn changed(store: &Store, key: &str, size: u64, bytes: usize) -> Erro
     let what = format!("{size} bytes were listed and {bytes} were read");
     let place = format!("{}/{key}", store.location());
     Error::new(Code::ObjectChanged, what).at(place)
+}
+
+/// A checkpoint that was cut short may still be sound Parquet; the hint knows how long it was.
+pub(super) fn check_hint(
+    store: &Store,
+    segment: &LogSegment,
+    hint: Option<&Hint>,
+    found: u64,
+) -> Result<(), Trouble> {
+    let counted = hint.filter(|it| Some(it.version) == segment.checkpoint_version);
+    let Some(expected) = counted.and_then(|it| it.size) else { return Ok(()) };
+    // Old writers gave bytes where the protocol wants actions.
+    let bytes = segment.checkpoint.iter().map(|it| it.size).fold(0, u64::saturating_add);
+    // And some gave 0 or 1: a number that is too small proves nothing.
+    let is_whole = |it: u64| it <= found || it == bytes;
+    if u64::try_from(expected).is_ok_and(is_whole) {
+        return Ok(());
+    }
+    let what = format!("the checkpoint holds {found} actions, the hint says {expected}");
+    let at = checkpoint_place(store, segment);
+    Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(at)))
+}
+
+/// The same for a checkpoint whose files lie in sidecars, so that it takes all of them to count.
+pub(super) fn check_hinted_adds(
+    store: &Store,
+    segment: &LogSegment,
+    hinted: Option<u64>,
+    parts: &[Part],
+) -> Result<(), Trouble> {
+    let found: u64 = parts.iter().map(Part::adds).sum();
+    let Some(hinted) = hinted.filter(|it| found < *it) else { return Ok(()) };
+    let what = format!("the sidecars hold {found} files, the hint says {hinted}");
+    let at = checkpoint_place(store, segment);
+    Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(at)))
 }
 
 pub(crate) fn checkpoint_place(store: &Store, segment: &LogSegment) -> String {

@@ -11,7 +11,7 @@ use lakebed_log::support::Access;
 use lakebed_log::version::Version;
 
 use super::commits::{Commit, CommitRun, read_commits, widen};
-use super::fetch::{Trouble, checkpoint_files, checkpoint_parts};
+use super::fetch::{Trouble, check_hinted_adds, checkpoint_files, checkpoint_parts};
 use super::{Loaded, MOVES_MAX, Opening, blame, moving};
 use crate::env::Env;
 use crate::op::Op;
@@ -145,6 +145,7 @@ async fn replay(
         tail(env, op, store, of, width),
     );
     let (parts, commits) = (parts?, commits?);
+    check_hinted_adds(store, segment, of.kept.hinted_adds, &parts)?;
 
     let (version, head) = (of.head.version, Arc::clone(&of.head));
     let (all, access) = (commits.clone(), of.head.read.access());

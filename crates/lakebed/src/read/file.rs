@@ -53,6 +53,8 @@ pub(crate) struct FileRead {
     pub(crate) only: Option<Arc<RowSet>>,
     /// If given, no rows but those of this range of physical positions; it may end past the file.
     pub(crate) rows: Option<Range<u64>>,
+    /// If given, so many rows has the file, or its statistics are wrong.
+    pub(crate) counted: Option<u64>,
     /// Values of the shape's constants that are not partition columns; they win over partition
     /// values.
     pub(crate) constants: BTreeMap<String, Option<Value>>,
@@ -64,8 +66,8 @@ pub(crate) struct FileRead {
 impl FileRead {
     /// The live rows of a file that stands in no line.
     pub(crate) fn new(task: ScanTask) -> FileRead {
-        let (only, rows, constants) = (None, None, BTreeMap::new());
-        FileRead { task, at: None, only, rows, constants, turn: Turn::default() }
+        let (only, rows, counted, constants) = (None, None, None, BTreeMap::new());
+        FileRead { task, at: None, only, rows, counted, constants, turn: Turn::default() }
     }
 
     pub(super) fn constant(&self, name: &str) -> Result<Option<&Value>> {
@@ -136,7 +138,7 @@ impl Inner {
         file: Arc<FileRead>,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let mut pass = Pass(Some(file.turn.clone()));
-        let (store, key) = self.roots.find(&file.task.path)?;
+        let (store, key) = self.roots.find_file(&file.task.path)?;
         let deleted = self.deleted(&file).await?;
         let source = Source {
             key,
@@ -147,6 +149,7 @@ impl Inner {
             deleted: deleted.as_ref().map(|it| Arc::clone(it.rows())),
             only: file.only.clone(),
             rows: file.rows.clone(),
+            counted: file.counted,
             positions: self.shape.positions,
             batch_rows: self.shape.batch_rows(&file)?,
             turn: file.turn.clone(),

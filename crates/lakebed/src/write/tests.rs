@@ -91,6 +91,7 @@ impl Bed {
             deleted: None,
             only: None,
             rows: None,
+            counted: None,
             positions: false,
             batch_rows: 8192,
             turn: Turn::default(),

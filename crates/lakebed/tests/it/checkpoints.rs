@@ -119,6 +119,51 @@ fn the_second_layout_shares_what_has_not_changed() {
     assert_eq!(rows(&block_on(second.table().snapshot()).unwrap()), expected);
 }
 
+/// What is lost of a top level is noticed, whatever it is: ours by the checksum in its first line,
+/// others' by the hint's count, when all of its files are asked for.
+///
+/// spec: HINT-9, CKPT-32
+#[test]
+fn top_levels_that_lack_something() {
+    let second = Second::new(&[]);
+    for id in 1..=12 {
+        block_on(second.table().append(parts(&[("a", id), ("b", id)]), Append::new())).unwrap();
+    }
+    let names = names(&second.log());
+    let top = names.iter().find(|it| it.contains("10.checkpoint.")).unwrap();
+    let top = second.log().join(top);
+    for version in 0..10 {
+        fs::remove_file(second.log().join(format!("{version:020}.json"))).unwrap();
+    }
+    let sound = fs::read_to_string(&top).unwrap();
+    let (first, rest) = sound.split_once('\n').unwrap();
+    let read = || block_on(async { second.table().snapshot().await?.files().await });
+    let is_there = || read().map(|it| it.files.len()).map_err(|it| it.code());
+    let lost = Err(lakebed::Code::CorruptCheckpoint);
+    assert_eq!(is_there(), Ok(24));
+    for (what, with) in [("\"sidecar\"", "\"sidecas\""), ("-", "_"), ("}\n{", "}\n\n{")] {
+        fs::write(&top, format!("{first}\n{}", rest.replacen(what, with, 1))).unwrap();
+        assert_eq!(is_there(), lost, "{what}");
+    }
+
+    // One of another writer, with two sidecars: that of ours, and one that holds no file.
+    let none: Vec<&str> = rest.lines().filter(|it| !it.contains("\"sidecar\"")).collect();
+    let marker = "{\"checkpointMetadata\":{\"version\":10}}";
+    let foreign = |lines: &[&str]| fs::write(&top, [&[marker], lines].concat().join("\n"));
+    foreign(&rest.lines().collect::<Vec<_>>()).unwrap();
+    assert_eq!(is_there(), Ok(24));
+    foreign(&none).unwrap();
+    assert_eq!(is_there(), lost, "no sidecar");
+    let other = rest.lines().find(|it| it.contains("\"sidecar\"")).unwrap();
+    let hint = second.log().join("_last_checkpoint");
+    let told = fs::read_to_string(&hint).unwrap();
+    assert!(told.contains("\"numOfAddFiles\":20"), "{told}");
+    fs::write(&hint, told.replace(":20", ":21")).unwrap();
+    foreign(&[&none[..], &[other]].concat()).unwrap();
+    assert!(block_on(second.table().snapshot()).is_ok(), "it takes all files to count");
+    assert_eq!(is_there(), lost, "a sidecar");
+}
+
 /// A file that gets other statistics without being removed is in one sidecar all the same.
 ///
 /// spec: CKPT-26

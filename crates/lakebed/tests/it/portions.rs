@@ -197,6 +197,35 @@ fn splits_of_nothing() {
     assert_eq!(err.code(), Code::InvalidArgument);
 }
 
+/// Rows are found by what the log counts. A file that has fewer or more of them would give rows of
+/// the next one.
+///
+/// spec: TAKE-4
+#[test]
+fn files_that_are_counted_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = table(folder.path().to_str().unwrap());
+    for rows in [1..4, 4..7] {
+        block_on(made.append(ids(rows), Append::new())).unwrap();
+    }
+    let taken = |positions: &[u64]| {
+        let made = table(folder.path().to_str().unwrap());
+        let snapshot = block_on(made.snapshot()).unwrap();
+        let taken = block_on(snapshot.take(positions, &Scan::new()));
+        taken.map(|it| it.num_rows()).map_err(|it| it.code())
+    };
+    assert_eq!(taken(&[0, 2, 3]), Ok(3));
+    let commit = folder.path().join("_delta_log/00000000000000000001.json");
+    let sound = std::fs::read_to_string(&commit).unwrap();
+    assert!(sound.contains("numRecords\\\":3"), "{sound}");
+    for count in ["2", "4"] {
+        let lines = sound.replace("numRecords\\\":3", &format!("numRecords\\\":{count}"));
+        // Another writer's, which has no checksum.
+        std::fs::write(&commit, lines.replace("\"body", "\"some")).unwrap();
+        assert_eq!(taken(&[0, 2, 3]), Err(Code::StatsMismatch), "{count}");
+    }
+}
+
 /// Rows are taken by position alone.
 ///
 /// spec: TAKE-3

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use arrow_array::builder::{
     BooleanBuilder, Int32Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder,
 };
-use arrow_array::{ArrayRef, RecordBatch, StringArray, StructArray};
+use arrow_array::{ArrayRef, RecordBatch, StructArray};
 use arrow_buffer::NullBufferBuilder;
 
 use crate::action::{AddRow, Entries, RemoveRow, VectorRow};
 use crate::batch::Width;
 use crate::batch::columns::{Adds, Removes, vector_fields};
+use crate::batch::rules::spelled;
 use crate::error::{Code, Error, Result};
-use crate::uri::rooted_name;
 
 /// Builds [`Adds`] row by row.
 pub(super) struct AddsBuilder {
@@ -87,19 +87,13 @@ impl AddsBuilder {
         Ok(())
     }
 
-    /// `None` if nothing was appended. A path that is `rooted` names a file below the table's root
-    /// with a slash before it.
+    /// `None` if nothing was appended; `rooted` as [`spelled`] has it.
     pub(super) fn finish(mut self, rooted: bool) -> Result<Option<Adds>> {
         if self.rows == 0 {
             return Ok(None);
         }
-        let mut path = self.path.finish();
-        if rooted {
-            let paths = path.iter().flatten();
-            path = StringArray::from_iter_values(paths.map(|it| rooted_name(it).unwrap_or(it)));
-        }
         let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(path),
+            Arc::new(spelled(self.path.finish(), rooted)),
             self.partition_values.finish(),
             Arc::new(self.size.finish()),
             Arc::new(self.modification_time.finish()),

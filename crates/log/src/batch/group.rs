@@ -35,9 +35,9 @@ use parquet::file::statistics::Statistics;
 use crate::action::DeletionVector;
 use crate::batch::columns::{STATS_PARSED, Strings, Vectors};
 use crate::batch::footer::{joined, walk};
-use crate::batch::parquet::{arrow_metadata, guarded};
+use crate::batch::parquet::{arrow_metadata, guarded, is_ours};
 use crate::batch::pick::{check_expansion, is_all_null, may_hold};
-use crate::batch::rules::corrupt;
+use crate::batch::rules::{corrupt, spelled};
 use crate::batch::section::Section;
 use crate::error::Result;
 
@@ -49,9 +49,6 @@ const BATCH_ROWS: (usize, usize) = (512, 8_192);
 /// Pages are chosen only where they lie this far apart at most on average; with a row wanted of
 /// nearly every page there is nothing to choose.
 const ROWS_PER_WANTED_MIN: usize = 512;
-
-/// Who writes checkpoints whose struct statistics and partition values are judged by the footer.
-const OURS: &str = "Lakebed version ";
 
 /// A row group that may hold adds, alone in its metadata.
 #[derive(Clone, Debug)]
@@ -122,8 +119,7 @@ impl Group {
 
     /// Did we write it, so that what the footer says of typed columns follows our own rules?
     pub(crate) fn is_ours(&self) -> bool {
-        let by = self.metadata.file_metadata().created_by();
-        by.is_some_and(|it| it.starts_with(OURS))
+        is_ours(&self.metadata)
     }
 
     /// Is there a column at a path below `add` that is not null in all rows?
@@ -302,7 +298,7 @@ impl TaskRows {
     }
 
     /// From rows of which each is an add.
-    pub(crate) fn new(add: StructArray, partition_values: bool) -> Result<TaskRows> {
+    pub(crate) fn new(add: StructArray, partition_values: bool, ours: bool) -> Result<TaskRows> {
         let parsed = add.column_by_name(STATS_PARSED).and_then(|it| it.as_struct_opt());
         let num_records = parsed.and_then(|it| it.column_by_name("numRecords").cloned());
         let num_records = num_records.and_then(|it| it.as_primitive_opt().cloned());
@@ -312,7 +308,7 @@ impl TaskRows {
             false => None,
         };
         Ok(TaskRows {
-            path: section.paths()?,
+            path: spelled(section.paths()?, ours),
             size: section.sizes("size")?,
             base_row_id: section.longs("baseRowId")?,
             default_row_commit_version: section.longs("defaultRowCommitVersion")?,

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::action::{Action, AddRow, Parser, RemoveRow, Row, Wanted, invalid, line};
+use crate::action::{Action, AddRow, Parser, RemoveRow, Row, Wanted, invalid, line, short};
 use crate::batch::build::{AddsBuilder, RemovesBuilder};
 use crate::batch::rules::{self, Lines};
 use crate::batch::{LogBatch, Run, Width};
+use crate::crc::crc32;
 use crate::error::{Code, Error, Result};
 use crate::limits::{COMMIT_BYTES_MAX, LINE_BYTES_MAX};
 
@@ -20,12 +21,25 @@ pub(super) enum Form {
     Checkpoint,
 }
 
+/// A tag of the first line of a checkpoint of ours: the CRC-32 of all bytes behind that line.
+pub(crate) const BODY_CRC32: &str = "lakebed.bodyCrc32";
+
 /// See [`LogBatch::from_json_checkpoint`].
 pub(super) fn checkpoint(bytes: &[u8], width: Width) -> Result<LogBatch> {
-    decode(bytes, width, Form::Checkpoint).map_err(|it| match it.code() {
+    let batch = decode(bytes, width, Form::Checkpoint).map_err(|it| match it.code() {
         Code::CorruptLog | Code::InvalidAction => it.with_code(Code::CorruptCheckpoint),
         _ => it,
-    })
+    })?;
+    let tags = batch.checkpoint_metadata.as_ref().and_then(|it| it.tags.as_ref());
+    if let Some(Some(expected)) = tags.and_then(|it| it.get(BODY_CRC32)) {
+        let start = bytes.iter().position(|it| *it == b'\n').map_or(bytes.len(), |it| it + 1);
+        let found = crc32(bytes.get(start..).unwrap_or_default()).to_string();
+        if found != *expected {
+            let what = format!("`{BODY_CRC32}` is {}, but {found} was found", short(expected));
+            return Err(Error::new(Code::CorruptCheckpoint, what));
+        }
+    }
+    Ok(batch)
 }
 
 /// See [`LogBatch::from_json`] and its kin.

@@ -33,7 +33,7 @@ use crate::action::{
 };
 use crate::batch::columns::STATS_PARSED;
 use crate::batch::pick::Picked;
-use crate::batch::rules::{self, corrupt};
+use crate::batch::rules::{self, corrupt, spelled};
 use crate::batch::section::Section;
 use crate::batch::{Adds, Footer, LogBatch, Removes, Width, parquet_footer};
 use crate::error::{Error, Result};
@@ -42,6 +42,9 @@ use crate::limits::STATS_BYTES_MAX;
 /// Rows decoded at a time, to be joined afterwards. All rows at once would be decoded into columns
 /// that grow by being copied, and each time into memory that was never used before.
 const BATCH_ROWS: usize = 8_192;
+
+/// What a file of ours says of its writer.
+const OURS: &str = "Lakebed version ";
 
 /// See [`LogBatch::from_parquet`].
 pub(super) fn from_bytes(bytes: Bytes, width: Width) -> Result<LogBatch> {
@@ -69,7 +72,7 @@ pub fn decode_parquet<R: ChunkReader + 'static>(
     guarded(|| {
         let batch = match picked.groups.is_empty() {
             true => LogBatch::default(),
-            false => to_batch(&read_rows(reader, metadata, &picked)?, width)?,
+            false => to_batch(&read_rows(reader, metadata, &picked)?, width, is_ours(metadata))?,
         };
         rules::check_checkpoint(&batch)?;
         Ok(LogBatch { actions, ..batch })
@@ -180,14 +183,14 @@ fn micro_field(field: &Arc<Field>) -> Arc<Field> {
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
-pub(super) fn to_batch(rows: &RecordBatch, width: Width) -> Result<LogBatch> {
+pub(super) fn to_batch(rows: &RecordBatch, width: Width, ours: bool) -> Result<LogBatch> {
     check_one_action_per_row(rows)?;
     let mut batch = LogBatch {
         actions: u64::try_from(rows.num_rows()).unwrap_or(u64::MAX),
         ..LogBatch::default()
     };
     if let Some(section) = section(rows, "add")? {
-        batch.adds = Some(adds(&section, width)?);
+        batch.adds = Some(adds(&section, width, ours)?);
     }
     if let Some(section) = section(rows, "remove")? {
         batch.removes = Some(removes(&section)?);
@@ -255,10 +258,16 @@ fn section(rows: &RecordBatch, kind: &'static str) -> Result<Option<Section>> {
     Ok(Some(Section::new(kind, filled)))
 }
 
-fn adds(section: &Section, width: Width) -> Result<Adds> {
+/// Did we write it?
+pub(super) fn is_ours(metadata: &ParquetMetaData) -> bool {
+    metadata.file_metadata().created_by().is_some_and(|it| it.starts_with(OURS))
+}
+
+fn adds(section: &Section, width: Width, ours: bool) -> Result<Adds> {
     let vectors = section.vectors()?;
     let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(section.paths()?),
+        // A slash that we repeat was one in a commit of the engine that may.
+        Arc::new(spelled(section.paths()?, ours)),
         Arc::new(section.required_maps("partitionValues")?),
         Arc::new(section.sizes("size")?),
         Arc::new(section.required_longs("modificationTime")?),

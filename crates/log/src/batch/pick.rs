@@ -13,7 +13,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use crate::batch::columns::STATS_PARSED;
 use crate::batch::footer::joined;
-use crate::batch::parquet::{guarded, read_rows, slices, to_batch};
+use crate::batch::parquet::{guarded, is_ours, read_rows, slices, to_batch};
 use crate::batch::rules::corrupt;
 use crate::batch::{LogBatch, Width};
 use crate::error::{Code, Error, Result};
@@ -142,7 +142,8 @@ impl FileUnit {
         metadata: &Arc<ParquetMetaData>,
     ) -> Result<LogBatch> {
         self.picked.check_shape(metadata, reader.len())?;
-        guarded(|| to_batch(&read_rows(reader, metadata, &self.picked)?, self.width))
+        let ours = is_ours(metadata);
+        guarded(|| to_batch(&read_rows(reader, metadata, &self.picked)?, self.width, ours))
     }
 
     /// The same, at most so many rows at a time, in their order.
@@ -160,7 +161,7 @@ impl FileUnit {
         self.picked.check_shape(metadata, reader.len())?;
         guarded(|| {
             for slice in slices(reader, metadata, &self.picked, rows)? {
-                each(to_batch(&slice?, self.width)?)?;
+                each(to_batch(&slice?, self.width, is_ours(metadata))?)?;
             }
             Ok(())
         })

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use arrow_array::Array;
+use arrow_array::{Array, StringArray};
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use std::hash::BuildHasher;
 
@@ -10,7 +10,7 @@ use crate::action::{invalid, short};
 use crate::batch::LogBatch;
 use crate::batch::columns::{Adds, Removes};
 use crate::error::{Code, Error, Result};
-use crate::uri::canonical;
+use crate::uri::{canonical, rooted_name};
 
 /// The lines, from 1, on which the actions of a commit stand; empty where they come from no file.
 #[derive(Default)]
@@ -19,6 +19,20 @@ pub(super) struct Lines {
     pub(super) removes: Vec<usize>,
     pub(super) txns: Vec<usize>,
     pub(super) domains: Vec<usize>,
+}
+
+/// Paths of adds as the log spells them. A slash before a single name is how one engine names files
+/// below the table's root: if it is not `rooted` by that engine, it is spelled as the URL of a file
+/// below the root of the disk, which it then is.
+pub(super) fn spelled(paths: StringArray, rooted: bool) -> StringArray {
+    if rooted || !paths.iter().flatten().any(|it| rooted_name(it).is_some()) {
+        return paths;
+    }
+    let spell = |it: &str| match rooted_name(it) {
+        Some(_) => format!("file://{it}"),
+        None => it.to_string(),
+    };
+    paths.iter().map(|it| it.map(spell)).collect()
 }
 
 /// Checks what has a name: no two transactions of one application, no two domains of one name.

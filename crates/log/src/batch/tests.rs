@@ -728,12 +728,20 @@ fn rooted_names_of_one_engine() {
         let info = format!(r#"{{"commitInfo":{{"engineInfo":"{engine}"}}}}"#);
         let text = [add("/x.parquet"), add("/data/y.parquet"), add("z.parquet"), info].join("\n");
         let batch = LogBatch::from_json(text.as_bytes(), Width::Wide).unwrap();
-        let paths: Vec<String> =
-            batch.adds.unwrap().path().iter().flatten().map(str::to_string).collect();
-        paths
+        let adds = batch.adds.unwrap();
+        [0, 1, 2].map(|row| adds.path().value(row).to_string())
     };
-    assert_eq!(paths("DuckDB"), ["x.parquet", "/data/y.parquet", "z.parquet"]);
-    assert_eq!(paths("Other"), ["/x.parquet", "/data/y.parquet", "z.parquet"]);
+    let key = |path: &str| crate::uri::locate(path).unwrap().into_owned();
+    let theirs = paths("DuckDB v1");
+    assert_eq!(theirs, ["/x.parquet", "/data/y.parquet", "z.parquet"], "as the log spells them");
+    assert_eq!(theirs.map(|it| key(&it)), ["x.parquet", "/data/y.parquet", "z.parquet"]);
+    let info = r#"{"commitInfo":{"engineInfo":"DuckDB"}}"#;
+    let text = format!("{info}\n{}", add("/x.parquet"));
+    let batch = LogBatch::from_json(text.as_bytes(), Width::Wide).unwrap();
+    assert_eq!(crate::compact::compact(vec![batch]).unwrap(), "", "it would say something else");
+    let others = paths("Other");
+    assert_eq!(others, ["file:///x.parquet", "/data/y.parquet", "z.parquet"]);
+    assert_eq!(others.map(|it| key(&it)), ["/x.parquet", "/data/y.parquet", "z.parquet"]);
     assert_eq!(crate::uri::canonical("/x.parquet"), crate::uri::canonical("x.parquet"));
     assert_ne!(crate::uri::canonical("/d/x.parquet"), crate::uri::canonical("d/x.parquet"));
 }

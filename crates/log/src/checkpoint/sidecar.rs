@@ -24,7 +24,8 @@ use super::files::{Adds, Removes, Shape, unexpired};
 use super::writer::{BATCH_ROWS, parquet_writer};
 use super::{batch, field, parquet_failed, small};
 use crate::action::{Action, CheckpointMetadata, Sidecar};
-use crate::batch::Width;
+use crate::batch::{BODY_CRC32, Width};
+use crate::crc::crc32;
 use crate::error::{Error, Result};
 use crate::files::{Chunk, FileList, FileSum, TombstoneChunk};
 use crate::state::Head;
@@ -113,24 +114,24 @@ fn write(
 
 /// The top level of a checkpoint of the second layout as lines of JSON, and how many there are.
 pub fn render_top_level(head: &Head, now: Timestamp, sidecars: &[Sidecar]) -> (Bytes, u64) {
-    let version = i64::try_from(head.version.get()).unwrap_or(i64::MAX);
-    let marker = CheckpointMetadata { version, tags: None };
-    let mut actions = vec![
-        Action::CheckpointMetadata(marker),
-        Action::Protocol(head.protocol.clone()),
-        Action::Metadata(head.metadata.clone()),
-    ];
+    let mut actions =
+        vec![Action::Protocol(head.protocol.clone()), Action::Metadata(head.metadata.clone())];
     let txns = small::transactions_kept(head, now).into_iter().cloned();
     actions.extend(txns.map(Action::SetTransaction));
     let domains = head.domains.values().filter(|it| !it.removed).cloned();
     actions.extend(domains.map(Action::DomainMetadata));
     actions.extend(sidecars.iter().cloned().map(Action::Sidecar));
-    let mut text = String::new();
+    let mut body = String::new();
     for action in &actions {
-        text.push_str(&action.to_json_line());
-        text.push('\n');
+        body.push_str(&action.to_json_line());
+        body.push('\n');
     }
-    (text.into(), u64::try_from(actions.len()).unwrap_or(u64::MAX))
+    let version = i64::try_from(head.version.get()).unwrap_or(i64::MAX);
+    let crc = crc32(body.as_bytes()).to_string();
+    let tags = Some([(BODY_CRC32.to_string(), Some(crc))].into());
+    let marker = Action::CheckpointMetadata(CheckpointMetadata { version, tags }).to_json_line();
+    let lines = u64::try_from(1 + actions.len()).unwrap_or(u64::MAX);
+    (format!("{marker}\n{body}").into(), lines)
 }
 
 /// Which sidecars, of so many rows each, are put together with so many new ones: where there are

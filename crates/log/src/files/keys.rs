@@ -72,7 +72,8 @@ impl Keys {
     /// table's root is said.
     pub(crate) fn shown(&self, row: u32) -> String {
         let row = usize::try_from(row).ok().filter(|it| *it < self.path.len());
-        match row.map(|it| uri::decode(self.path.value(it))) {
+        let name = |path| uri::decode(uri::rooted_name(path).unwrap_or(path));
+        match row.map(|it| name(self.path.value(it))) {
             Some(Ok(key)) => format!("`{key}`"),
             _ => "a path that is not below the table's root".to_string(),
         }

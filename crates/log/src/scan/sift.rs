@@ -455,6 +455,7 @@ impl SiftGroup {
     fn collect<R: ChunkReader + 'static>(&mut self, file: R) -> Result<()> {
         let partition_is_open = self.partition_is_open();
         let known = self.sift.0.by_partition;
+        let ours = self.group.is_ours();
         let mut tasks = Vec::new();
         self.sieve(file, |add, rows, partitions| {
             let mut mask = vec![false; add.len()];
@@ -463,7 +464,8 @@ impl SiftGroup {
                     *it = true;
                 }
             }
-            let found = TaskRows::new(kept(add, BooleanBuffer::from(mask))?, partition_is_open)?;
+            let kept = kept(add, BooleanBuffer::from(mask))?;
+            let found = TaskRows::new(kept, partition_is_open, ours)?;
             if found.len() != rows.len() {
                 return Err(Error::internal("rows of a checkpoint do not add up"));
             }

@@ -147,12 +147,25 @@ fn rules() {
     }
 }
 
-/// A file that says it has no rows needs no reading.
+/// Counts that the bounds contradict prove nothing, and neither does one of no rows: where there are
+/// none, reading them costs nothing.
+///
+/// spec: STATS-15
 #[test]
-fn no_rows() {
-    let stats = Stats { num_records: Some(0), ..Stats::default() };
-    assert!(skipper("true").skips(&BTreeMap::new(), &stats));
-    assert!(!skipper("p = 'x'").skips_partition(&BTreeMap::new()));
+fn counts_that_prove_nothing() {
+    let skips = |filter: &str, stats: &str| {
+        let skipper = skipper(filter);
+        let stats = Stats::from_json(stats, &schema(), Some(skipper.stats_columns()));
+        skipper.skips(&BTreeMap::new(), &stats)
+    };
+    let bounds = r#""minValues":{"l":1},"maxValues":{"l":3}"#;
+    for rows in [0, 2] {
+        let nulls = format!(r#"{{"numRecords":{rows},"nullCount":{{"l":{rows}}}"#);
+        assert!(!skips("l = 2", &format!("{nulls},{bounds}}}")), "{rows}");
+        assert_eq!(skips("l = 2", &format!("{nulls}}}")), rows == 2, "{rows}");
+        assert!(skips("l = 4", &format!("{nulls},{bounds}}}")), "the bounds still do");
+    }
+    assert!(!skips("true", r#"{"numRecords":0}"#));
 }
 
 /// Only statistics that can help are asked for.
