@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::action::{Action, CommitInfo, ENGINE_INFO};
 use crate::batch::LogBatch;
+use crate::crc::crc32;
 use crate::error::{Code, Error, Result};
 use crate::feature::TableFeature;
 use crate::files::FileSum;
@@ -182,7 +183,7 @@ impl Counts {
     /// By the stored checksum of the version that `head` is of. `None` if it makes no sense, or is
     /// of another commit or another table: then it is as if there were none.
     pub fn stored(bytes: &[u8], head: &Head) -> Option<Counts> {
-        let stored = Stored::parse(bytes)?;
+        let stored = Stored::parse(bytes).filter(|_| is_whole(bytes))?;
         let is_of = |key, name, ours: Action| stored.action(key, name) == Some(ours);
         let other = matches!((stored.txn_id(), head.txn_id()), (Some(a), Some(b)) if a != b);
         if other
@@ -271,7 +272,7 @@ impl Checksum {
             metadata: inner(&Action::Metadata(head.metadata.clone())),
             protocol: inner(&Action::Protocol(head.protocol.clone())),
         };
-        serde_json::to_string(&document).unwrap_or_default()
+        sealed(&serde_json::to_string(&document).unwrap_or_default())
     }
 
     /// Does a stored checksum agree with the state?
@@ -325,6 +326,24 @@ impl Checksum {
             _ => Ok(()),
         }
     }
+}
+
+/// What stands before the checksum of a checksum file of ours, its last field.
+const SEAL: &str = ",\"lakebed.crc32\":";
+
+/// The document with the CRC-32 of it as it was.
+fn sealed(document: &str) -> String {
+    let open = document.strip_suffix('}').unwrap_or(document);
+    format!("{open}{SEAL}{}}}", crc32(document.as_bytes()))
+}
+
+/// Is a document what its seal says? One without, as others write them, is taken as it is.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some((open, seal)) = str::from_utf8(bytes).ok().and_then(|it| it.rsplit_once(SEAL)) else {
+        return true;
+    };
+    let expected = seal.trim_end().strip_suffix('}').and_then(|it| it.parse().ok());
+    expected == Some(crc32(format!("{open}}}").as_bytes()))
 }
 
 /// Present exactly if the table has in-commit timestamps enabled.

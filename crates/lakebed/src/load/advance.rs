@@ -16,7 +16,7 @@ use lakebed_log::support::Access;
 use lakebed_log::time::Timestamp;
 use lakebed_log::version::Version;
 
-use super::commits::{Commit, KEPT_BYTES_MAX, decode, fetched_together, read_kept};
+use super::commits::{Commit, KEPT_BYTES_MAX, decode, fetched_together, read_commit, read_kept};
 use super::fetch::{KeptPart, Trouble};
 use super::{Among, Identity, Kept, Loaded, MOVES_MAX, Moment, Seen, Skips, list, moving, open};
 use crate::env::Env;
@@ -380,6 +380,30 @@ impl Loaded {
         let last = self.kept.commits.last();
         last.filter(|it| it.version == self.head.version && it.first == it.version)
             .map(|it| &it.batch)
+    }
+
+    /// The same with what its own commit says of itself; `None` if that is known, or gone. One GET.
+    ///
+    /// # Errors
+    ///
+    /// What reading it gives.
+    pub(crate) async fn with_last_commit(
+        &self,
+        env: &Env,
+        op: &Op,
+        store: &Store,
+    ) -> Result<Option<Loaded>> {
+        let Some(file) = self.segment.last_commit.as_ref().filter(|_| !self.is_by_catalog()) else {
+            return Ok(None);
+        };
+        if self.head.commit_info.is_some() {
+            return Ok(None);
+        }
+        let read = read_commit(env, op, store, file, Width::Head).await;
+        let commit = read.map_err(Trouble::error)?;
+        let Some(info) = commit.batch.commit_info.clone() else { return Ok(None) };
+        let head = Head { commit_info: Some(info), ..Head::clone(&self.head) };
+        Ok(Some(Loaded { head: Arc::new(head), ..self.clone() }))
     }
 
     /// When the file of this version was written, where a listing told.

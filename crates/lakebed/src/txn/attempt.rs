@@ -106,6 +106,7 @@ impl Attempt {
         if let Some(done) = self.catch_up_if_stale().await? {
             return self.found(done).await;
         }
+        self.know_predecessor().await;
         // Before its turn, in which others wait.
         if let Err(it) = self.context.store.begin_to_settle().await
             && self.is_final(&it).await

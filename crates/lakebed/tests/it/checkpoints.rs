@@ -335,6 +335,44 @@ fn no_checksum_is_better_than_a_wrong_one() {
     check_sound(&table(place));
 }
 
+/// A count that was damaged is not handed on.
+///
+/// spec: CRC-13, CRC-14
+#[test]
+fn damaged_counts_end_with_their_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    for id in 0..3 {
+        block_on(table(place).append(ids([id]), Append::new())).unwrap();
+    }
+    let damaged = folder.path().join(format!("_delta_log/{:020}.crc", 2));
+    let text = fs::read_to_string(&damaged).unwrap();
+    assert!(text.contains("\"numFiles\":3"), "{text}");
+    fs::write(&damaged, text.replace("\"numFiles\":3", "\"numFiles\":7")).unwrap();
+    block_on(table(place).append(ids([3]), Append::new())).unwrap();
+    fs::remove_file(damaged).unwrap();
+    check_checksums(place, &[true, true, false, false]);
+}
+
+/// A commit names the one before it, also where its base is a checkpoint and nothing above it.
+///
+/// spec: TXN-2
+#[test]
+fn commits_name_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let mut before = serde_json::Value::Null;
+    for id in 0..13 {
+        block_on(table(place).append(ids([id]), Append::new())).unwrap();
+        let path = folder.path().join(format!("_delta_log/{id:020}.json"));
+        let text = fs::read_to_string(path).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(line["commitInfo"]["prevTxnId"], before, "version {id}");
+        before = line["commitInfo"]["txnId"].clone();
+        assert!(before.is_string());
+    }
+}
+
 /// Commits are put together by fives, and read in that form.
 ///
 /// spec: CMP-10

@@ -215,6 +215,9 @@ proptest! {
             return Ok(());
         };
         let adds: Vec<Add> = actions.iter().filter_map(|it| match it {
+            Action::Add(add) if crate::uri::rooted_name(&add.path).is_some() => {
+                Some(Add { path: format!("file://{}", add.path), ..add.clone() })
+            }
             Action::Add(add) => Some(add.clone()),
             _ => None,
         }).collect();

@@ -316,9 +316,8 @@ fn mapped_table(mode: &str, configuration: &[(&str, &str)]) -> TableState {
     for (path, p, q, base) in [("a", "1", "u", 0), ("b", "2", "v", 10), ("c", "2", "u", 20)] {
         let bounds = |add: i64| {
             let at = |of: i64| of + base + add;
-            let values = (at(0), at(100), at(200), at(300));
-            let inner = format!(r#""{y}":{},"{w}":{}"#, values.2, values.3);
-            format!(r#"{{"{x}":{},"{z}":{},"{s}":{{{inner}}}}}"#, values.0, values.1)
+            let inner = format!(r#""{y}":{},"{w}":{}"#, at(200), at(300));
+            format!(r#"{{"{x}":{},"{s}":{{{inner}}}}}"#, at(0))
         };
         let (min, max) = (bounds(0), bounds(9));
         let nulls = format!(r#"{{"{x}":0,"{z}":3,"{s}":{{"{y}":0,"{w}":1}}}}"#);

@@ -147,8 +147,8 @@ fn rules() {
     }
 }
 
-/// Counts that the bounds contradict prove nothing, and neither does one of no rows: where there are
-/// none, reading them costs nothing.
+/// Counts that the bounds contradict prove nothing, and neither does one of no rows: where there
+/// are none, reading them costs nothing.
 ///
 /// spec: STATS-15
 #[test]

@@ -14,6 +14,18 @@ use crate::op::ANSWER;
 use crate::pool::map_ordered;
 
 impl Attempt {
+    /// A commit names the one before it. A base that comes out of a checkpoint alone does not know
+    /// it, and reading goes without; it is asked for here, and if it is gone it stays unknown.
+    pub(super) async fn know_predecessor(&mut self) {
+        let Context { env, op, store, .. } = &self.context;
+        let Some(base) = &self.base else { return };
+        let found = base.with_last_commit(env, op, store);
+        let found = env.timeout(self.context.left(), "reading a commit", found).await;
+        if let Ok(Some(base)) = found {
+            self.base = Some(base);
+        }
+    }
+
     /// Looks after a commit that may have landed, past the deadline as well but not for ever: by
     /// then what is asked here is all that is left to know.
     async fn settled<T>(&self, looked: impl Future<Output = Result<T>>) -> Result<T> {
