@@ -31,6 +31,7 @@ mod recorded;
 mod shred;
 mod sparse;
 mod spell;
+mod squeeze;
 mod strand;
 mod texts;
 mod thrift;

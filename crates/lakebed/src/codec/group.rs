@@ -55,7 +55,7 @@ pub(super) fn decoded_bytes(
     let batch = row_bytes.saturating_mul(batch_rows).max(1 << 10);
     let batches = 2 * step_batches(row_bytes, batch_rows) + ready;
     let lives = match sifted {
-        true => live::bytes_max(batch_rows).saturating_mul(lives_most(row_bytes, batch_rows)),
+        true => live::bytes(batch_rows).saturating_mul(lives_most(row_bytes, batch_rows)),
         false => 0,
     };
     batch.saturating_mul(batches).saturating_add(lives) as u64

@@ -1,14 +1,15 @@
 //! The rows of a batch that are left, and the batch without the others.
 //!
-//! Deleted rows are few as a rule, here and there, so what is left are runs of some dozen rows, and
-//! all of it is copied once more. Values of a fixed width therefore move up within their own
-//! memory, which is in the cache; text that comes as places in a dictionary is
-//! [spelled out](super::spell) for the rows that are left alone; and of what else there is, the
-//! library copies run after run.
+//! Deleted rows are few as a rule, here and there, so nearly all values move, by a few places.
+//! Values of a fixed width therefore move up within their own memory, which is in the cache (see
+//! [`squeeze`](super::squeeze)), and so do the bytes of text and its lengths. Text that comes as
+//! places in a dictionary is [spelled out](super::spell) for the rows that are left alone. What
+//! else there is, the library's filter takes apart.
 //!
 //! ```text
 //!   values   a b c d e f g h      deleted: c, f
-//!            a b d e g h          runs: 0..2, 3..5, 6..8
+//!   words    1 1 0 1 1 0 1 1      a bit a row
+//!            a b d e g h
 //! ```
 
 use std::collections::VecDeque;
@@ -16,70 +17,67 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int32Type;
+use arrow_array::types::{ByteArrayType, Int32Type};
 use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray, RecordBatch, RecordBatchOptions,
-    downcast_primitive, make_array,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, GenericByteArray, PrimitiveArray,
+    RecordBatch, RecordBatchOptions, downcast_primitive,
 };
-use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
-use arrow_data::transform::{Capacities, MutableArrayData};
+use arrow_buffer::{
+    BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer,
+};
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
+use arrow_select::filter::filter;
 use lakebed_log::error::{Error, Result};
 
 use super::spell;
+use super::squeeze::{Runs, Squeeze, runs};
 
-/// Values are copied by twice so many: a copy of a length that is known beforehand is a few
-/// instructions and never guesses wrong, and what it takes too much is overwritten by the next.
-/// Most runs are shorter. In two halves, because the compiler leaves longer copies to a function.
-const HALF: usize = 16;
+/// Rows that a word has bits for.
+const WORD_ROWS: usize = u64::BITS as usize;
 
-/// Most runs of `rows` rows: at worst every second row is one.
-pub(super) fn runs_max(rows: usize) -> usize {
-    rows.div_ceil(2)
+/// Bytes that it takes to know which of `rows` rows are left.
+pub(super) fn bytes(rows: usize) -> usize {
+    rows.div_ceil(WORD_ROWS).saturating_mul(size_of::<u64>())
 }
 
-/// Most bytes that they take.
-pub(super) fn bytes_max(rows: usize) -> usize {
-    runs_max(rows).saturating_mul(size_of::<Range<usize>>())
-}
-
-/// Rows of a batch, as ranges: ascending, none empty, none touching the next.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which rows of a batch are left.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Live {
     /// Rows that the batch has.
     rows: usize,
-    runs: Vec<Range<usize>>,
     kept: usize,
+    /// A bit for each row, from the lowest on; zeros behind them.
+    words: Vec<u64>,
 }
 
 impl Live {
-    /// None of no rows yet; with room for so many runs.
-    pub(super) fn with_room(runs: usize) -> Live {
-        Live { runs: Vec::with_capacity(runs), ..Live::default() }
-    }
-
     /// All of `rows` rows.
     pub(super) fn all(rows: usize) -> Live {
-        let mut live = Live::default();
-        live.go_to(rows);
-        live.keep(0..rows);
-        live
-    }
-
-    /// The batch has at least so many rows.
-    pub(super) fn go_to(&mut self, rows: usize) {
-        self.rows = self.rows.max(rows);
-    }
-
-    /// Keeps rows behind those that are kept.
-    pub(super) fn keep(&mut self, run: Range<usize>) {
-        if run.is_empty() {
-            return;
+        let mut words = vec![u64::MAX; rows.div_ceil(WORD_ROWS)];
+        if let (Some(last), 1..) = (words.last_mut(), rows % WORD_ROWS) {
+            *last >>= WORD_ROWS - rows % WORD_ROWS;
         }
-        self.kept += run.len();
-        match self.runs.last_mut() {
-            Some(last) if last.end == run.start => last.end = run.end,
-            _ => self.runs.push(run),
+        Live { rows, kept: rows, words }
+    }
+
+    /// None of `rows` rows.
+    pub(super) fn none(rows: usize) -> Live {
+        Live { rows, kept: 0, words: vec![0; rows.div_ceil(WORD_ROWS)] }
+    }
+
+    /// Keeps a row of the batch.
+    pub(super) fn keep(&mut self, row: usize) {
+        if let Some(word) = self.words.get_mut(row / WORD_ROWS).filter(|_| row < self.rows) {
+            self.kept += usize::from(*word >> (row % WORD_ROWS) & 1 == 0);
+            *word |= 1 << (row % WORD_ROWS);
+        }
+    }
+
+    /// Keeps it no longer.
+    pub(super) fn leave_out(&mut self, row: usize) {
+        if let Some(word) = self.words.get_mut(row / WORD_ROWS) {
+            self.kept -= usize::from(*word >> (row % WORD_ROWS) & 1 == 1);
+            *word &= !(1 << (row % WORD_ROWS));
         }
     }
 
@@ -87,23 +85,14 @@ impl Live {
     pub(super) fn of(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let coded = |it: &ArrayRef| matches!(it.data_type(), DataType::Dictionary(..));
         let coded = batch.columns().iter().any(coded);
-        let all = self.kept == self.rows;
         if batch.num_rows() != self.rows {
             return Err(Error::internal("other rows are left than there are"));
         }
-        if all && !coded {
+        if self.are_all() && !coded {
             return Ok(batch);
         }
         let (schema, columns, _) = batch.into_parts();
-        let columns = columns.into_iter().map(|it| match it.as_dictionary_opt::<Int32Type>() {
-            Some(coded) => {
-                let coded = coded.clone();
-                drop(it);
-                spell::spell(coded, self)
-            }
-            None if all => Ok(it),
-            None => self.column(it),
-        });
+        let columns = columns.into_iter().map(|it| self.column(it));
         let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
         let schema = match coded {
             false => schema,
@@ -120,41 +109,46 @@ impl Live {
         RecordBatch::try_new_with_options(schema, columns, &options).map_err(lost)
     }
 
+    fn are_all(&self) -> bool {
+        self.kept == self.rows
+    }
+
     fn column(&self, array: ArrayRef) -> Result<ArrayRef> {
+        // The part that is worked on has to be the only one that holds the memory.
+        if let Some(coded) = array.as_dictionary_opt::<Int32Type>().cloned() {
+            drop(array);
+            return spell::spell(coded, self);
+        }
+        if self.are_all() {
+            return Ok(array);
+        }
         macro_rules! fixed {
             ($of:ty) => {{
                 let values = array.as_primitive::<$of>().clone();
-                // It has to be the only one that holds the memory.
                 drop(array);
                 Ok(Arc::new(self.fixed(values)?))
             }};
         }
         downcast_primitive! {
             array.data_type() => (fixed),
+            DataType::Utf8 => {
+                let text = array.as_string::<i32>().clone();
+                drop(array);
+                Ok(Arc::new(self.text(text)?))
+            }
+            DataType::Binary => {
+                let text = array.as_binary::<i32>().clone();
+                drop(array);
+                Ok(Arc::new(self.text(text)?))
+            }
             _ => self.rest(&array)
         }
     }
 
-    /// Any values, copied run after run.
+    /// Values of any kind.
     fn rest(&self, array: &ArrayRef) -> Result<ArrayRef> {
-        let room = match array.data_type() {
-            DataType::Utf8 => self.bytes(array.as_string::<i32>().value_offsets()),
-            DataType::Binary => self.bytes(array.as_binary::<i32>().value_offsets()),
-            _ => Capacities::Array(self.kept),
-        };
-        let from = array.to_data();
-        let mut left = MutableArrayData::with_capacities(vec![&from], false, room);
-        for run in &self.runs {
-            left.try_extend(0, run.start, run.end).map_err(lost)?;
-        }
-        Ok(make_array(left.freeze()))
-    }
-
-    /// Room for text that has these offsets.
-    fn bytes(&self, offsets: &[i32]) -> Capacities {
-        let at = |it: usize| offsets.get(it).and_then(|it| usize::try_from(*it).ok()).unwrap_or(0);
-        let lens = self.runs.iter().map(|it| at(it.end).saturating_sub(at(it.start)));
-        Capacities::Binary(self.kept, Some(lens.sum()))
+        let mask = BooleanBuffer::new(Buffer::from_vec(self.words.clone()), 0, self.rows);
+        filter(array, &BooleanArray::new(mask, None)).map_err(lost)
     }
 
     /// Values of a fixed width; in the same memory, if nobody else holds it.
@@ -162,19 +156,85 @@ impl Live {
         &self,
         array: PrimitiveArray<T>,
     ) -> Result<PrimitiveArray<T>> {
-        let (data_type, values, nulls) = array.into_parts();
-        let mut values = Vec::from(values);
-        if values.len() != self.rows {
+        if array.len() != self.rows {
             return Err(Error::internal("a column has other rows than its batch"));
         }
-        let mut end = 0;
-        for run in &self.runs {
-            move_up(&mut values, run.clone(), end);
-            end += run.len();
+        if self.are_all() {
+            return Ok(array);
         }
-        values.truncate(end);
-        let array = PrimitiveArray::<T>::try_new(values.into(), self.nulls(nulls.as_ref()));
+        let (data_type, values, nulls) = array.into_parts();
+        // Which values these are is of no interest, only where each of them begins.
+        let values = match (size_of::<T::Native>(), align_of::<T::Native>()) {
+            (1, 1) => self.packed::<u8>(values.into_inner()),
+            (2, 2) => self.packed::<u16>(values.into_inner()),
+            (4, 4) => self.packed::<u32>(values.into_inner()),
+            (8, 8) => self.packed::<u64>(values.into_inner()),
+            _ => {
+                let mut values = Vec::from(values);
+                let kept = runs(&mut values, &self.words);
+                values.truncate(kept);
+                Buffer::from_vec(values)
+            }
+        };
+        let values = ScalarBuffer::new(values, 0, self.kept);
+        let array = PrimitiveArray::<T>::try_new(values, self.nulls(nulls.as_ref()));
         Ok(array.map_err(lost)?.with_data_type(data_type))
+    }
+
+    fn packed<T: Squeeze>(&self, values: Buffer) -> Buffer {
+        let mut values = match values.into_vec::<T>() {
+            Ok(values) => values,
+            Err(shared) => shared.typed_data::<T>().to_vec(),
+        };
+        let kept = T::squeeze(&mut values, &self.words);
+        values.truncate(kept);
+        Buffer::from_vec(values)
+    }
+
+    /// Text; in the same memory, if nobody else holds it.
+    fn text<T: ByteArrayType<Offset = i32>>(
+        &self,
+        array: GenericByteArray<T>,
+    ) -> Result<GenericByteArray<T>> {
+        let (offsets, bytes, nulls) = array.into_parts();
+        let ends = offsets.get(1..).unwrap_or_default();
+        let mut lens: Vec<u32> = offsets
+            .iter()
+            .zip(ends)
+            .map(|(from, to)| to.wrapping_sub(*from).cast_unsigned())
+            .collect();
+        let kept = u32::squeeze(&mut lens, &self.words);
+        lens.truncate(kept);
+
+        let mut end = 0i32;
+        let mut left = Vec::with_capacity(kept + 1);
+        left.push(end);
+        left.extend(lens.iter().map(|it| {
+            end = end.wrapping_add(it.cast_signed());
+            end
+        }));
+        let place = |row: usize| offsets.get(row).map_or(0, |it| it.unsigned_abs() as usize);
+        let stretches = Runs::new(&self.words, self.rows).map(|it| place(it.start)..place(it.end));
+        let bytes = match bytes.into_vec::<u8>() {
+            Ok(mut bytes) => {
+                let mut to = 0;
+                for it in stretches {
+                    let len = it.len();
+                    bytes.copy_within(it, to);
+                    to += len;
+                }
+                bytes.truncate(to);
+                bytes
+            }
+            Err(shared) => {
+                let mut bytes = Vec::with_capacity(end.unsigned_abs() as usize);
+                stretches
+                    .for_each(|it| bytes.extend_from_slice(shared.get(it).unwrap_or_default()));
+                bytes
+            }
+        };
+        let nulls = self.nulls(nulls.as_ref());
+        GenericByteArray::try_new(OffsetBuffer::new(left.into()), bytes.into(), nulls).map_err(lost)
     }
 
     /// Which of the rows are null; `None` if none is.
@@ -182,32 +242,10 @@ impl Live {
         let nulls = nulls.filter(|it| 0 < it.null_count())?;
         let (bytes, offset) = (nulls.validity(), nulls.offset());
         let mut bits = BooleanBufferBuilder::new(self.kept);
-        for run in &self.runs {
+        for run in Runs::new(&self.words, self.rows) {
             bits.append_packed_range(offset + run.start..offset + run.end, bytes);
         }
         Some(NullBuffer::new(bits.finish())).filter(|it| 0 < it.null_count())
-    }
-}
-
-/// Copies a run to `to`, which is not behind it, and may spoil what lies between.
-fn move_up<T: Copy>(values: &mut [T], run: Range<usize>, mut to: usize) {
-    let mut from = run.start;
-    while from < run.end && to != from {
-        let (done, rest) = values.split_at_mut(from);
-        let place =
-            done.get_mut(to..).and_then(|it| it.as_chunks_mut::<HALF>().0.first_chunk_mut());
-        match (place, rest.as_chunks::<HALF>().0.first_chunk()) {
-            (Some([place, place_behind]), Some([half, half_behind])) => {
-                *place = *half;
-                *place_behind = *half_behind;
-            }
-            _ => {
-                values.copy_within(from..run.end, to);
-                return;
-            }
-        }
-        from += 2 * HALF;
-        to += 2 * HALF;
     }
 }
 

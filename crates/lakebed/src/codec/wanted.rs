@@ -12,7 +12,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use lakebed_log::error::{Code, Error, Result};
 
 use super::Source;
-use super::live::{self, Live};
+use super::live::Live;
 use super::pick::Picks;
 
 /// Going to the next wanted row costs as much as so many rows.
@@ -87,17 +87,6 @@ fn stretches(
     }
 }
 
-/// No more stretches of wanted rows are in a range.
-fn stretches_most(source: &Source, rows: Range<u64>) -> usize {
-    let len = usize::try_from(rows.end.saturating_sub(rows.start)).unwrap_or(usize::MAX);
-    let most = match (&source.only, &source.deleted) {
-        (None, None) => 1,
-        (None, Some(deleted)) => deleted.count(rows).saturating_add(1),
-        (Some(only), _) => only.count(rows),
-    };
-    usize::try_from(most).unwrap_or(usize::MAX).min(live::runs_max(len))
-}
-
 /// Do the sets want a row?
 pub(super) fn has(source: &Source, row: u64) -> bool {
     source.only.as_ref().is_none_or(|it| it.contains(row))
@@ -156,19 +145,24 @@ pub(super) fn of(
 
 /// The wanted rows of a batch that has the rows `rows` of the file.
 pub(super) fn live(source: &Source, rows: &[Range<u64>]) -> Live {
-    let room = |it: &Range<u64>| stretches_most(source, it.clone());
-    let mut live = Live::with_room(rows.iter().map(room).sum());
+    let index = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
+    let len = |it: &Range<u64>| index(it.end.saturating_sub(it.start));
+    let all = rows.iter().map(len).fold(0, usize::saturating_add);
+    let mut live = match &source.only {
+        None => Live::all(all),
+        Some(_) => Live::none(all),
+    };
     let mut at = 0usize;
     for range in rows {
-        let place =
-            |it: u64| at.saturating_add(usize::try_from(it - range.start).unwrap_or(usize::MAX));
-        stretches(source, range.clone(), |it| {
-            live.keep(place(it.start)..place(it.end));
-            Some(())
-        });
-        at = place(range.end);
+        let place = |it: u64| at.saturating_add(index(it - range.start));
+        if let Some(only) = &source.only {
+            only.range(range.clone()).for_each(|it| live.keep(place(it)));
+        }
+        if let Some(deleted) = &source.deleted {
+            deleted.range(range.clone()).for_each(|it| live.leave_out(place(it)));
+        }
+        at = at.saturating_add(len(range));
     }
-    live.go_to(at);
     live
 }
 

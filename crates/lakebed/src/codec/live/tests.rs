@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{Int64Builder, MapBuilder, StringBuilder};
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Int64Type, IntervalDayTime, IntervalMonthDayNano};
 use arrow_array::{
-    BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float64Array,
-    Int16Array, Int64Array, ListArray, MapArray, NullArray, StringArray, StringViewArray,
+    BinaryArray, Date32Array, Decimal128Array, Decimal256Array, FixedSizeBinaryArray, Float32Array,
+    Float64Array, Int8Array, Int16Array, Int64Array, IntervalDayTimeArray,
+    IntervalMonthDayNanoArray, ListArray, MapArray, NullArray, StringArray, StringViewArray,
     StructArray, TimestampMicrosecondArray,
 };
+use arrow_buffer::i256;
 use arrow_cast::cast;
 use arrow_schema::Field;
 use arrow_select::filter::filter_record_batch;
@@ -16,13 +18,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// The runs of the rows for which it is true.
+/// The rows for which it is true.
 fn live(mask: &[bool]) -> Live {
-    let mut live = Live::default();
+    let mut live = Live::none(mask.len());
     for (at, _) in mask.iter().enumerate().filter(|it| *it.1) {
-        live.keep(at..at + 1);
+        live.keep(at);
     }
-    live.go_to(mask.len());
     live
 }
 
@@ -35,6 +36,15 @@ fn batch(values: &[Option<i16>]) -> RecordBatch {
     let decimal: Vec<Option<i128>> =
         values.iter().map(|it| it.map(|it| i128::from(it) << 60)).collect();
     let decimal = Decimal128Array::from(decimal).with_precision_and_scale(38, 7).unwrap();
+    let huge: Vec<Option<i256>> =
+        wide.iter().map(|it| it.map(|it| i256::from_parts(it as u128, i128::from(it)))).collect();
+    let huge = Decimal256Array::from(huge).with_precision_and_scale(76, 7).unwrap();
+    let byte: Vec<Option<i8>> = values.iter().map(|it| it.map(|it| (it >> 8) as i8)).collect();
+    let single: Vec<Option<f32>> = values.iter().map(|it| it.map(f32::from)).collect();
+    let days = values.iter().map(|it| it.map(|it| IntervalDayTime::new(i32::from(it), 5)));
+    let days: Vec<Option<IntervalDayTime>> = days.collect();
+    let months = |it: i16| IntervalMonthDayNano::new(i32::from(it), 2, i64::from(it) << 40);
+    let months: Vec<Option<_>> = values.iter().map(|it| it.map(months)).collect();
     let date: Vec<Option<i32>> = values.iter().map(|it| it.map(i32::from)).collect();
     let real: Vec<Option<f64>> = values.iter().map(|it| it.map(f64::from)).collect();
     let binary: BinaryArray = text().map(|it| it.map(String::into_bytes)).collect();
@@ -43,12 +53,17 @@ fn batch(values: &[Option<i16>]) -> RecordBatch {
     let fixed = values.iter().map(|it| it.map(|it| it.to_le_bytes()));
     let fixed = FixedSizeBinaryArray::try_from_sparse_iter_with_size(fixed, 2).unwrap();
     RecordBatch::try_from_iter_with_nullable([
-        ("short", Arc::new(Int16Array::from(values.to_vec())) as ArrayRef, true),
+        ("byte", Arc::new(Int8Array::from(byte)) as ArrayRef, true),
+        ("short", Arc::new(Int16Array::from(values.to_vec())), true),
         ("long", Arc::new(Int64Array::from(wide)), true),
         ("whole", Arc::new(Int64Array::from(whole)), false),
         ("date", Arc::new(Date32Array::from(date)), true),
         ("real", Arc::new(Float64Array::from(real)), true),
+        ("single", Arc::new(Float32Array::from(single)), true),
         ("decimal", Arc::new(decimal), true),
+        ("huge", Arc::new(huge), true),
+        ("days", Arc::new(IntervalDayTimeArray::from(days)), true),
+        ("months", Arc::new(IntervalMonthDayNanoArray::from(months)), true),
         ("zoned", Arc::new(zoned), true),
         (
             "bit",
@@ -110,23 +125,38 @@ fn coded(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
 }
 
+/// Values, and which of their rows are left: single rows go, or long stretches, or all, or none.
+fn rows() -> impl Strategy<Value = Vec<(Option<i16>, bool)>> {
+    let kept_of_hundred = prop_oneof![Just(0u8), Just(100), Just(95), 1..100u8];
+    let single =
+        (kept_of_hundred, proptest::collection::vec((any::<Option<i16>>(), 0..100u8), 0..400))
+            .prop_map(|(kept, rows)| rows.into_iter().map(|it| (it.0, it.1 < kept)).collect());
+    let stretch = (any::<bool>(), proptest::collection::vec(any::<Option<i16>>(), 1..150));
+    let stretches = proptest::collection::vec(stretch, 0..6).prop_map(|it| {
+        it.into_iter().flat_map(|(kept, it)| it.into_iter().map(move |it| (it, kept))).collect()
+    });
+    prop_oneof![3 => single, 1 => stretches]
+}
+
 proptest! {
     /// Rows are taken out of columns of every kind as the library's filter does it, whether the
     /// memory is the batch's own or shared, wherever in it the batch begins, and whether text comes
     /// as it is or as places in a dictionary. None may be there, and all or none may go.
     #[test]
     fn what_is_left_is_what_a_filter_leaves(
-        rows in proptest::collection::vec((any::<Option<i16>>(), 0..100u8), 0..400),
-        kept_of_hundred in prop_oneof![Just(0u8), Just(100), Just(95), 1..100u8],
+        rows in rows(),
+        without_nulls in any::<bool>(),
         start in 0..20usize,
         shared in any::<bool>(),
         places in any::<bool>(),
     ) {
-        let (values, draws): (Vec<Option<i16>>, Vec<u8>) = rows.into_iter().unzip();
+        let (values, mask): (Vec<Option<i16>>, Vec<bool>) = rows.into_iter().unzip();
+        let value = |it: Option<i16>| if without_nulls { it.or(Some(3)) } else { it };
+        let values: Vec<Option<i16>> = values.into_iter().map(value).collect();
         let start = start.min(values.len());
         let whole = batch(&values);
         let rows = whole.slice(start, values.len() - start);
-        let mask: Vec<bool> = draws[start..].iter().map(|it| *it < kept_of_hundred).collect();
+        let mask = mask[start..].to_vec();
         let expected = filter_record_batch(&rows, &BooleanArray::from(mask.clone())).unwrap();
         let rows = if places { coded(&rows) } else { rows };
         let held = shared.then(|| whole.clone());
@@ -140,9 +170,32 @@ proptest! {
             prop_assert_eq!(held, batch(&values));
         }
     }
+
+    /// Rows are kept and left out one by one, as often as one likes.
+    #[test]
+    fn rows_are_kept_and_left_out(
+        rows in 0..200usize,
+        steps in proptest::collection::vec((any::<bool>(), 0..260usize), 0..100),
+        all in any::<bool>(),
+    ) {
+        let mut mask = vec![all; rows];
+        let mut kept = if all { Live::all(rows) } else { Live::none(rows) };
+        for (keep, row) in steps {
+            match keep {
+                true => kept.keep(row),
+                false => kept.leave_out(row),
+            }
+            if let Some(it) = mask.get_mut(row) {
+                *it = keep;
+            }
+        }
+        prop_assert_eq!(kept.kept, mask.iter().filter(|it| **it).count());
+        prop_assert_eq!(kept, live(&mask));
+    }
 }
 
-/// Values of a fixed width stay where they are if nobody else holds them, and then alone.
+/// Values of a fixed width, and the bytes of text, stay where they are if nobody else holds them,
+/// and then alone.
 #[test]
 fn memory_is_used_again() {
     let left = |held: bool| {
@@ -160,6 +213,14 @@ fn memory_is_used_again() {
     };
     assert!(left(false));
     assert!(!left(true));
+
+    let (offsets, bytes) =
+        (OffsetBuffer::from_repeated_length(3, 500), Buffer::from_vec(vec![b'x'; 1500]));
+    let text: ArrayRef = Arc::new(StringArray::new(offsets, bytes, None));
+    let memory = text.as_string::<i32>().values().as_ptr();
+    let mask: Vec<bool> = (0..500).map(|it| it % 20 != 7).collect();
+    let left = live(&mask).of(RecordBatch::try_from_iter([("a", text)]).unwrap()).unwrap();
+    assert_eq!(left.column(0).as_string::<i32>().values().as_ptr(), memory);
 }
 
 /// Whoever comes second gets what the first has made, as long as it is kept.

@@ -1,0 +1,151 @@
+//! Values move up to where the ones before them were left out, within their own memory.
+//!
+//! Some values at a time are loaded, brought together by one instruction where the processor has
+//! it, and stored behind those that are there. That costs the same however many rows are left out
+//! and wherever they are, and no branch depends on it.
+//!
+//! ```text
+//!   values   a b c d  e f g h         bits   1 1 0 1  1 0 1 1
+//!   a b d .                           three are left, so the next store begins behind the third
+//!         e g h .
+//!   a b d e g h
+//! ```
+//!
+//! What a store spoils behind the values that are left was loaded before.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use arrow_buffer::ArrowNativeType;
+use fearless_simd::{Level, Simd, SimdBase, SimdMask, dispatch};
+
+/// Bits of a word.
+const WORD: usize = u64::BITS as usize;
+/// With fewer values at a time it is cheaper to copy run after run.
+const LANES_MIN: usize = 4;
+
+/// Found out once: that costs more than to squeeze a batch.
+static LEVEL: LazyLock<Level> = LazyLock::new(Level::new);
+
+/// Values of one of the widths that a processor knows.
+pub(super) trait Squeeze: ArrowNativeType {
+    /// Moves the values whose bits are set to the front, in their order; how many these are.
+    /// `words` has a bit for each value, from the lowest on.
+    fn squeeze(values: &mut [Self], words: &[u64]) -> usize {
+        Self::squeeze_with(*LEVEL, values, words)
+    }
+
+    /// The same, as well as a processor of this level can.
+    fn squeeze_with(level: Level, values: &mut [Self], words: &[u64]) -> usize;
+}
+
+macro_rules! squeeze {
+    ($value:ty, $lanes:ident) => {
+        impl Squeeze for $value {
+            fn squeeze_with(level: Level, values: &mut [Self], words: &[u64]) -> usize {
+                dispatch!(level, simd => $lanes(simd, values, words))
+            }
+        }
+
+        #[inline(always)]
+        fn $lanes<S: Simd>(simd: S, values: &mut [$value], words: &[u64]) -> usize {
+            lanes::<S, S::$lanes>(simd, values, words)
+        }
+    };
+}
+
+squeeze!(u8, u8s);
+squeeze!(u16, u16s);
+squeeze!(u32, u32s);
+squeeze!(u64, u64s);
+
+/// As many at a time as the processor takes.
+#[inline(always)]
+fn lanes<S: Simd, V: SimdBase<S>>(simd: S, values: &mut [V::Element], words: &[u64]) -> usize {
+    if V::LEN < LANES_MIN {
+        return runs(values, words);
+    }
+    let lanes = u64::MAX >> (WORD - V::LEN);
+    let mut to = 0;
+    for (at, word) in words.iter().enumerate() {
+        for part in 0..WORD / V::LEN {
+            let bits = word >> (part * V::LEN);
+            let from = at * WORD + part * V::LEN;
+            let Some(some) = values.get(from..from + V::LEN) else {
+                return one_by_one(values, from, bits, to);
+            };
+            let some = V::from_slice(simd, some).compress(V::Mask::from_bitmask(simd, bits));
+            if let Some(place) = values.get_mut(to..to + V::LEN) {
+                some.store_slice(place);
+            }
+            to += (bits & lanes).count_ones() as usize;
+        }
+    }
+    to
+}
+
+/// The last values, which are fewer.
+fn one_by_one<T: Copy>(values: &mut [T], from: usize, bits: u64, mut to: usize) -> usize {
+    for at in 0..values.len().saturating_sub(from).min(WORD) {
+        let value = values.get(from + at).copied();
+        if let (Some(value), Some(place)) = (value, values.get_mut(to))
+            && bits >> at & 1 == 1
+        {
+            *place = value;
+            to += 1;
+        }
+    }
+    to
+}
+
+/// The same for values of any width.
+pub(super) fn runs<T: Copy>(values: &mut [T], words: &[u64]) -> usize {
+    let mut to = 0;
+    for run in Runs::new(words, values.len()) {
+        let len = run.len();
+        values.copy_within(run, to);
+        to += len;
+    }
+    to
+}
+
+/// Stretches of set bits, ascending, none empty, none touching the next.
+pub(super) struct Runs<'a> {
+    words: &'a [u64],
+    len: usize,
+    at: usize,
+}
+
+impl Runs<'_> {
+    /// Those of the first `len` bits.
+    pub(super) fn new(words: &[u64], len: usize) -> Runs<'_> {
+        Runs { words, len, at: 0 }
+    }
+
+    /// The next bit that is not as those that `flip` has set.
+    fn next_bit(&self, from: usize, flip: u64) -> usize {
+        let mut at = from / WORD;
+        let mut seen = from % WORD;
+        while let Some(word) = self.words.get(at) {
+            let rest = (word ^ flip) >> seen << seen;
+            if rest != 0 {
+                return self.len.min(at * WORD + rest.trailing_zeros() as usize);
+            }
+            (at, seen) = (at + 1, 0);
+        }
+        self.len
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.next_bit(self.at, 0);
+        self.at = self.next_bit(start, u64::MAX);
+        (start < self.len).then_some(start..self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests;
