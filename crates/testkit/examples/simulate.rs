@@ -27,7 +27,7 @@ use lakebed_testkit::weather::Class;
 /// Seeds within which a mutant must be found.
 const SEEDS_MAX: u64 = 5_000;
 /// Scripts with so many runs of one fault are short enough for two.
-const PAIRS_OF: usize = 170;
+const PAIRS_OF: usize = 200;
 /// Runs that shrinking a failure may take.
 const SHRINKS: usize = 1_500;
 

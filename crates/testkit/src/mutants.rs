@@ -55,4 +55,5 @@ mutants! {
     53 "cleanup takes sidecars that a checkpoint names which stays",
     54 "under SnapshotIsolation what others removed is no conflict",
     55 "an upload in pieces whose end failed is taken for done without a look",
+    56 "a commit that a listing does not show yet is taken for one that came too late",
 }
