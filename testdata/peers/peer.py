@@ -4,6 +4,7 @@
     peer.py write ENGINE FOLDER                           tables by the engine, and their rows as Parquet
     peer.py find ENGINE TABLE COLUMN OP VALUE IDS         a filter finds the rows of these ids, as `1,2`
     peer.py append ENGINE TABLE ROWS.parquet              appends the rows to a table that exists
+    peer.py changes deltalake TABLE ROWS.parquet          all row changes of the table are those of the file
 
 ENGINE is `deltalake` or `duckdb`. Rows are compared as multisets; NaN equals NaN.
 """
@@ -76,8 +77,20 @@ def multiset(table):
 
 
 def compare(engine, table, rows, version=None):
-    theirs = multiset(read(engine, table, None if version is None else int(version)))
-    ours = multiset(pq.read_table(rows))
+    same(engine, read(engine, table, None if version is None else int(version)), pq.read_table(rows))
+
+
+def changes(engine, table, rows):
+    """All but the time of a change, which the engine tells without a zone."""
+    from deltalake import DeltaTable
+
+    told = pa.table(DeltaTable(table).load_cdf(starting_version=0).read_all())
+    without = lambda it: it.drop_columns(["_commit_timestamp"])
+    same(engine, without(told), without(pq.read_table(rows)))
+
+
+def same(engine, theirs, ours):
+    theirs, ours = multiset(theirs), multiset(ours)
     assert ours[0] == theirs[0], f"columns: {ours[0]} and, by {engine}, {theirs[0]}"
     missing, extra = ours[1] - theirs[1], theirs[1] - ours[1]
     assert not missing and not extra, (
@@ -159,7 +172,7 @@ def append(engine, table, rows):
 
 
 if __name__ == "__main__":
-    {"compare": compare, "write": write, "find": find, "append": append}[sys.argv[1]](*sys.argv[2:])
+    {"compare": compare, "write": write, "find": find, "append": append, "changes": changes}[sys.argv[1]](*sys.argv[2:])
     # Threads of pyarrow now and then abort the process while Python takes itself down.
     sys.stdout.flush()
     os._exit(0)

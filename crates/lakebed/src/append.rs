@@ -389,6 +389,18 @@ impl Target {
         data: Data,
         options: &Append,
     ) -> Result<Vec<Add>> {
+        self.write_to(context, "", &self.schema, data, options).await
+    }
+
+    /// The same into a folder, by a schema.
+    pub(crate) async fn write_to(
+        &self,
+        context: &Context,
+        folder: &str,
+        schema: &Schema,
+        data: Data,
+        options: &Append,
+    ) -> Result<Vec<Add>> {
         let Context { env, op, store, .. } = context;
         let mut layout = options.layout.clone();
         if let Some(bytes) = self.properties.target_file_bytes
@@ -402,7 +414,8 @@ impl Target {
             op,
             store,
             data,
-            &self.schema,
+            folder,
+            schema,
             columns,
             &self.properties,
             &layout,

@@ -37,6 +37,10 @@ use crate::snapshot::Snapshot;
 use crate::txn::{self, Committed, Context, Staged};
 use crate::write::Data;
 
+mod changes;
+
+use changes::Files;
+
 /// With more partitions than this, what was read counts as everything: a filter of their names
 /// would cost more than the conflicts it avoids.
 const PARTITIONS_NAMED_MAX: usize = 1_000;
@@ -278,19 +282,26 @@ async fn replace(
     let mut rows = leaving.rows;
     let mut removed = leaving.whole;
     if let Some(filter) = which.filter.as_ref().filter(|_| !leaving.perhaps.is_empty()) {
-        let refused = state.head.properties.enable_change_data_feed;
-        let write = |data| async move {
-            match refused {
-                true => Err(keeps_feed()),
-                false => target.write(context, data, &options.append).await,
-            }
-        };
         let rewrite = Rewrite::new(context, &state.head, filter);
+        let write = |data| target.write(context, data, &options.append);
         let done = rewrite.leave_out(leaving.perhaps, write).await?;
+        if state.head.properties.enable_change_data_feed && !done.both.is_empty() {
+            let files = Files { whole: &removed, rewritten: &done, new: &draft.adds };
+            let told = changes::write(context, target, options, &rewrite, &state.head, files).await;
+            draft.cdc = match told {
+                Ok(it) => it,
+                Err(it) => {
+                    context.discard(&rewrite::keys(&done.added)?).await;
+                    return Err(it);
+                }
+            };
+            count(draft, "numAddedChangeFiles", draft.cdc.len());
+        }
         rows = rows.and_then(|it| it.checked_add(done.deleted_rows));
         count(draft, "numCopiedRows", done.copied_rows);
         note_files(draft, &done.added);
-        removed.extend(done.removed);
+        removed.extend(done.whole);
+        removed.extend(done.both);
         draft.adds.extend(done.added);
     } else if which.filter.is_some() {
         count(draft, "numCopiedRows", 0);
@@ -322,13 +333,6 @@ fn note_files(draft: &mut Draft, added: &[Add]) {
         .fold((0usize, 0i64), |(number, bytes), it| (number + 1, bytes.saturating_add(it.size)));
     count(draft, "numFiles", number);
     count(draft, "numOutputBytes", bytes);
-}
-
-fn keeps_feed() -> Error {
-    let what = "the table keeps a change feed (property `delta.enableChangeDataFeed` is true), and \
-                files that hold other rows than those to replace would need change files, which \
-                this build does not write; name partitions, or switch the feed off";
-    Error::new(Code::UnsupportedProtocol, what)
 }
 
 /// Refuses new rows that the overwrite would not replace if it were run again.

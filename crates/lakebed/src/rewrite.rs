@@ -34,7 +34,7 @@ use lakebed_log::uri;
 
 use crate::codec::Turn;
 use crate::pool::map_ordered;
-use crate::read::{self, FileRead, Reader, Shape, Spec};
+use crate::read::{self, Batches, FileRead, Reader, Shape, Spec};
 use crate::txn::Context;
 use crate::write::Data;
 
@@ -44,8 +44,12 @@ const FILES_MAX: usize = 16;
 /// What becomes of files without the rows that match a filter.
 #[derive(Debug, Default)]
 pub(crate) struct Rewritten {
-    /// Files that held rows that match, and leave.
-    pub(crate) removed: Vec<Add>,
+    /// Files that held rows that match alone, and leave.
+    pub(crate) whole: Vec<Add>,
+    /// Files that held both kinds, and leave.
+    pub(crate) both: Vec<Add>,
+    /// How many rows that match these held.
+    pub(crate) matching: u64,
     /// Files with the rows of these that do not match.
     pub(crate) added: Vec<Add>,
     /// Rows that leave.
@@ -65,6 +69,14 @@ pub(crate) struct Rewrite<'a> {
 impl<'a> Rewrite<'a> {
     pub(crate) fn new(context: &'a Context, head: &'a Head, filter: &'a Expr) -> Rewrite<'a> {
         Rewrite { context, head, filter }
+    }
+
+    /// The same for files of another version.
+    pub(crate) fn of<'b>(&self, head: &'b Head) -> Rewrite<'b>
+    where
+        'a: 'b,
+    {
+        Rewrite { context: self.context, head, filter: self.filter }
     }
 
     /// Leaves out of `files` the rows that match. `write` writes the others, in the table's shape,
@@ -94,24 +106,25 @@ impl<'a> Rewrite<'a> {
         let mut live = live.into_iter();
         let mut done = Rewritten::default();
         let mut both = Vec::new();
-        let mut expected = 0;
         for ((file, task), matching) in files.into_iter().zip(tasks).zip(matching) {
             if matching == 0 {
                 continue;
             }
             done.deleted_rows += matching;
             let is_whole = task.live_records() == Some(matching) && live.next() == Some(matching);
-            if !is_whole {
-                expected += matching;
+            if is_whole {
+                done.whole.push(file);
+            } else {
+                done.matching += matching;
                 both.push(task);
+                done.both.push(file);
             }
-            done.removed.push(file);
         }
         if !both.is_empty() {
-            let sieve = Arc::new(Sieve::new(self.head, self.filter));
+            let sieve = Arc::new(Sieve::new(self.head, self.filter, false));
             done.added = self.copy(both, &sieve, write).await?;
-            done.copied_rows = sieve.kept.load(Relaxed);
-            self.compare(expected, &sieve, &done.added).await?;
+            done.copied_rows = sieve.passed.load(Relaxed);
+            self.compare(done.matching, &sieve.stopped, keys(&done.added)?).await?;
         }
         Ok(done)
     }
@@ -140,27 +153,58 @@ impl<'a> Rewrite<'a> {
     where
         W: Future<Output = Result<Vec<Add>>>,
     {
+        write(self.sifted(tasks, sieve)?).await
+    }
+
+    /// The rows of `tasks` that the sieve lets pass.
+    fn sifted(&self, tasks: Vec<ScanTask>, sieve: &Arc<Sieve>) -> Result<Data> {
+        let rows = self.rows(tasks)?;
+        let schema = Arc::clone(rows.schema());
+        let (env, sieve) = (self.context.env.clone(), Arc::clone(sieve));
+        let passed = rows.and_then(move |batch| {
+            let sieve = Arc::clone(&sieve);
+            env.compute(move || sieve.sift(&batch))
+        });
+        let passed = passed.try_filter(|it| future::ready(0 < it.num_rows()));
+        Ok(Data::stream(schema, passed.boxed()))
+    }
+
+    fn rows(&self, tasks: Vec<ScanTask>) -> Result<Batches> {
         let Context { env, op, store, .. } = self.context;
         let plan = ScanPlan::of_tasks(self.head, &Scan::new(), tasks)?;
-        let rows = read::read(env, op, store, Arc::new(plan));
-        let schema = Arc::clone(rows.schema());
-        let (env, sieve) = (env.clone(), Arc::clone(sieve));
-        let kept = rows.and_then(move |batch| {
-            let sieve = Arc::clone(&sieve);
-            env.compute(move || sieve.keep(&batch))
-        });
-        let kept = kept.try_filter(|it| future::ready(0 < it.num_rows()));
-        write(Data::stream(schema, kept.boxed())).await
+        Ok(read::read(env, op, store, Arc::new(plan)))
+    }
+
+    /// All rows of files.
+    pub(crate) fn all_of(&self, files: &[Add]) -> Result<Data> {
+        let tasks = files.iter().map(|it| ScanTask::from_add(self.head, it));
+        Ok(self.rows(tasks.collect::<Result<_>>()?)?.into())
+    }
+
+    /// Hands the rows that match of files that hold both kinds to `write`, which writes them; gives
+    /// what it has written, if it was as many as were found before.
+    pub(crate) async fn take_out<W>(
+        &self,
+        done: &Rewritten,
+        write: impl FnOnce(Data) -> W,
+    ) -> Result<Vec<Add>>
+    where
+        W: Future<Output = Result<Vec<Add>>>,
+    {
+        let tasks = done.both.iter().map(|it| ScanTask::from_add(self.head, it));
+        let sieve = Arc::new(Sieve::new(self.head, self.filter, true));
+        let written = write(self.sifted(tasks.collect::<Result<_>>()?, &sieve)?).await?;
+        self.compare(done.matching, &sieve.passed, keys(&written)?).await?;
+        Ok(written)
     }
 
     /// Both looks have found as many rows to leave, or the new files go again.
-    async fn compare(&self, expected: u64, sieve: &Sieve, added: &[Add]) -> Result<()> {
-        let left = sieve.left.load(Relaxed);
+    async fn compare(&self, expected: u64, left: &AtomicU64, added: Vec<String>) -> Result<()> {
+        let left = left.load(Relaxed);
         if left == expected {
             return Ok(());
         }
-        let keys = added.iter().map(|it| uri::decode(&it.path).map(Cow::into_owned));
-        self.context.discard(&keys.collect::<Result<Vec<_>>>()?).await;
+        self.context.discard(&added).await;
         let what = format!(
             "of the files to rewrite {left} rows match the filter, but {expected} by what their \
              row groups and pages say"
@@ -169,29 +213,38 @@ impl<'a> Rewrite<'a> {
     }
 }
 
-/// Takes the rows that match out of batches, and counts both kinds.
+/// The object keys of files.
+pub(crate) fn keys(files: &[Add]) -> Result<Vec<String>> {
+    files.iter().map(|it| uri::decode(&it.path).map(Cow::into_owned)).collect()
+}
+
+/// Lets the rows of batches pass that match, or those that do not, and counts both kinds.
 struct Sieve {
     filter: Expr,
     schema: Arc<Schema>,
-    kept: AtomicU64,
-    left: AtomicU64,
+    /// Which kind passes.
+    matching: bool,
+    passed: AtomicU64,
+    stopped: AtomicU64,
 }
 
 impl Sieve {
-    fn new(head: &Head, filter: &Expr) -> Sieve {
+    fn new(head: &Head, filter: &Expr, matching: bool) -> Sieve {
         let (filter, schema) = (filter.clone(), Arc::clone(&head.schema));
-        Sieve { filter, schema, kept: AtomicU64::new(0), left: AtomicU64::new(0) }
+        let (passed, stopped) = (AtomicU64::new(0), AtomicU64::new(0));
+        Sieve { filter, schema, matching, passed, stopped }
     }
 
-    fn keep(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    fn sift(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let matches = eval::matches(&self.filter, &self.schema, batch)?;
-        let stays: BooleanArray = matches.values().iter().map(|it| Some(!it)).collect();
-        let kept = filter_record_batch(batch, &stays)
+        let passes: BooleanArray =
+            matches.values().iter().map(|it| Some(it == self.matching)).collect();
+        let passed = filter_record_batch(batch, &passes)
             .map_err(|it| Error::internal("rows cannot be taken out").because(it))?;
-        let left = batch.num_rows() - kept.num_rows();
-        self.kept.fetch_add(kept.num_rows() as u64, Relaxed);
-        self.left.fetch_add(left as u64, Relaxed);
-        Ok(kept)
+        let stopped = batch.num_rows() - passed.num_rows();
+        self.passed.fetch_add(passed.num_rows() as u64, Relaxed);
+        self.stopped.fetch_add(stopped as u64, Relaxed);
+        Ok(passed)
     }
 }
 

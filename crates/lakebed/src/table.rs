@@ -339,9 +339,8 @@ impl Table {
     ///
     /// As [`Table::append`]; `unknown-column` and `invalid-expression` for the filter;
     /// `invalid-argument` for an append-only table; `invalid-data` for a new row that the filter
-    /// does not match; `unsupported-protocol` if files hold other rows as well and the table keeps
-    /// a change feed; what reading such files says; `conflict` if others added or removed rows
-    /// meanwhile where this one replaces them.
+    /// does not match; what reading files says that hold other rows as well; `conflict` if others
+    /// added or removed rows meanwhile where this one replaces them.
     ///
     /// ```
     /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));

@@ -27,7 +27,7 @@ use lakebed_log::action::{Metadata, SetTransaction};
 use lakebed_log::batch::Width;
 use lakebed_log::commit::{self, Draft};
 use lakebed_log::conflict::Reads;
-use lakebed_log::error::{Error, Result};
+use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::property::Properties;
 use lakebed_log::scan::Scan;
 use lakebed_log::schema::{self, Schema};
@@ -174,7 +174,8 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// As [`Transaction::append`], and those of an overwrite.
+    /// As [`Transaction::append`], and those of an overwrite; `unsupported-protocol` if files hold
+    /// other rows as well and the table keeps a change feed.
     ///
     /// ```
     /// # let ids = std::sync::Arc::new(arrow_array::Int64Array::from(vec![1, 2]));
@@ -512,6 +513,10 @@ impl Transaction {
     /// One more operation; if it does not fit, its files are deleted and all is as it was.
     async fn take(&mut self, staged: Staged) -> Result<()> {
         let Staged { draft, files, notes, .. } = staged;
+        if !draft.cdc.is_empty() {
+            self.context.discard(&files).await;
+            return Err(keeps_feed().at(self.context.store.location()));
+        }
         let whole = match self.draft.clone() {
             Some(before) => before.then(draft),
             None => Draft { txn_id: self.txn_id.clone(), ..draft },
@@ -530,6 +535,14 @@ impl Transaction {
             }
         }
     }
+}
+
+fn keeps_feed() -> Error {
+    let what = "the table keeps a change feed (property `delta.enableChangeDataFeed` is true), and \
+                change files, which an overwrite of files that hold other rows, too, needs, would \
+                hide the changes of what else is in the transaction; overwrite by itself, name \
+                partitions, or switch the feed off";
+    Error::new(Code::UnsupportedProtocol, what)
 }
 
 /// The table as it would be if the draft were committed right after the base.

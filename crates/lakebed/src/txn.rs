@@ -300,10 +300,12 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// A draft whose added files were all written for it.
+    /// A draft whose data and change files were all written for it.
     pub(crate) fn new(draft: Draft) -> Result<Staged> {
         let key = |path: &str| uri::decode(path).map(std::borrow::Cow::into_owned);
-        let files = draft.adds.iter().map(|it| key(&it.path)).collect::<Result<_>>()?;
+        let changes = draft.cdc.iter().map(|it| &it.path);
+        let paths = draft.adds.iter().map(|it| &it.path).chain(changes);
+        let files = paths.map(|it| key(it)).collect::<Result<_>>()?;
         Ok(Staged { draft, files, once: false, joins: false, notes: Vec::new() })
     }
 }

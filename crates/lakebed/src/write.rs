@@ -64,6 +64,8 @@ const MEMORY_MIN: u64 = 1 << 20;
 /// partition that is not at the end of the input stays open; memory is bounded by the budget: past
 /// it the largest open files are finished early. Rows of a partition keep their order.
 ///
+/// `folder` is where they go, with `/` at its end: empty for data files.
+///
 /// Dropping the future leaves what was finished behind, as files that no version names.
 ///
 /// # Errors
@@ -80,6 +82,7 @@ pub(crate) async fn write(
     op: &Op,
     store: &Store,
     data: Data,
+    folder: &str,
     schema: &Schema,
     partition_columns: &[String],
     properties: &Properties,
@@ -112,6 +115,7 @@ pub(crate) async fn write(
         file_schema,
         extension: env.codec().extension(&options),
         options,
+        folder: folder.to_string(),
         table: Arc::clone(&table),
         partition_columns: partition_columns.to_vec(),
         properties: properties.clone(),
@@ -169,6 +173,8 @@ struct Context {
     file_schema: SchemaRef,
     options: FileOptions,
     extension: String,
+    /// Below the table's root, with `/` at its end; empty for data files.
+    folder: String,
     table: Arc<Schema>,
     partition_columns: Vec<String>,
     properties: Properties,
@@ -414,7 +420,7 @@ impl Partition {
             let value = values.get(name).and_then(Option::as_deref);
             uri::partition_folder(name, value) + "/"
         });
-        let folder = folder.collect();
+        let folder = context.folder.clone() + &folder.collect::<String>();
         Partition { values, folder, waiting: Vec::new(), waiting_bytes: 0, open: None }
     }
 

@@ -35,6 +35,11 @@ mod compare;
 
 pub use compare::check_schema;
 
+/// The folder of change files, below the table's root.
+pub const CHANGE_FOLDER: &str = "_change_data/";
+/// The column of a change file that says what became of each row.
+pub const CHANGE_TYPE: &str = "_change_type";
+
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChangeType {

@@ -8,7 +8,7 @@
 //!   ------   first line feed: n and c are of all bytes below
 //!   line 2   {"protocol":..}
 //!   line 3   {"metaData":..}
-//!   ..       txn, domainMetadata, remove, add
+//!   ..       txn, domainMetadata, remove, add, cdc
 //! ```
 //!
 //! The identity lets us recognise our own commit after an answer was lost, and length and checksum
@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::action::{
-    Action, Add, CommitInfo, DomainMetadata, Metadata, Protocol, Remove, SetTransaction,
+    Action, Add, AddCdc, CommitInfo, DomainMetadata, Metadata, Protocol, Remove, SetTransaction,
 };
 use crate::batch::{LogBatch, Width};
 use crate::conflict::{Intent, ROW_TRACKING_DOMAIN, Reads};
@@ -68,6 +68,8 @@ pub struct Draft {
     pub adds: Vec<Add>,
     /// Files that leave. Each gets the time of the commit, unless it came with a later one.
     pub removes: Vec<Remove>,
+    /// Change files. Where there are any, they tell all row changes of the commit.
+    pub cdc: Vec<AddCdc>,
     /// Application counters.
     pub txns: Vec<SetTransaction>,
     /// Domains.
@@ -126,7 +128,7 @@ pub struct Rendered {
 ///
 /// # Source
 ///
-/// `spec/commit.md`, TXN-5 to TXN-13 and TXN-40 to TXN-44.
+/// `spec/commit.md`, TXN-5 to TXN-13 and TXN-40 to TXN-44, `spec/change-feed.md`, CDF-23.
 pub fn check(draft: &Draft, base: Option<(&Head, WritePermit)>) -> Result<()> {
     let base = base.map(|(head, _)| head);
     let target = Target::new(draft, base)?;
@@ -134,6 +136,9 @@ pub fn check(draft: &Draft, base: Option<(&Head, WritePermit)>) -> Result<()> {
     check_append_only(draft, base)?;
     check_identity(draft)?;
     files::check(draft, target.protocol, &target.metadata.partition_columns, &target.schema)?;
+    if !draft.cdc.is_empty() && !target.properties.enable_change_data_feed {
+        return Err(Error::internal("change files for a table that keeps no change feed"));
+    }
     check_small(draft, &target)?;
     check_intent(draft)
 }
@@ -406,6 +411,7 @@ fn render_body(draft: &Draft, timestamp: Timestamp) -> String {
         line(Action::Remove(Remove { deletion_timestamp: deleted, ..remove.clone() }));
     }
     draft.adds.iter().cloned().map(Action::Add).for_each(&mut line);
+    draft.cdc.iter().cloned().map(Action::AddCdc).for_each(&mut line);
     body
 }
 

@@ -218,6 +218,29 @@ fn peers_and_we_take_turns() {
     }
 }
 
+/// Row changes as deltalake tells them, where files were rewritten and where they were not.
+///
+/// spec: CDF-22
+#[test]
+fn peers_tell_our_changes() {
+    let peers = peers();
+    let shell = Shell::new();
+    let kept = "delta.enableChangeDataFeed=true";
+    shell.write("a.csv", "p,n,s\na b,1,x\na b,2,y\nc,3,\n,4,z\n");
+    shell.run(&["write", "t", "a.csv", "--partition-by", "p", "--property", kept]);
+    shell.write("b.csv", "p,n,s\na b,5,x\nc,6,y\n");
+    shell.run(&["write", "t", "b.csv"]);
+    shell.write("c.csv", "p,n,s\na b,20,new\nd,30,new\n");
+    shell.run(&["write", "t", "c.csv", "--mode", "overwrite", "--where", "n >= 2 and n <> 4"]);
+    shell.run(&["write", "t", "b.csv", "--mode", "overwrite", "--where", "s = 'x' or p = 'c'"]);
+    shell.run(&["changes", "t", "--from", "0", "--format", "parquet", "-o", "changes.parquet"]);
+    let (table, rows) = (shell.path("t"), shell.path("changes.parquet"));
+    for (engine, python) in peers.iter().filter(|it| it.0 == "deltalake") {
+        peer(python, &["changes", engine, table.to_str().unwrap(), rows.to_str().unwrap()]);
+        agree(&shell, python, engine, "t", None);
+    }
+}
+
 /// Filters of peers skip by our statistics and footers, and lose no row: NaN is the greatest number
 /// for DuckDB, and deltalake takes a bound that is not there for null.
 #[test]

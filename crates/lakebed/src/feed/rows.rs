@@ -11,7 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array as _, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow_schema::{FieldRef, Schema as ArrowSchema, SchemaRef};
-use lakebed_log::changes::ChangeTask;
+use lakebed_log::changes::{CHANGE_TYPE, ChangeTask};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::expr::{Expr, col};
 use lakebed_log::scan::{MetadataColumn, Scan};
@@ -25,7 +25,6 @@ use lakebed_log::version::Version;
 use crate::read::Spec;
 
 /// What became of the row.
-const CHANGE_TYPE: &str = "_change_type";
 /// The version that changed it.
 const COMMIT_VERSION: &str = "_commit_version";
 /// When that was committed.

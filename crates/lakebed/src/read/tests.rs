@@ -59,6 +59,7 @@ impl Bed {
                 &Op::default(),
                 &store,
                 batch.into(),
+                "",
                 &schema,
                 &partition_columns,
                 &properties,

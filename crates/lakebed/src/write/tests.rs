@@ -64,6 +64,7 @@ impl Bed {
             &self.op,
             &self.store,
             data.into(),
+            "",
             &self.schema,
             &self.partition_columns,
             &Properties::read(&self.properties),

@@ -11,11 +11,12 @@ use futures::StreamExt;
 use futures::executor::block_on;
 use futures::stream::BoxStream;
 use lakebed::codec::{Codec, FileOptions, FileWriter, Parquet, Source};
+use lakebed::feed::Changes;
 use lakebed::store::{Store, Upload};
 use lakebed::txn;
 use lakebed::{
     Add, Append, Code, Committed, Doctor, Env, Expr, Layout, Op, Overwrite, Reason, Scan, Snapshot,
-    Table, Width, col, lit,
+    Table, Version, Width, col, lit,
 };
 use lakebed_log::action::{DeletionVector, Remove};
 use lakebed_log::commit::{Draft, VectorChange};
@@ -51,8 +52,20 @@ fn shown(rows: impl IntoIterator<Item = Row>) -> Vec<String> {
 
 /// All rows of a version, as text, sorted.
 fn held(snapshot: &Snapshot) -> Vec<String> {
+    all_of(&read(snapshot, &Scan::new()))
+}
+
+/// The rows of a version of which a thing was told.
+fn changed(done: &Committed, table: &Table, change: &str) -> Vec<String> {
+    let version = done.version();
+    let which = Changes::new(version).to(version).filter(col("_change_type").eq(lit(change)));
+    let batches = block_on(async { table.changes(which).await?.collect().await });
+    all_of(&batches.unwrap())
+}
+
+fn all_of(batches: &[RecordBatch]) -> Vec<String> {
     let mut all = Vec::new();
-    for batch in read(snapshot, &Scan::new()) {
+    for batch in batches {
         let column = |name: &str| batch.column_by_name(name).unwrap().clone();
         let (p, s) = (column("p"), column("s"));
         let (p, s) = (p.as_string::<i32>(), s.as_string::<i32>());
@@ -171,20 +184,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(80))]
 
     /// Rows for which the filter is true leave, all others stay, whatever their files held; and the
-    /// log tells as much.
+    /// log tells as much. So does the change feed, where it is kept.
     ///
-    /// spec: OVER-1, OVER-3, OVER-9
+    /// spec: OVER-1, OVER-3, OVER-9, CDF-22
     #[test]
     fn rows_that_match_are_replaced(
         written in prop::collection::vec(some_rows(7), 1..4),
         filter in filter(),
         new in some_rows(5),
         partitioned in any::<bool>(),
+        fed in any::<bool>(),
     ) {
         let table = table(&memory());
         let by: &[&str] = if partitioned { &["p"] } else { &[] };
-        for rows in &written {
-            let options = Append::new().partition_by(by.iter().copied());
+        for (number, rows) in written.iter().enumerate() {
+            let options = match number {
+                0 => Append::new().property("delta.enableChangeDataFeed", fed.to_string()),
+                _ => Append::new(),
+            };
+            let options = options.partition_by(by.iter().copied());
             block_on(table.append(batch(rows), options)).unwrap();
         }
         let before = block_on(table.snapshot()).unwrap();
@@ -205,6 +223,10 @@ proptest! {
             prop_assert_eq!(metric(&done, "numRemovedFiles"), removed.len() as u64);
             let held: usize = removed.values().map(Vec::len).sum();
             prop_assert_eq!(metric(&done, "numCopiedRows"), (held - leave.len()) as u64);
+            if fed {
+                prop_assert_eq!(changed(&done, &table, "delete"), shown(leave));
+                prop_assert_eq!(changed(&done, &table, "insert"), shown(fits));
+            }
         }
         let deep = Doctor::new().deep(true);
         let report = block_on(table.doctor(deep)).unwrap();
@@ -390,11 +412,65 @@ fn tables_that_refuse() {
     assert_eq!(refused.code(), Code::InvalidArgument);
 
     let fed = kept("delta.enableChangeDataFeed");
-    let refused = block_on(fed.overwrite(numbers([7]), above(5))).err().unwrap();
+    let mut txn = block_on(fed.begin()).unwrap();
+    let refused = block_on(txn.overwrite(numbers([7]), above(5))).err().unwrap();
     assert_eq!(refused.code(), Code::UnsupportedProtocol);
     assert!(refused.to_string().contains("change feed"), "{refused}");
-    let done = block_on(fed.overwrite(numbers([7]), above(0))).unwrap();
+    block_on(txn.overwrite(numbers([7]), above(0))).unwrap();
+    let done = block_on(txn.commit()).unwrap();
     assert_eq!(metric(&done, "numDeletedRows"), 10);
+}
+
+/// Row changes of a version: what became of each number.
+fn told(table: &Table, version: u32) -> Vec<(String, i64)> {
+    let version = Version::from(version);
+    let batches = block_on(async { table.changes(version..=version).await?.collect().await });
+    let mut told = Vec::new();
+    for batch in batches.unwrap() {
+        let column = |name: &str| batch.column_by_name(name).unwrap().clone();
+        let (change, number) = (column("_change_type"), column("x"));
+        let change = change.as_string::<i32>().iter().map(|it| it.unwrap().to_string());
+        let number = number.as_primitive::<Int64Type>().values().to_vec();
+        told.extend(change.zip(number));
+    }
+    told.sort();
+    told
+}
+
+/// A version in which files are rewritten tells what it changes, and no row that was copied: rows
+/// that leave, with files that leave whole as well, and those that come.
+///
+/// spec: OVER-7, CDF-22, CDF-23, CDF-15
+#[test]
+fn rewritten_files_of_a_table_with_a_feed() {
+    let table = table(&memory());
+    let kept = Append::new().property("delta.enableChangeDataFeed", "true");
+    block_on(table.append(numbers(0..10), kept)).unwrap();
+    for from in [10, 20] {
+        block_on(table.append(numbers(from..from + 10), Append::new())).unwrap();
+    }
+    let told_as = |change: &str, numbers: &[i64]| -> Vec<(String, i64)> {
+        numbers.iter().map(|it| (change.to_string(), *it)).collect()
+    };
+    let done = block_on(table.overwrite(numbers([40, 50]), above(15))).unwrap();
+    assert_eq!((metric(&done, "numCopiedRows"), metric(&done, "numDeletedRows")), (5, 15));
+    assert_eq!(metric(&done, "numAddedChangeFiles"), 3);
+    let leave: Vec<i64> = (15..30).collect();
+    assert_eq!(told(&table, 3), [told_as("delete", &leave), told_as("insert", &[40, 50])].concat());
+
+    // What leaves whole needs no change file.
+    let done = block_on(table.overwrite(numbers([60]), above(39))).unwrap();
+    assert!(!done.metrics().contains_key("numAddedChangeFiles"));
+    assert_eq!(told(&table, 4), [told_as("delete", &[40, 50]), told_as("insert", &[60])].concat());
+
+    // A column that comes with the rows: each change file has the columns of its time.
+    let evolved = Overwrite::filter(col("x").lt(lit(3))).options(Append::new().evolve_schema(true));
+    let rows = batch(&[(Some("a"), Some(2), None, Some("s"))]);
+    let done = block_on(table.overwrite(rows, evolved)).unwrap();
+    assert_eq!(metric(&done, "numCopiedRows"), 7);
+    assert_eq!(told(&table, 5), [told_as("delete", &[0, 1, 2]), told_as("insert", &[2])].concat());
+    let deep = block_on(table.doctor(Doctor::new().deep(true))).unwrap();
+    assert!(deep.is_sound(), "{:?}", deep.findings());
 }
 
 /// A draft that deletes rows of the one file of a version by a vector.

@@ -9,8 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Draft, VectorChange};
-use crate::action::{Add, DeletionVector, Protocol, Remove};
+use crate::action::{Add, AddCdc, DeletionVector, Protocol, Remove};
 use crate::batch::Adds;
+use crate::changes::CHANGE_FOLDER;
 use crate::error::{Error, Result};
 use crate::feature::TableFeature;
 use crate::files::FileAt;
@@ -30,6 +31,10 @@ pub(super) fn check(
     for add in &draft.adds {
         check_add(add, protocol, partition_columns, schema)
             .map_err(|it| it.at(format!("add `{}`", add.path)))?;
+    }
+    for cdc in &draft.cdc {
+        check_change_file(cdc, protocol, partition_columns, schema)
+            .map_err(|it| it.at(format!("cdc `{}`", cdc.path)))?;
     }
     check_together(draft)?;
     check_live(draft)?;
@@ -64,6 +69,24 @@ fn check_add(
         }
     }
     Ok(())
+}
+
+/// As a data file, but where no reader of the table takes it for one.
+fn check_change_file(
+    cdc: &AddCdc,
+    protocol: &Protocol,
+    partition_columns: &[String],
+    schema: &Schema,
+) -> Result<()> {
+    if cdc.data_change {
+        return Err(Error::internal("a change file is no data change"));
+    }
+    if !uri::decode(&cdc.path)?.starts_with(CHANGE_FOLDER) {
+        return Err(Error::internal(format!("a change file lies outside of `{CHANGE_FOLDER}`")));
+    }
+    let partition_values = cdc.partition_values.clone();
+    let as_add = Add { path: cdc.path.clone(), partition_values, size: cdc.size, ..Add::default() };
+    check_add(&as_add, protocol, partition_columns, schema)
 }
 
 /// No path twice, and one `dataChange`.

@@ -167,6 +167,36 @@ fn rules_of_a_draft() {
     });
 }
 
+/// spec: CDF-23
+#[test]
+fn rules_of_change_files() {
+    let fed = head(&[("delta.enableChangeDataFeed", "true")]);
+    let base = Some(&fed);
+    let file = |path: &str| AddCdc {
+        path: path.into(),
+        partition_values: [("p".to_string(), Some("1".to_string()))].into(),
+        size: 10,
+        data_change: false,
+        tags: None,
+    };
+    let good = file("_change_data/p=1/a.parquet");
+    let mut draft = draft();
+    draft.cdc = vec![good.clone()];
+    draft.note_adds();
+    let rendered = render(&draft, base, Version::from(5), NOW).unwrap();
+    assert_eq!(rendered.batch.cdc, draft.cdc);
+
+    check(base, "-", |it| it.cdc = vec![good.clone()]);
+    check(Some(&head(&[])), "internal: no change feed", |it| it.cdc = vec![good.clone()]);
+    check(base, "internal: outside of `_change_data/`", |it| it.cdc = vec![file("p=1/a.parquet")]);
+    let bad = AddCdc { data_change: true, ..good.clone() };
+    check(base, "internal: no data change", |it| it.cdc = vec![bad]);
+    let bad = AddCdc { size: -1, ..good.clone() };
+    check(base, "internal: negative", |it| it.cdc = vec![bad]);
+    let bad = AddCdc { partition_values: BTreeMap::new(), ..good };
+    check(base, "internal: `p` has no value", |it| it.cdc = vec![bad]);
+}
+
 /// A draft that would make a version which reads like a sound one and is not.
 ///
 /// spec: TXN-40, TXN-41

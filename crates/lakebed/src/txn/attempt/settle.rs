@@ -64,8 +64,9 @@ impl Attempt {
             let key = uri::decode(&path)?.into_owned();
             store.head(op, &key).await.map(|_| ())
         };
-        let paths: Vec<String> = self.draft.adds.iter().map(|it| it.path.clone()).collect();
-        map_ordered(paths, FETCHES, look).try_collect().await
+        let changes = self.draft.cdc.iter().map(|it| &it.path);
+        let paths = self.draft.adds.iter().map(|it| &it.path).chain(changes).cloned();
+        map_ordered(paths.collect::<Vec<String>>(), FETCHES, look).try_collect().await
     }
 
     /// After a put that took long: vacuum takes files that no version names, perhaps ours before
