@@ -131,7 +131,7 @@ struct Kept {
     seen: Seen,
     /// Actions of the top level of the checkpoint, where it was read.
     checkpoint_actions: u64,
-    /// Live files of the checkpoint as the hint has them, where they lie in sidecars.
+    /// Live files of the checkpoint, as the hint or it itself has them, where they lie in sidecars.
     hinted_adds: Option<u64>,
     /// One per cold open: states of different lineages are states of different tables.
     lineage: Arc<Lineage>,
@@ -365,6 +365,7 @@ impl Opening<'_> {
         let found: u64 = parts.iter().map(|(_, it)| it.actions).sum();
         let (checkpoint, batches): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let counted = batches.iter().all(|it| it.sidecars.is_empty());
+        let tagged = batches.iter().find_map(fetch::tagged_adds);
         let mut head = self.fold_head(&segment, &commits, batches).await?;
         check_hint(store, &segment, hint.filter(|_| counted), found)?;
         let in_sidecars =
@@ -377,8 +378,8 @@ impl Opening<'_> {
         };
         let commit_bytes = commits.iter().map(|it| it.bytes.len()).sum();
         let lineage = Arc::default();
-        let (checkpoint_actions, hinted_adds) =
-            (found, in_sidecars.and_then(|it| it.num_of_add_files));
+        let hinted_adds = in_sidecars.and_then(|it| it.num_of_add_files).max(tagged);
+        let checkpoint_actions = found;
         let mut kept = Kept {
             checkpoint,
             commits,

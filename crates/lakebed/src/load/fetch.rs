@@ -345,6 +345,12 @@ pub(super) fn check_hint(
     Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(at)))
 }
 
+/// How many live files a checkpoint of the second layout says that it has.
+pub(super) fn tagged_adds(top: &LogBatch) -> Option<u64> {
+    let tags = top.checkpoint_metadata.as_ref()?.tags.as_ref()?;
+    tags.get("numOfAddFiles")?.as_deref()?.parse().ok()
+}
+
 /// The same for a checkpoint whose files lie in sidecars, so that it takes all of them to count.
 pub(super) fn check_hinted_adds(
     store: &Store,
@@ -354,7 +360,7 @@ pub(super) fn check_hinted_adds(
 ) -> Result<(), Trouble> {
     let found: u64 = parts.iter().map(Part::adds).sum();
     let Some(hinted) = hinted.filter(|it| found < *it) else { return Ok(()) };
-    let what = format!("the sidecars hold {found} files, the hint says {hinted}");
+    let what = format!("the checkpoint holds {found} files and should hold {hinted}");
     let at = checkpoint_place(store, segment);
     Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(at)))
 }

@@ -162,6 +162,14 @@ fn top_levels_that_lack_something() {
     foreign(&[&none[..], &[other]].concat()).unwrap();
     assert!(block_on(second.table().snapshot()).is_ok(), "it takes all files to count");
     assert_eq!(is_there(), lost, "a sidecar");
+    fs::remove_file(&hint).unwrap();
+    assert_eq!(is_there(), Ok(24), "nobody says how many");
+    for (count, expected) in [("20", Ok(24)), ("21", lost)] {
+        let tags = format!("\"tags\":{{\"numOfAddFiles\":\"{count}\"}}");
+        let marker = marker.replace("10}", &format!("10,{tags}}}"));
+        fs::write(&top, [&[&*marker], &none[..], &[other]].concat().join("\n")).unwrap();
+        assert_eq!(is_there(), expected, "{count}");
+    }
 }
 
 /// A file that gets other statistics without being removed is in one sidecar all the same.
