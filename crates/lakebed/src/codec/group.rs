@@ -37,6 +37,10 @@ use crate::store::join_ranges;
 const STEP_BYTES: usize = 4 << 20;
 /// Batches that one step decodes at most.
 const STEP_BATCHES: usize = 16;
+/// So many parts keep a core busy: few, because each step of one is a job and a wake-up, and more
+/// than one, because parts never cost quite the same, and who is done with its own goes on with
+/// another.
+const PARTS_PER_CORE: usize = 2;
 /// Rows of fewer bytes are not worth spreading over threads.
 const SPREAD_BYTES: usize = 4 << 20;
 /// Pages of a file nearby that are closer together are read in one go.
@@ -436,7 +440,10 @@ impl Ground<'_> {
         let file = self.file;
         let count = match file.row_bytes.saturating_mul(self.picks.rows()) {
             0..SPREAD_BYTES => 1,
-            _ => file.job.env.cores().clamp(1, columns.len().max(1)),
+            _ => {
+                let parts = file.job.env.cores().saturating_mul(PARTS_PER_CORE);
+                parts.clamp(1, columns.len().max(1))
+            }
         };
         let mut dealt: Vec<(u64, Vec<usize>, Vec<Plot>)> = Vec::new();
         dealt.resize_with(count, || (0, Vec::new(), Vec::new()));
