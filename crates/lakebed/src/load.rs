@@ -50,11 +50,14 @@ mod marker;
 mod sidecar;
 mod sift;
 mod source;
+mod tail;
 mod units;
 mod walk;
 
 pub use advance::refresh;
-pub(crate) use advance::{commits_after, follows, follows_from, is_passed_by, named_by_successor};
+pub(crate) use advance::{
+    Among, commits_after, follows, follows_from, is_passed_by, named_by_successor,
+};
 pub use catalog::Catalog;
 pub(crate) use commits::{Commit, commit, decode, read_commits};
 use fetch::check_hint;
@@ -63,7 +66,10 @@ pub use files::files;
 pub(crate) use files::{checkpoint_state, commits_from};
 pub(crate) use marker::{marker, marker_key};
 pub(crate) use sift::plan_once;
-pub(crate) use walk::{Layers, SidecarKeys, checkpoint_alone, layers, prove, sidecars_of, sum};
+pub(crate) use tail::{LongTail, TailBounds, long_tail};
+pub(crate) use walk::{
+    Fetched, Layers, SidecarKeys, checkpoint_alone, layers, layers_below, prove, sidecars_of, sum,
+};
 
 use commits::{read_commit, read_tail};
 use fetch::KeptPart;
@@ -165,17 +171,6 @@ enum Identity {
     None,
     /// It is not committed: the log holds nothing of it.
     Staged,
-}
-
-/// Is what we hold still in the log?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Among {
-    /// By what the listing shows.
-    Yes,
-    /// By its bytes, because the listing left a doubt.
-    YesByBytes,
-    /// It is gone, or another object has its name.
-    No,
 }
 
 #[derive(Clone, Copy)]

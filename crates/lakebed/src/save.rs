@@ -13,7 +13,7 @@ use lakebed_log::batch::{FileUnit, Footer, LogBatch, Width, parquet_footer};
 use lakebed_log::checkpoint;
 use lakebed_log::checksum::{Checksum, Counts};
 use lakebed_log::compact;
-use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::feature::TableFeature;
 use lakebed_log::limits::{CHECKPOINT_WHOLE_BYTES, HINT_BYTES_MAX};
 use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
@@ -23,15 +23,12 @@ use lakebed_log::state::{Head, TableState};
 use lakebed_log::version::Version;
 
 use crate::env::Env;
-use crate::load::{self, Loaded};
+use crate::load::{self, Loaded, TailBounds};
 use crate::op::Op;
 use crate::store::{Put, Store};
 
 mod merge;
 mod second;
-mod steps;
-
-pub(crate) use steps::in_steps;
 
 use merge::merged;
 use second::second_layout;
@@ -52,8 +49,9 @@ const CHECKSUM_BYTES_MAX: u64 = 16 << 20;
 /// About the bytes that a checkpoint has to say of a file, dead or alive, or of an application.
 const ABOUT_A_ROW: u64 = 400;
 
-/// Writes a checkpoint of a version from the one before it, in the layout that the table wants.
-/// `None` where the whole state is needed, or is as good.
+/// Writes a checkpoint of a version in the layout that the table wants, from the one before it and
+/// the commits since, or from a long tail of commits. `None` where the whole state is needed, or is
+/// as good.
 ///
 /// # Errors
 ///
@@ -65,10 +63,46 @@ pub(crate) async fn from_last(
     store: &Store,
     of: &Loaded,
 ) -> Result<Option<Saved>> {
-    if is_second(&of.head) {
-        return second_layout(env, op, store, of).await.map(Some);
+    from_tail_or_last(env, op, store, of, TailBounds::default()).await
+}
+
+async fn from_tail_or_last(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    bounds: TailBounds,
+) -> Result<Option<Saved>> {
+    if of.segment.checkpoint_version != Some(of.head.version) {
+        let tail = match load::long_tail(env, op, store, of, bounds).await {
+            Ok(it) => it,
+            Err(it) => helpless(it.error())?,
+        };
+        if let Some(tail) = tail {
+            let saved = match is_second(&of.head) {
+                true => second_layout(env, op, store, of, Some(&tail)).await.map(Some),
+                false => merged(env, op, store, of, Some(&tail)).await,
+            };
+            let saved = saved.or_else(helpless)?;
+            if saved.is_some() {
+                return Ok(saved);
+            }
+        }
     }
-    merged(env, op, store, of).await
+    if is_second(&of.head) {
+        return second_layout(env, op, store, of, None).await.map(Some);
+    }
+    merged(env, op, store, of, None).await
+}
+
+/// What is wrong with what stands in the log is for the loader to step around, and to tell.
+fn helpless<T>(error: Error) -> Result<Option<T>> {
+    let moved = matches!(error.code(), Code::ObjectChanged | Code::LimitExceeded);
+    if !moved && !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) {
+        return Err(error);
+    }
+    tracing::debug!(error = ?error, "what is older is no help");
+    Ok(None)
 }
 
 /// Does the table want the second layout?
@@ -249,3 +283,7 @@ pub(crate) async fn compact_if_due(env: &Env, op: &Op, store: &Store, of: &Loade
     let key = LogPath::Compacted { first, last: of.head.version }.to_path();
     store.put_new(op, &key, text).await.map(|_| ())
 }
+
+#[cfg(test)]
+#[path = "save/tests.rs"]
+mod tests;

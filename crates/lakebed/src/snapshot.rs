@@ -468,12 +468,9 @@ impl Snapshot {
         self.write_checkpoint(&self.op()).await.map(|_| ())
     }
 
-    /// Writes one in steps, from the checkpoint before it, or else from the whole state.
+    /// Writes one from the checkpoint before it, from a long tail, or else from the whole state.
     pub(crate) async fn write_checkpoint(&self, op: &Op) -> Result<save::Saved> {
         let Inner { env, store, loaded, .. } = &*self.0;
-        if let Some(saved) = save::in_steps(env, op, store, loaded, None).await? {
-            return Ok(saved);
-        }
         match save::from_last(env, op, store, loaded).await? {
             Some(saved) => Ok(saved),
             None => {

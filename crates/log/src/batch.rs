@@ -26,6 +26,7 @@ mod columns;
 mod footer;
 mod group;
 mod json;
+mod lines;
 mod parquet;
 mod pick;
 mod rules;
@@ -44,6 +45,7 @@ pub use footer::{Footer, SparseFile, parquet_footer};
 pub use group::Group;
 pub(crate) use group::{ChunkBounds, Form, TaskRows, kept, partition_strings, plain_texts, valid};
 pub(crate) use json::BODY_CRC32;
+pub(crate) use lines::{FileLines, PickedAdds, PickedRemoves, file_lines};
 pub use parquet::{decode_parquet, parquet_ranges};
 pub use pick::FileUnit;
 

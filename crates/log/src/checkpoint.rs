@@ -19,6 +19,7 @@ mod files;
 mod parsed;
 mod sidecar;
 mod small;
+mod tail;
 mod writer;
 
 use std::sync::Arc;
@@ -28,7 +29,10 @@ use arrow_schema::{ArrowError, DataType, Field, Fields, SchemaRef};
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 
-pub use sidecar::{SIDECAR_ROWS, SidecarFile, render_sidecars, render_top_level, to_merge};
+pub use sidecar::{
+    SIDECAR_ROWS, SidecarFile, render_next_sidecars, render_sidecars, render_top_level, to_merge,
+};
+pub use tail::{Gather, Part, Sampler, Surveyed, Surveyor, Tail};
 pub use writer::{Pushed, Writer, Written};
 
 use crate::batch::Width;

@@ -27,7 +27,7 @@ use crate::action::{
 };
 use crate::batch::{LogBatch, Width};
 use crate::conflict::{Intent, ROW_TRACKING_DOMAIN, Reads};
-use crate::crc::crc32;
+use crate::crc::{crc32, crc32_after};
 use crate::error::{Code, Error, Result};
 use crate::feature::TableFeature;
 use crate::mutant::planted;
@@ -218,8 +218,67 @@ pub fn is_ours(bytes: &[u8], txn_id: &str) -> Result<bool> {
 ///
 /// `spec/commit.md`, TXN-16.
 pub fn verify(bytes: &[u8]) -> Result<()> {
-    // A first line that is no JSON is for the decoder to name, with its place.
-    Seal::read(bytes).map_or(Ok(()), |it| it.verify())
+    let mut verifier = Verifier::default();
+    verifier.take(bytes);
+    verifier.finish()
+}
+
+/// The same of a commit that comes in pieces of whole lines.
+///
+/// ```
+/// use lakebed_log::commit::Verifier;
+///
+/// let mut verifier = Verifier::default();
+/// verifier.take(b"{\"commitInfo\":{\"bodyBytes\":3,\"bodyCrc32\":0}}\n");
+/// verifier.take(b"{}\n");
+/// assert!(verifier.finish().is_err());
+/// ```
+#[derive(Debug, Default)]
+pub struct Verifier {
+    has_begun: bool,
+    body_bytes: Option<u64>,
+    body_crc32: Option<u64>,
+    bytes: u64,
+    crc: u32,
+}
+
+impl Verifier {
+    /// Takes the next lines.
+    pub fn take(&mut self, bytes: &[u8]) {
+        let mut body = bytes;
+        if !self.has_begun {
+            self.has_begun = true;
+            // A first line that is no JSON is for the decoder to name, with its place.
+            let Some(seal) = Seal::read(bytes) else { return };
+            (self.body_bytes, self.body_crc32) = (seal.body_bytes, seal.body_crc32);
+            body = seal.body;
+        }
+        self.bytes += body.len() as u64;
+        self.crc = crc32_after(self.crc, body);
+    }
+
+    /// Checks what the first line says of the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`].
+    pub fn finish(self) -> Result<()> {
+        check_seal(self.body_bytes, self.body_crc32, self.bytes, self.crc)
+    }
+}
+
+fn check_seal(bytes: Option<u64>, crc: Option<u64>, found: u64, found_crc: u32) -> Result<()> {
+    let mismatch = |what: &str, expected: u64, found: u64| {
+        let what = format!("`{what}` is {expected}, but {found} was found");
+        Err(Error::new(Code::ChecksumMismatch, what))
+    };
+    match (bytes, crc) {
+        (Some(expected), _) if expected != found => mismatch("bodyBytes", expected, found),
+        (_, Some(expected)) if expected != u64::from(found_crc) => {
+            mismatch("bodyCrc32", expected, u64::from(found_crc))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The table as it will be after the draft.
@@ -456,16 +515,8 @@ impl Seal<'_> {
     }
 
     fn verify(&self) -> Result<()> {
-        let mismatch = |what: &str, expected: u64, found: u64| {
-            let what = format!("`{what}` is {expected}, but {found} was found");
-            Err(Error::new(Code::ChecksumMismatch, what))
-        };
-        let (bytes, crc) = (self.body.len() as u64, u64::from(crc32(self.body)));
-        match (self.body_bytes, self.body_crc32) {
-            (Some(expected), _) if expected != bytes => mismatch("bodyBytes", expected, bytes),
-            (_, Some(expected)) if expected != crc => mismatch("bodyCrc32", expected, crc),
-            _ => Ok(()),
-        }
+        let (bytes, crc) = (self.body.len() as u64, crc32(self.body));
+        check_seal(self.body_bytes, self.body_crc32, bytes, crc)
     }
 }
 

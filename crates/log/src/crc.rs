@@ -9,7 +9,20 @@
 /// assert_eq!(lakebed_log::crc::crc32(b"123456789"), 0xcbf4_3926);
 /// ```
 pub fn crc32(bytes: &[u8]) -> u32 {
-    crc32fast::hash(bytes)
+    crc32_after(0, bytes)
+}
+
+/// The checksum of what has the checksum `before`, and then `bytes`.
+///
+/// ```
+/// use lakebed_log::crc::{crc32, crc32_after};
+///
+/// assert_eq!(crc32_after(crc32(b"1234"), b"56789"), crc32(b"123456789"));
+/// ```
+pub fn crc32_after(before: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(before);
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ mod layer;
 mod sum;
 
 pub use layer::{Chunk, Layer, TombstoneChunk};
-pub use sum::FileSum;
+pub(crate) use sum::contains_not;
+pub use sum::{Above, FileSum};
 
 pub(crate) use keys::{Index, Keys, Source, contradiction, hash};
 

@@ -32,9 +32,10 @@ pub const PARTS_MAX: u32 = 100_000;
 pub const EXPR_DEPTH_MAX: usize = 128;
 /// A checkpoint up to this size is fetched whole, in one request.
 pub const CHECKPOINT_WHOLE_BYTES: u64 = 4 << 20;
-/// With so many bytes of commits above it, a checkpoint is followed by the next one in steps.
-pub const CHECKPOINT_STEPS_FROM_BYTES: u64 = 128 << 20;
-/// Bytes of commits of one step: some ten thousand files with statistics.
-pub const CHECKPOINT_STEP_BYTES: u64 = 32 << 20;
-/// About so many steps are made of a longer tail of commits.
-pub const CHECKPOINT_STEPS: u64 = 16;
+/// A tail of more bytes of commits is not held while a checkpoint is made of it, but read several
+/// times.
+pub const CHECKPOINT_TAIL_BYTES: u64 = 96 << 20;
+/// Bytes of commits whose files are held together then: some ten thousand files with statistics.
+pub const CHECKPOINT_RANGE_BYTES: u64 = 16 << 20;
+/// Most ranges: how often a tail is read is bounded, so that of a very long one they are larger.
+pub const CHECKPOINT_RANGES: usize = 32;

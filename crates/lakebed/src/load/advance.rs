@@ -18,10 +18,21 @@ use lakebed_log::version::Version;
 
 use super::commits::{Commit, KEPT_BYTES_MAX, decode, fetched_together, read_commit, read_kept};
 use super::fetch::{KeptPart, Trouble};
-use super::{Among, Identity, Kept, Loaded, MOVES_MAX, Moment, Seen, Skips, list, moving, open};
+use super::{Identity, Kept, Loaded, MOVES_MAX, Moment, Seen, Skips, list, moving, open};
 use crate::env::Env;
 use crate::op::Op;
 use crate::store::Store;
+
+/// Is what we hold still in the log?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// By what the listing shows.
+    Yes,
+    /// By its bytes, because the listing left a doubt.
+    YesByBytes,
+    /// It is gone, or another object has its name.
+    No,
+}
 
 /// How far the store's clock may run ahead of ours before an object that we wrote ourselves looks
 /// like another one. Too small costs a needless open, too large may miss a replaced table.
@@ -291,14 +302,6 @@ impl Loaded {
         kept.commits.clear();
         kept.commit_bytes = 0;
         loaded
-    }
-
-    /// The same without the commits that are kept: they are read again when they are needed.
-    pub(crate) fn without_commits(mut self) -> Loaded {
-        let kept = Arc::make_mut(&mut self.kept);
-        kept.commits = Vec::new();
-        kept.commit_bytes = 0;
-        self
     }
 
     /// Are both states of one table, so that one can be advanced to the other?

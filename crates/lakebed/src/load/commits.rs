@@ -222,7 +222,11 @@ fn decode_run(items: &[(LogFile, Bytes)]) -> Result<Option<Vec<Arc<Commit>>>> {
 }
 
 /// The bytes of a listed file, if it still is that file.
-fn as_listed(store: &Store, file: &LogFile, bytes: Result<Bytes>) -> Result<Bytes, Trouble> {
+pub(super) fn as_listed(
+    store: &Store,
+    file: &LogFile,
+    bytes: Result<Bytes>,
+) -> Result<Bytes, Trouble> {
     match bytes {
         Ok(it) if u64::try_from(it.len()) == Ok(file.size) => Ok(it),
         Ok(it) => Err(Trouble::Moved(changed(store, &file.path.to_path(), file.size, it.len()))),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use lakebed_log::action::Sidecar;
 use lakebed_log::batch::{FileUnit, Footer, LogBatch, Removes, SparseFile, Width, parquet_footer};
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
-use lakebed_log::files::{Chunk, FileList, FileSum};
+use lakebed_log::files::{Above, Chunk, FileList, FileSum};
 use lakebed_log::log_path::LogPath;
 use lakebed_log::replay::Replay;
 use lakebed_log::segment::{LogFile, LogSegment};
@@ -74,9 +74,13 @@ impl SidecarKeys {
         SidecarKeys { sum, removes, removed_until, hashes }
     }
 
-    /// May it hold a file of one of these paths?
+    /// May it hold a file of one of these paths? Their hashes are ascending.
     pub(crate) fn holds_any(&self, paths: &[u64]) -> bool {
-        paths.iter().any(|it| self.hashes.binary_search(it).is_ok())
+        let (few, many) = match paths.len() < self.hashes.len() {
+            true => (paths, self.hashes.as_slice()),
+            false => (self.hashes.as_slice(), paths),
+        };
+        few.iter().any(|it| many.binary_search(it).is_ok())
     }
 }
 
@@ -90,6 +94,7 @@ pub(crate) struct Unit {
 }
 
 /// A unit that was fetched.
+#[derive(Clone)]
 pub(crate) enum Fetched {
     Json(Bytes, Width),
     Whole(Bytes, Width),
@@ -118,6 +123,20 @@ pub(crate) async fn layers(
         replay.finish_files()
     };
     let newest = Arc::new(env.compute(fold).await.map_err(Trouble::Final)?);
+    Ok(Layers { newest, ..layers_below(env, op, store, of).await? })
+}
+
+/// The same without the commits, for whoever reads them by himself.
+///
+/// # Errors
+///
+/// As [`layers`].
+pub(crate) async fn layers_below(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+) -> Result<Layers, Trouble> {
     let (mut pieces, mut sidecars) = (Vec::new(), Vec::new());
     for (at, file) in of.segment.checkpoint.iter().enumerate() {
         let mut kept = of.kept.checkpoint.get(at).cloned().unwrap_or_default();
@@ -138,7 +157,7 @@ pub(crate) async fn layers(
     let found = sidecar::pieces(store, &sidecars).map_err(Trouble::Checkpoint)?;
     pieces.extend(found.into_iter().map(|it| (it, KeptPart::default())));
     named.extend(sidecars.into_iter().map(Some));
-    Ok(Layers { newest, pieces, sidecars: named })
+    Ok(Layers { newest: Arc::new(FileList::empty(Width::Wide)), pieces, sidecars: named })
 }
 
 impl Layers {

@@ -1,22 +1,26 @@
-//! The checkpoint of a large table, made of the one before it without holding either.
+//! The checkpoint of a large table, made of the one before it and of the commits since, without
+//! holding them.
 //!
-//! The older one is read a slice at a time, the newer one leaves as it is encoded, and reading it
-//! back goes part by part as well. Memory is some row groups, however many files there are.
+//! The older one is read a slice at a time, and a long tail of commits a range of the order at a
+//! time; the newer one leaves as it is encoded, and reading it back goes part by part as well.
+//! Memory is some row groups and ranges, however many files there are.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use lakebed_log::batch::{LogBatch, Width};
 use lakebed_log::checkpoint::{Pushed, Writer, Written};
 use lakebed_log::checksum::Counts;
-use lakebed_log::error::{Code, Error, ErrorKind, Result};
-use lakebed_log::files::FileSum;
+use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::files::{Chunk, FileSum};
 use lakebed_log::limits::CHECKPOINT_WHOLE_BYTES;
 use lakebed_log::log_path::{CheckpointName, LogPath};
 use lakebed_log::segment::{Hint, LogFile};
 
-use super::{Saved, write_hint};
+use super::{Saved, helpless, write_hint};
 use crate::env::Env;
-use crate::load::{self, Layers, Loaded};
+use crate::load::{self, Fetched, Layers, Loaded, LongTail, Trouble};
 use crate::op::Op;
 use crate::store::{Store, Upload};
 
@@ -24,9 +28,10 @@ use crate::store::{Store, Upload};
 /// Few: an allocator that is handed megabytes at a time keeps more of them than it gives back.
 const SLICE_ROWS: usize = 1_024;
 
-/// Writes a classic checkpoint from the one that the version rests on, reads it back, compares,
-/// and writes the hint. `None` where there is nothing to gain or no way: the older one is small, is
-/// of this version, does not read, or is not in order.
+/// Writes a classic checkpoint from the one that the version rests on, and from `tail` where the
+/// commits since are many, reads it back, compares, and writes the hint. `None` where there is
+/// nothing to gain or no way: the older one is small, is of this version, does not read, or is not
+/// in order.
 ///
 /// # Errors
 ///
@@ -36,11 +41,12 @@ pub(crate) async fn merged(
     op: &Op,
     store: &Store,
     of: &Loaded,
+    tail: Option<&LongTail>,
 ) -> Result<Option<Saved>> {
     let version = of.head.version;
-    if of.segment.checkpoint_version.is_none_or(|it| it == version)
-        || of.checkpoint_bytes() <= CHECKPOINT_WHOLE_BYTES
-    {
+    let after = of.segment.checkpoint_version;
+    let is_small = after.is_none() || of.checkpoint_bytes() <= CHECKPOINT_WHOLE_BYTES;
+    if after == Some(version) || (tail.is_none() && is_small) {
         return Ok(None);
     }
     let path = LogPath::Checkpoint(version, CheckpointName::Classic);
@@ -50,16 +56,17 @@ pub(crate) async fn merged(
         Err(it) if it.code() == Code::FileNotFound => false,
         Err(it) => return Err(it),
     };
-    let written = match is_there {
-        true => None,
-        false => match write(env, op, store, of, &key).await? {
+    let written = match (is_there, tail) {
+        (true, None) => None,
+        // What is there is held against what would be written.
+        _ => match write(env, op, store, of, tail, (!is_there).then_some(key.as_str())).await? {
             Some(it) => Some(it),
             None => return Ok(None),
         },
     };
     let expected = match &written {
         Some(it) => it.sum,
-        None => load::sum(env, op, store, of).await.map_err(load::Trouble::error)?,
+        None => load::sum(env, op, store, of).await.map_err(Trouble::error)?,
     };
     let stored = store.head(op, &key).await?;
     let file = LogFile { path, size: stored.size, modified: stored.modified, etag: stored.etag };
@@ -102,86 +109,196 @@ struct Poured {
     is_ours: bool,
 }
 
-/// `None` if the older checkpoint is no help.
+/// `None` if the older checkpoint is no help. Without a key nothing is written, and all else is the
+/// same.
 async fn write(
     env: &Env,
     op: &Op,
     store: &Store,
     of: &Loaded,
-    key: &str,
+    tail: Option<&LongTail>,
+    key: Option<&str>,
 ) -> Result<Option<Poured>> {
-    let layers = match load::layers(env, op, store, of, Width::Wide).await {
+    let layers = match tail {
+        None => load::layers(env, op, store, of, Width::Wide).await,
+        Some(_) => load::layers_below(env, op, store, of).await,
+    };
+    let layers = match layers {
         Ok(it) => it,
         Err(it) => return helpless(it.error()),
     };
-    let (head, newest, now) = (of.head.clone(), layers.newest.clone(), env.now());
-    let writer = env.compute(move || Writer::new(&head, &newest, now)).await?;
-    let mut upload = store.create(op, key).await?;
-    match pour(env, op, store, &layers, writer, &mut upload).await {
-        Ok(Some(written)) => {
+    let (head, newest) = (of.head.clone(), layers.newest.clone());
+    let writer = match tail {
+        None => {
+            let now = env.now();
+            env.compute(move || Writer::new(&head, &newest, now)).await?
+        }
+        Some(it) => Writer::of_ranges(&head, it.tail.clone(), it.now)?,
+    };
+    let upload = match key {
+        Some(key) => Some(store.create(op, key).await?),
+        None => None,
+    };
+    let mut pouring = Pouring { env, op, store, upload };
+    let poured = match tail {
+        None => pouring.older(&layers, writer, &mut std::pin::pin!(futures::stream::empty())).await,
+        Some(it) => pouring.tail(&layers, writer, it).await,
+    };
+    match (poured, pouring.upload) {
+        (Ok(Some(written)), upload) => {
             let Written { actions, sum, .. } = written;
-            match upload.finish().await {
-                Ok(_) => Ok(Some(Poured { actions, sum, is_ours: true })),
-                // Another writer of the same version was faster.
-                Err(it) if it.code() == Code::Conflict => {
-                    Ok(Some(Poured { actions, sum, is_ours: false }))
+            let is_ours = match upload {
+                None => false,
+                Some(upload) => match upload.finish().await {
+                    Ok(_) => true,
+                    // Another writer of the same version was faster.
+                    Err(it) if it.code() == Code::Conflict => false,
+                    Err(it) => return Err(it),
+                },
+            };
+            Ok(Some(Poured { actions, sum, is_ours }))
+        }
+        (poured, upload) => {
+            if let Some(upload) = upload {
+                upload.abort().await;
+            }
+            poured.map(|_| None).or_else(helpless)
+        }
+    }
+}
+
+/// A checkpoint on its way out.
+struct Pouring<'a> {
+    env: &'a Env,
+    op: &'a Op,
+    store: &'a Store,
+    upload: Option<Box<dyn Upload>>,
+}
+
+/// What comes of a range of a tail.
+type Range = Result<Result<Option<Chunk>, Trouble>>;
+
+impl Pouring<'_> {
+    /// A long tail, and what is older, if anything is.
+    async fn tail(
+        &mut self,
+        layers: &Layers,
+        writer: Writer,
+        tail: &LongTail,
+    ) -> Result<Option<Written>> {
+        let Pouring { env, op, store, .. } = *self;
+        let mut ranges = std::pin::pin!(tail.ranges(env, op, store));
+        let mut writer = match self.merge(layers, writer, &mut ranges).await? {
+            Some(it) => it,
+            None => return Ok(None),
+        };
+        let mut next = ranges.next().await;
+        while let Some(range) = next {
+            let range = range?.map_err(Trouble::error)?;
+            let write = async {
+                let write = move || {
+                    range.map(|it| writer.push_range(it)).transpose()?;
+                    writer.write_ranges()?;
+                    Ok(writer)
+                };
+                let mut writer = env.compute(write).await?;
+                self.send(writer.take()).await?;
+                Ok(writer)
+            };
+            let (written, following) = futures::join!(write, ranges.next());
+            (writer, next) = (written?, following);
+        }
+        if let Some(it) = tail.tombstones(env, op, store).await.map_err(Trouble::error)? {
+            writer.add_tombstones(&it);
+        }
+        self.finish(writer).await.map(Some)
+    }
+
+    /// What is older, and what the writer has of what is newer.
+    async fn older(
+        &mut self,
+        layers: &Layers,
+        writer: Writer,
+        ranges: &mut (impl Stream<Item = Range> + Unpin),
+    ) -> Result<Option<Written>> {
+        match self.merge(layers, writer, ranges).await? {
+            Some(it) => self.finish(it).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Merges the older checkpoint and as much of what is newer as comes before its end. `None` if
+    /// it is not in order.
+    async fn merge(
+        &mut self,
+        layers: &Layers,
+        mut writer: Writer,
+        ranges: &mut (impl Stream<Item = Range> + Unpin),
+    ) -> Result<Option<Writer>> {
+        let Pouring { env, op, store, .. } = *self;
+        for unit in layers.units(op, store, Width::Wide).await.map_err(Trouble::error)? {
+            let fetched = unit.fetch(env, op, store).await.map_err(Trouble::error)?;
+            // Slices of the unit that are merged: where one waits for a range, the unit is decoded
+            // again, because its other slices would have to be held.
+            let mut merged = 0;
+            loop {
+                let again = fetched.clone();
+                let push = move || push_unit(again, merged, writer);
+                let (after, mut pushed, slices) = env.compute(push).await?;
+                writer = after;
+                self.send(writer.take()).await?;
+                merged += slices;
+                let waits = pushed == Pushed::Waits;
+                while pushed == Pushed::Waits {
+                    let range = match ranges.next().await {
+                        Some(it) => it?.map_err(Trouble::error)?.map(Some),
+                        None => Some(None),
+                    };
+                    let Some(range) = range else { continue };
+                    let push = move || {
+                        let pushed = match range {
+                            Some(it) => writer.push_range(it)?,
+                            None => writer.end_ranges()?,
+                        };
+                        Ok((writer, pushed))
+                    };
+                    (writer, pushed) = env.compute(push).await?;
+                    self.send(writer.take()).await?;
                 }
-                Err(it) => Err(it),
+                match pushed {
+                    Pushed::OutOfOrder => return Ok(None),
+                    _ if !waits => break,
+                    _ => {}
+                }
             }
         }
-        Ok(None) => {
-            upload.abort().await;
-            Ok(None)
+        Ok(Some(writer))
+    }
+
+    async fn send(&mut self, bytes: Bytes) -> Result<()> {
+        match &mut self.upload {
+            Some(upload) if !bytes.is_empty() => upload.write(bytes).await,
+            _ => Ok(()),
         }
-        Err(it) => {
-            upload.abort().await;
-            helpless(it)
-        }
+    }
+
+    async fn finish(&mut self, writer: Writer) -> Result<Written> {
+        let mut written = self.env.compute(move || writer.finish()).await?;
+        self.send(std::mem::take(&mut written.bytes)).await?;
+        Ok(written)
     }
 }
 
-/// What is wrong with the older checkpoint is for the loader to step around.
-fn helpless(error: Error) -> Result<Option<Poured>> {
-    match error.kind() {
-        ErrorKind::Corrupt | ErrorKind::NotFound => {
-            tracing::debug!(error = ?error, "the older checkpoint is no help");
-            Ok(None)
+/// Pushes the slices of a unit but the first ones, up to one that waits, and tells how many.
+fn push_unit(unit: Fetched, merged: usize, mut writer: Writer) -> Result<(Writer, Pushed, usize)> {
+    let (mut at, mut pushed, mut slices) = (0, Pushed::Merged, 0);
+    unit.decode(SLICE_ROWS, |slice: LogBatch| {
+        at += 1;
+        if merged < at && pushed == Pushed::Merged {
+            pushed = writer.push(slice)?;
+            slices += 1;
         }
-        _ => Err(error),
-    }
-}
-
-async fn pour(
-    env: &Env,
-    op: &Op,
-    store: &Store,
-    layers: &Layers,
-    mut writer: Writer,
-    upload: &mut Box<dyn Upload>,
-) -> Result<Option<Written>> {
-    for unit in layers.units(op, store, Width::Wide).await.map_err(load::Trouble::error)? {
-        let fetched = unit.fetch(env, op, store).await.map_err(load::Trouble::error)?;
-        let push = move || {
-            let mut order = Pushed::Merged;
-            fetched.decode(SLICE_ROWS, |slice: LogBatch| {
-                if order == Pushed::Merged {
-                    order = writer.push(slice)?;
-                }
-                Ok(())
-            })?;
-            Ok((writer, order))
-        };
-        let (after, order) = env.compute(push).await?;
-        writer = after;
-        if order == Pushed::OutOfOrder {
-            return Ok(None);
-        }
-        let bytes = writer.take();
-        if !bytes.is_empty() {
-            upload.write(bytes).await?;
-        }
-    }
-    let mut written = env.compute(move || writer.finish()).await?;
-    upload.write(std::mem::take(&mut written.bytes)).await?;
-    Ok(Some(written))
+        Ok(())
+    })?;
+    Ok((writer, pushed, slices))
 }

@@ -10,21 +10,24 @@
 //! long as the table's handle, eight bytes a file; a handle that has none reads the paths once.
 //! Sidecars that nothing has touched are neither read nor written.
 //!
+//! A long tail of commits is not held: its files come in ranges of the order, and sidecars are
+//! written of them as they come.
+//!
 //! Cleanup deletes sidecars that no checkpoint names. Ours names those of the checkpoint before it;
 //! so once it is there, that one must be there still. If it is, whoever deletes it later finds ours
 //! first; if not, ours may name what is gone, and goes.
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use lakebed_log::action::{NullableMap, Sidecar};
 use lakebed_log::batch::{LogBatch, Width};
 use lakebed_log::checkpoint::{
-    SIDECAR_ROWS, SidecarFile, render_sidecars, render_top_level, to_merge,
+    SIDECAR_ROWS, SidecarFile, render_next_sidecars, render_sidecars, render_top_level, to_merge,
 };
 use lakebed_log::checksum::Counts;
 use lakebed_log::error::{Code, Error, Result};
-use lakebed_log::files::{FileList, FileSum};
+use lakebed_log::files::{Above, Chunk, FileList, FileSum};
 use lakebed_log::limits::COMMIT_BYTES_MAX;
 use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath, SIDECAR_DIR};
 use lakebed_log::mutant::planted;
@@ -35,22 +38,27 @@ use lakebed_log::time::Timestamp;
 
 use super::{Saved, merge::differing, write_hint};
 use crate::env::Env;
-use crate::load::{self, Layers, Loaded, SidecarKeys, Trouble};
+use crate::load::{self, Layers, Loaded, LongTail, SidecarKeys, Trouble};
 use crate::op::Op;
 use crate::pool::map_ordered;
 use crate::store::{Put, Store};
 
-/// Writes a checkpoint of the second layout, reads back what is new of it, compares, and writes the
-/// hint.
+/// Writes a checkpoint of the second layout, from `tail` where the commits since the one before it
+/// are many, reads back what is new of it, compares, and writes the hint.
 ///
 /// # Errors
 ///
 /// As [`checkpoint`](super::checkpoint); `log-moving` if the checkpoint before it was cleaned up
 /// meanwhile.
-pub(crate) async fn second_layout(env: &Env, op: &Op, store: &Store, of: &Loaded) -> Result<Saved> {
+pub(crate) async fn second_layout(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    tail: Option<&LongTail>,
+) -> Result<Saved> {
     let version = of.head.version;
-    let layers = load::layers(env, op, store, of, Width::Wide).await.map_err(Trouble::error)?;
-    let made = Making { env, op, store, of, layers: &layers }.make().await?;
+    let made = make(env, op, store, of, tail).await?;
     let sidecars: Vec<Sidecar> = made.iter().map(|it| it.sidecar.clone()).collect();
     let total = made.iter().map(|it| it.keys.sum).fold(FileSum::default(), FileSum::and);
     let rows: u64 = made.iter().map(|it| it.keys.sum.files + it.keys.removes).sum();
@@ -118,12 +126,49 @@ struct Made {
     keys: Arc<SidecarKeys>,
 }
 
+/// Writes the sidecars.
+async fn make(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    of: &Loaded,
+    tail: Option<&LongTail>,
+) -> Result<Vec<Made>> {
+    let layers = match tail {
+        None => load::layers(env, op, store, of, Width::Wide).await,
+        Some(_) => load::layers_below(env, op, store, of).await,
+    };
+    let layers = &layers.map_err(Trouble::error)?;
+    match tail {
+        None => {
+            let newest = &layers.newest;
+            let mut decided = newest.path_hashes();
+            decided.sort_unstable();
+            let dead = newest.tombstones().iter().map(|it| it.live.len()).sum::<u64>();
+            let (above, rows, now) = (Arc::clone(newest) as _, newest.len() + dead, env.now());
+            let making = Making { env, op, store, of, layers, above, rows, now };
+            making.make(&decided).await
+        }
+        Some(it) => {
+            let (above, rows, now) = (Arc::clone(&it.tail) as _, it.tail.keys(), it.now);
+            let making = Making { env, op, store, of, layers, above, rows, now };
+            let mut made = making.make(it.tail.path_hashes()).await?;
+            made.extend(making.make_of_tail(it).await?);
+            Ok(made)
+        }
+    }
+}
+
 struct Making<'a> {
     env: &'a Env,
     op: &'a Op,
     store: &'a Store,
     of: &'a Loaded,
     layers: &'a Layers,
+    /// What the commits since say, and of how many files.
+    above: Arc<dyn Above>,
+    rows: u64,
+    now: Timestamp,
 }
 
 /// What becomes of a part of the checkpoint before.
@@ -139,9 +184,10 @@ enum Fate {
 }
 
 impl Making<'_> {
-    async fn make(&self) -> Result<Vec<Made>> {
-        let Making { env, layers, .. } = self;
-        let fates = self.fates().await?;
+    /// `decided` are the hashes of the paths that the commits since name, ascending.
+    async fn make(&self, decided: &[u64]) -> Result<Vec<Made>> {
+        let Making { env, layers, now, .. } = self;
+        let fates = self.fates(decided).await?;
         let mut made = Vec::new();
         let mut pool = vec![FileList::clone(&layers.newest)];
         for (at, fate) in fates.into_iter().enumerate() {
@@ -152,7 +198,7 @@ impl Making<'_> {
                 Fate::Expired => {}
             }
         }
-        let (head, now) = (Arc::clone(&self.of.head), env.now());
+        let (head, now) = (Arc::clone(&self.of.head), *now);
         let render = move || rendered(&head, &FileList::joined(pool, Width::Wide), now);
         for it in env.compute(render).await? {
             made.push(self.write(it).await?);
@@ -160,12 +206,48 @@ impl Making<'_> {
         Ok(made)
     }
 
-    async fn fates(&self) -> Result<Vec<Fate>> {
-        let Making { env, op, store, of, layers } = self;
-        let mut decided = layers.newest.path_hashes();
-        decided.sort_unstable();
+    /// Those of a long tail: a range is read while sidecars of the one before it are written.
+    async fn make_of_tail(&self, tail: &LongTail) -> Result<Vec<Made>> {
+        let Making { env, op, store, of, now, .. } = self;
+        let mut made = Vec::new();
+        let mut left: Vec<Chunk> = Vec::new();
+        let mut ranges = std::pin::pin!(tail.ranges(env, op, store));
+        let mut next = ranges.next().await;
+        while let Some(range) = next {
+            let range = range?.map_err(Trouble::error)?;
+            let write = async {
+                let files: Vec<Chunk> = left.drain(..).chain(range).collect();
+                let head = Arc::clone(&of.head);
+                let render = move || rendered_next(&head, &files);
+                let (files, rest) = env.compute(render).await?;
+                let mut made = Vec::new();
+                for it in files {
+                    made.push(self.write(it).await?);
+                }
+                Ok((made, rest))
+            };
+            let (written, following) = futures::join!(write, ranges.next());
+            let (more, rest) = written?;
+            made.extend(more);
+            (left, next) = (rest, following);
+        }
+        let dead = tail.tombstones(env, op, store).await.map_err(Trouble::error)?;
+        let (head, now) = (Arc::clone(&of.head), *now);
+        let list = FileList::new(left, dead.into_iter().collect(), Width::Wide);
+        for it in env.compute(move || rendered(&head, &list, now)).await? {
+            made.push(self.write(it).await?);
+        }
+        let files: u64 = made.iter().map(|it| it.keys.sum.files).sum();
+        match files == tail.tail.live() {
+            true => Ok(made),
+            false => Err(Error::internal("the files of the tail do not add up")),
+        }
+    }
+
+    async fn fates(&self, decided: &[u64]) -> Result<Vec<Fate>> {
+        let Making { env, op, store, of, layers, .. } = self;
         let retention = of.head.properties.tombstone_retention_millis();
-        let expired = env.now().as_millis().saturating_sub(retention);
+        let expired = self.now.as_millis().saturating_sub(retention);
         let mut fates = Vec::new();
         let mut small: Vec<(usize, u64)> = Vec::new();
         let keys = |at: usize| async move {
@@ -187,7 +269,7 @@ impl Making<'_> {
                 fates.push(Fate::Expired);
                 continue;
             }
-            let touched = keys.holds_any(&decided) && !planted(50);
+            let touched = keys.holds_any(decided) && !planted(50);
             let rows = keys.sum.files;
             let is_whole = u64::try_from(SIDECAR_ROWS / 2).is_ok_and(|it| it <= rows);
             match (touched, is_whole, keys.removes) {
@@ -201,10 +283,8 @@ impl Making<'_> {
                 }
             }
         }
-        let new = layers.newest.len()
-            + layers.newest.tombstones().iter().map(|it| it.live.len()).sum::<u64>();
         let rows: Vec<u64> = small.iter().map(|it| it.1).collect();
-        for merged in to_merge(&rows, new) {
+        for merged in to_merge(&rows, self.rows) {
             let fate = small.get(merged).and_then(|it| fates.get_mut(it.0));
             if let Some(fate) = fate {
                 *fate = Fate::Merged;
@@ -219,11 +299,11 @@ impl Making<'_> {
         let mut lists = Vec::new();
         for unit in layers.units_of(op, store, at, Width::Wide).await.map_err(Trouble::error)? {
             let fetched = unit.fetch(env, op, store).await.map_err(Trouble::error)?;
-            let newest = Arc::clone(&layers.newest);
+            let above = Arc::clone(&self.above);
             let decode = move || {
                 let mut lists = Vec::new();
                 fetched.decode(SIDECAR_ROWS, |slice| {
-                    lists.push(undecided(slice, &newest));
+                    lists.push(undecided(slice, &*above));
                     Ok(())
                 })?;
                 Ok(lists)
@@ -235,15 +315,15 @@ impl Making<'_> {
 
     /// The same, written again, a slice at a time.
     async fn rewritten(&self, at: usize) -> Result<Vec<Made>> {
-        let Making { env, op, store, of, layers } = self;
+        let Making { env, op, store, of, layers, now, .. } = self;
         let mut made = Vec::new();
         for unit in layers.units_of(op, store, at, Width::Wide).await.map_err(Trouble::error)? {
             let fetched = unit.fetch(env, op, store).await.map_err(Trouble::error)?;
-            let (head, newest, now) = (Arc::clone(&of.head), Arc::clone(&layers.newest), env.now());
+            let (head, above, now) = (Arc::clone(&of.head), Arc::clone(&self.above), *now);
             let render = move || {
                 let mut files = Vec::new();
                 fetched.decode(SIDECAR_ROWS, |slice| {
-                    files.extend(rendered(&head, &undecided(slice, &newest), now)?);
+                    files.extend(rendered(&head, &undecided(slice, &*above), now)?);
                     Ok(())
                 })?;
                 Ok(files)
@@ -286,7 +366,7 @@ struct Rendered {
     tags: NullableMap,
 }
 
-fn undecided(slice: LogBatch, newest: &FileList) -> FileList {
+fn undecided(slice: LogBatch, newest: &dyn Above) -> FileList {
     let adds = slice.adds.map(|it| newest.undecided(it)).into_iter().collect();
     let removes = slice.removes.map(|it| newest.undecided_removes(it)).into_iter().collect();
     FileList::new(adds, removes, Width::Wide)
@@ -294,9 +374,25 @@ fn undecided(slice: LogBatch, newest: &FileList) -> FileList {
 
 /// The sidecars of a list, each decoded again: what it really holds.
 fn rendered(head: &Head, list: &FileList, now: Timestamp) -> Result<Vec<Rendered>> {
+    checked(head, render_sidecars(head, list, now, SIDECAR_ROWS)?, list.sum())
+}
+
+/// The same of the next files of a tail, as far as they fill sidecars, and those that are left.
+fn rendered_next(head: &Head, files: &[Chunk]) -> Result<(Vec<Rendered>, Vec<Chunk>)> {
+    let (made, left) = render_next_sidecars(head, files, SIDECAR_ROWS)?;
+    let sum_of = |it: &[Chunk]| it.iter().map(FileSum::of).fold(FileSum::default(), FileSum::and);
+    let sum = made.iter().map(|it| it.sum).fold(sum_of(&left), FileSum::and);
+    if sum != sum_of(files) {
+        return Err(Error::internal("the files of a range do not add up"));
+    }
+    let sum = made.iter().map(|it| it.sum).fold(FileSum::default(), FileSum::and);
+    Ok((checked(head, made, sum)?, left))
+}
+
+fn checked(head: &Head, files: Vec<SidecarFile>, expected: FileSum) -> Result<Vec<Rendered>> {
     let mut made = Vec::new();
     let mut sum = FileSum::default();
-    for file in render_sidecars(head, list, now, SIDECAR_ROWS)? {
+    for file in files {
         let keys = SidecarKeys::of(LogBatch::from_parquet(file.bytes.clone(), Width::Narrow)?);
         if keys.sum != file.sum || keys.removes != file.removes {
             return Err(Error::internal("a sidecar does not hold the files it was made of"));
@@ -308,7 +404,7 @@ fn rendered(head: &Head, list: &FileList, now: Timestamp) -> Result<Vec<Rendered
         sum = sum.and(keys.sum);
         made.push(Rendered { file, keys, tags });
     }
-    match sum == list.sum() {
+    match sum == expected {
         true => Ok(made),
         false => Err(Error::internal("the files of the sidecars do not add up")),
     }

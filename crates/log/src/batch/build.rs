@@ -48,6 +48,21 @@ pub(super) struct RemovesBuilder {
 }
 
 impl AddsBuilder {
+    /// Wide, with room for so many rows of so many bytes of text: what grows by and by is copied as
+    /// often, and leaves holes behind.
+    pub(super) fn with_room(rows: usize, text_bytes: usize) -> AddsBuilder {
+        AddsBuilder {
+            path: StringBuilder::with_capacity(rows, text_bytes / 4),
+            size: Int64Builder::with_capacity(rows),
+            modification_time: Int64Builder::with_capacity(rows),
+            data_change: BooleanBuilder::with_capacity(rows),
+            base_row_id: Int64Builder::with_capacity(rows),
+            default_row_commit_version: Int64Builder::with_capacity(rows),
+            stats: StringBuilder::with_capacity(rows, text_bytes / 8 * 5),
+            ..AddsBuilder::new(Width::Wide)
+        }
+    }
+
     pub(super) fn new(width: Width) -> AddsBuilder {
         AddsBuilder {
             width,

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::action::{Action, AddRow, Parser, RemoveRow, Row, Wanted, invalid, line, short};
+use crate::action::{
+    Action, AddRow, CommitInfo, Parser, RemoveRow, Row, Wanted, invalid, line, short,
+};
 use crate::batch::build::{AddsBuilder, RemovesBuilder};
 use crate::batch::rules::{self, Lines};
 use crate::batch::{LogBatch, Run, Width};
@@ -99,7 +101,7 @@ pub(super) fn from_actions(actions: &[Action]) -> Result<LogBatch> {
 }
 
 /// The text of a commit, within its limit.
-fn utf8(bytes: &[u8]) -> Result<&str> {
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str> {
     if u64::try_from(bytes.len()).is_ok_and(|it| it > COMMIT_BYTES_MAX) {
         let what = format!("the commit has {} bytes, the limit is {COMMIT_BYTES_MAX}", bytes.len());
         return Err(Error::new(Code::LimitExceeded, what));
@@ -109,6 +111,12 @@ fn utf8(bytes: &[u8]) -> Result<&str> {
         let number = before.filter(|it| **it == b'\n').count() + 1;
         corrupt("the line is not UTF-8").because(error).at(format!("line {number}"))
     })
+}
+
+/// Does the engine of a commit write names below the table's root with a slash before them?
+pub(super) fn writes_rooted(info: &CommitInfo) -> bool {
+    let engine = info.fields.get("engineInfo").and_then(|it| it.as_str());
+    engine.is_some_and(|it| it.starts_with("DuckDB"))
 }
 
 /// A batch while it is being filled.
@@ -160,11 +168,9 @@ impl Decoder {
         Ok(())
     }
 
-    /// Does the engine of the commit write names below the table's root with a slash before them?
+    /// See [`writes_rooted`].
     fn is_rooted(&self) -> bool {
-        let info = self.batch.commit_info.as_ref();
-        let engine = info.and_then(|it| it.fields.get("engineInfo")?.as_str());
-        engine.is_some_and(|it| it.starts_with("DuckDB"))
+        self.batch.commit_info.as_ref().is_some_and(writes_rooted)
     }
 
     /// What one commit said beside its file actions, and its lines; they stay in the columns, to
@@ -249,6 +255,6 @@ fn only<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn corrupt(what: impl Into<String>) -> Error {
+pub(super) fn corrupt(what: impl Into<String>) -> Error {
     Error::new(Code::CorruptLog, what)
 }

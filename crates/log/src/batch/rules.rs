@@ -28,11 +28,15 @@ pub(super) fn spelled(paths: StringArray, rooted: bool) -> StringArray {
     if rooted || !paths.iter().flatten().any(|it| rooted_name(it).is_some()) {
         return paths;
     }
-    let spell = |it: &str| match rooted_name(it) {
-        Some(_) => format!("file://{it}"),
-        None => it.to_string(),
-    };
-    paths.iter().map(|it| it.map(spell)).collect()
+    paths.iter().map(|it| it.map(|it| spelled_one(it, rooted))).collect()
+}
+
+/// One of them.
+pub(super) fn spelled_one(path: &str, rooted: bool) -> Cow<'_, str> {
+    match rooted_name(path) {
+        Some(_) if !rooted => Cow::Owned(format!("file://{path}")),
+        _ => Cow::Borrowed(path),
+    }
 }
 
 /// Checks what has a name: no two transactions of one application, no two domains of one name.

@@ -121,7 +121,9 @@ impl<'a> Adds<'a> {
     }
 
     /// Of which chunk each row is, and which of its live rows, in order.
-    pub(super) fn order(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + '_ {
+    pub(super) fn order(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (usize, usize)> + ExactSizeIterator + '_ {
         self.rows.order.iter().map(|it| (it.0, it.1))
     }
 
@@ -136,15 +138,11 @@ impl<'a> Adds<'a> {
         chosen(chunks, order.filter(|(at, it)| wanted(*at, it.0)).map(|it| it.1))
     }
 
-    /// All of them, in pieces of so many rows, and the first row of each. `chunks` are those that
-    /// this was made of.
-    pub(super) fn pieces(&self, chunks: &[Chunk], rows: usize) -> Vec<Piece> {
+    /// All of them, in pieces of so many rows, each as a set. `chunks` are those that this was made
+    /// of.
+    pub(super) fn pieces(&self, chunks: &[Chunk], rows: usize) -> Vec<Vec<Chunk>> {
         let pieces = self.rows.order.chunks(rows.max(1));
-        let piece = |rows: &[(usize, usize, u32)]| Piece {
-            first: chosen(chunks, rows.iter().take(1)).into_iter().next(),
-            rows: chosen(chunks, rows.iter()),
-        };
-        pieces.map(piece).collect()
+        pieces.map(|rows| chosen(chunks, rows.iter())).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -185,13 +183,6 @@ impl<'a> Adds<'a> {
         }
         structure(columns)
     }
-}
-
-/// Some of the rows of an order, as a set.
-pub(super) struct Piece {
-    /// The one that comes first.
-    pub(super) first: Option<Chunk>,
-    pub(super) rows: Vec<Chunk>,
 }
 
 /// Rows of an order of chunks, as they came.

@@ -64,30 +64,63 @@ pub fn render_sidecars(
     if files.width() < Width::Wide {
         return Err(Error::internal("a checkpoint needs files with statistics"));
     }
-    let shape = Shape::new(head)?;
     let chunks: Vec<Chunk> = files.chunks().iter().rev().cloned().collect();
-    let adds = Adds::new(&shape, &chunks)?;
+    let (mut rendered, _) = in_order(head, &chunks, rows_max, true)?;
     let tombstones: Vec<TombstoneChunk> =
         files.tombstones().iter().map(|it| unexpired(it, head, now)).collect();
     let removes = Removes::new(&tombstones)?;
-    let fields = vec![
-        field("add", DataType::Struct(adds.fields()?)),
-        field("remove", DataType::Struct(removes.fields()?)),
-    ];
-    let schema: SchemaRef = Arc::new(ArrowSchema::new(fields));
-    let mut rendered = Vec::new();
-    for range in ranges(adds.len(), rows_max) {
-        let bytes = write(&schema, "add", range.clone(), |it| adds.rows(it))?;
-        let picked = adds.pick(&chunks, |at, _| range.contains(&at));
-        let sum = picked.iter().map(FileSum::of).fold(FileSum::default(), FileSum::and);
-        rendered.push(SidecarFile { bytes, sum, removes: 0 });
-    }
+    let schema = schema(&Shape::new(head)?)?;
     for range in ranges(removes.len(), rows_max) {
         let bytes = write(&schema, "remove", range.clone(), |it| removes.rows(it))?;
         let removes = u64::try_from(range.len()).unwrap_or(u64::MAX);
         rendered.push(SidecarFile { bytes, sum: FileSum::default(), removes });
     }
     Ok(rendered)
+}
+
+/// Renders the next files of an order that comes in ranges: sidecars of so many rows, and what is
+/// left for the next ones, which takes no more memory than it needs.
+///
+/// # Errors
+///
+/// As [`render`](super::render).
+pub fn render_next_sidecars(
+    head: &Head,
+    files: &[Chunk],
+    rows_max: usize,
+) -> Result<(Vec<SidecarFile>, Vec<Chunk>)> {
+    in_order(head, files, rows_max, false)
+}
+
+/// `is_last`: what is left makes a sidecar, too.
+fn in_order(
+    head: &Head,
+    chunks: &[Chunk],
+    rows_max: usize,
+    is_last: bool,
+) -> Result<(Vec<SidecarFile>, Vec<Chunk>)> {
+    let shape = Shape::new(head)?;
+    let adds = Adds::new(&shape, chunks)?;
+    let schema = schema(&shape)?;
+    let mut rendered = Vec::new();
+    for range in ranges(adds.len(), rows_max) {
+        let picked = adds.pick(chunks, |at, _| range.contains(&at));
+        if range.len() < rows_max && !is_last {
+            let left = picked.iter().map(Chunk::dense).collect::<Result<_>>()?;
+            return Ok((rendered, left));
+        }
+        let bytes = write(&schema, "add", range, |it| adds.rows(it))?;
+        let sum = picked.iter().map(FileSum::of).fold(FileSum::default(), FileSum::and);
+        rendered.push(SidecarFile { bytes, sum, removes: 0 });
+    }
+    Ok((rendered, Vec::new()))
+}
+
+fn schema(shape: &Shape) -> Result<SchemaRef> {
+    Ok(Arc::new(ArrowSchema::new(vec![
+        field("add", DataType::Struct(Adds::new(shape, &[])?.fields()?)),
+        field("remove", DataType::Struct(Removes::new(&[])?.fields()?)),
+    ])))
 }
 
 /// `0..len` in steps.

@@ -20,10 +20,14 @@ use crate::schema::Schema;
 use crate::version::Version;
 
 /// Day 20,000 since the epoch, in milliseconds.
-const NOW: i64 = 20_000 * DAY;
+pub(super) const NOW: i64 = 20_000 * DAY;
 const DAY: i64 = 24 * 3600 * 1000;
 
-fn metadata(ddl: &str, partition_columns: &[&str], configuration: &[(&str, &str)]) -> Action {
+pub(super) fn metadata(
+    ddl: &str,
+    partition_columns: &[&str],
+    configuration: &[(&str, &str)],
+) -> Action {
     Action::Metadata(Metadata {
         id: "5fba94ed-9794-4965-ba6e-6ee3c0d22af9".into(),
         name: Some("name".into()),
@@ -54,7 +58,7 @@ fn printed(min: &str, max: &str, nulls: &str) -> String {
     format!(r#"{{"numRecords":2,"minValues":{min},"maxValues":{max},"nullCount":{nulls}}}"#)
 }
 
-fn min(x: i64) -> String {
+pub(super) fn min(x: i64) -> String {
     printed(&format!(r#"{{"x":{x}}}"#), r#"{"x":99}"#, r#"{"x":0}"#)
 }
 
@@ -419,7 +423,7 @@ fn files_of(commit: &[Action]) -> crate::files::FileList {
 }
 
 /// The units of a checkpoint, so many rows at a time.
-fn slices(bytes: &Bytes, rows: usize) -> Vec<LogBatch> {
+pub(super) fn slices(bytes: &Bytes, rows: usize) -> Vec<LogBatch> {
     let size = u64::try_from(bytes.len()).unwrap();
     let Footer::Ready(footer) = parquet_footer(bytes, size).unwrap() else { panic!() };
     let mut slices = Vec::new();

@@ -1,19 +1,17 @@
-//! A checkpoint written from the one before it, a part at a time.
+//! A checkpoint written from what is older and what is newer, a part at a time.
 //!
-//! A table of a million files has a gigabyte of statistics once they are decoded, and the next
-//! checkpoint repeats nearly all of them. So nobody holds them: the older checkpoint passes by in
-//! its order, which is the order of the new one, and the few files of the commits above it are
-//! merged in:
+//! A table of a million files has a gigabyte of statistics once they are decoded. So nobody holds
+//! them: the older checkpoint passes by in its order, which is the order of the new one, and so do
+//! the files of the commits above it, all at once where they are few, else in ranges of the order:
 //!
 //! ```text
 //!   older    [a c e] [g i] [m p r]        a slice at a time, rows that newer commits decided gone
-//!   newest   b h z                        ordered once, pieces of it as their place comes
-//!   written   a b c .. e g h i ..         up to the last row of the slice, which waits: nothing
-//!                                         of the next slice may come before it
+//!   newest   [b h] [z]                    a range at a time, in pieces
+//!   written   a b c .. e g h i ..         what comes before the end of both
 //! ```
 //!
-//! Nothing depends on how the older one was sliced: rows are written in batches of one size, so
-//! that the same state gives the same bytes.
+//! Nothing depends on how either was cut: rows are written in batches of one size, so that the same
+//! state gives the same bytes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,11 +27,11 @@ use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::files::{Adds, Piece, Removes, Shape, unexpired};
+use super::files::{Adds, Removes, Shape, unexpired};
 use super::{ROW_GROUP_ROWS, arrow_failed, batch, field, parquet_failed, small};
 use crate::batch::LogBatch;
 use crate::error::{Error, Result};
-use crate::files::{Chunk, FileList, FileSum, TombstoneChunk};
+use crate::files::{Above, Chunk, FileList, FileSum, TombstoneChunk};
 use crate::state::Head;
 use crate::time::Timestamp;
 
@@ -44,16 +42,21 @@ const PAGE_ROWS: usize = 2_048;
 /// Rows handed to Parquet at once.
 pub(super) const BATCH_ROWS: usize = 1_024;
 
+/// Rows of one piece of what is newest: so few that looking at them again for the next slice costs
+/// little.
+const PIECE_ROWS: usize = 256;
 /// Who wrote the file, in the form that Parquet readers parse.
 const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
 
-/// What became of a slice.
+/// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "what was written is of no use once a slice was out of order"]
 pub enum Pushed {
-    /// Its rows are written, or will be.
+    /// All that was pushed is written, or will be: the next slice.
     Merged,
-    /// It comes before a slice that was pushed: the older checkpoint is not in order.
+    /// Something of the slice waits for the next range of what is newest.
+    Waits,
+    /// The slice comes before one that was pushed, or is itself not in order.
     OutOfOrder,
 }
 
@@ -76,15 +79,17 @@ pub struct Writer {
     schema: SchemaRef,
     sink: Sink,
     parquet: ArrowWriter<Sink>,
-    /// Files of the commits above the older checkpoint, as a whole: what is older is held against
-    /// them.
-    newest: FileList,
-    /// Those whose place has not come yet, in order; all of them at once until the first slice.
-    waiting: VecDeque<Piece>,
-    /// Those that stand before something of the older checkpoint, or may, and are not written yet.
-    ahead: Vec<Chunk>,
-    is_ordered: bool,
+    /// What the commits above the older checkpoint decide.
+    above: Arc<dyn Above>,
+    /// Their files, a range that was not looked at yet.
+    range: Vec<Chunk>,
+    /// A range whose place has come, in pieces, in order.
+    pieces: VecDeque<Vec<Chunk>>,
     piece_rows: usize,
+    /// Will there be no other range?
+    is_last: bool,
+    /// What of the last slice waits for the next range.
+    slice: Option<Chunk>,
     /// The last row of the older checkpoint so far.
     last: Option<Chunk>,
     tombstones: Vec<TombstoneChunk>,
@@ -96,8 +101,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins the checkpoint of a version, which `newest` gives all commits of that are above the
-    /// older checkpoint; all there are, if there is none. They are wide.
+    /// Begins the checkpoint of a version, of which `newest` gives all commits above the older
+    /// checkpoint; all there are, if there is none. They are wide.
     ///
     /// # Errors
     ///
@@ -113,6 +118,30 @@ impl Writer {
         now: Timestamp,
         group_rows: usize,
     ) -> Result<Writer> {
+        let mut writer = Writer::begin(head, Arc::new(newest.clone()), now, group_rows)?;
+        newest.tombstones().iter().for_each(|it| writer.add_tombstones(it));
+        // Oldest first, as the list goes.
+        writer.range = newest.chunks().iter().rev().cloned().collect();
+        writer.sum = newest.sum();
+        writer.is_last = true;
+        Ok(writer)
+    }
+
+    /// Begins the checkpoint of a version whose newest commits come in ranges of the order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::new`].
+    pub fn of_ranges(head: &Head, above: Arc<dyn Above>, now: Timestamp) -> Result<Writer> {
+        Writer::begin(head, above, now, ROW_GROUP_ROWS)
+    }
+
+    pub(super) fn begin(
+        head: &Head,
+        above: Arc<dyn Above>,
+        now: Timestamp,
+        group_rows: usize,
+    ) -> Result<Writer> {
         let shape = Arc::new(Shape::new(head)?);
         let small = small::actions(head, now)?;
         let mut fields = small.fields();
@@ -122,7 +151,6 @@ impl Writer {
         let sink = Sink::default();
         let mut parquet = parquet_writer(sink.clone(), schema.clone(), group_rows)?;
         parquet.write(&batch(&schema, small.columns, small.rows)?).map_err(parquet_failed)?;
-        let tombstones = newest.tombstones().iter().map(|it| unexpired(it, head, now)).collect();
         Ok(Writer {
             shape,
             head: head.clone(),
@@ -130,90 +158,130 @@ impl Writer {
             schema,
             sink,
             parquet,
-            newest: newest.clone(),
-            // Oldest first, as the list goes.
-            waiting: VecDeque::new(),
-            ahead: newest.chunks().iter().rev().cloned().collect(),
-            is_ordered: false,
-            piece_rows: BATCH_ROWS.min(group_rows),
+            above,
+            range: Vec::new(),
+            pieces: VecDeque::new(),
+            piece_rows: PIECE_ROWS.min(group_rows),
+            is_last: false,
+            slice: None,
             last: None,
-            tombstones,
+            tombstones: Vec::new(),
             pending: Vec::new(),
             pending_rows: 0,
             actions: u64::try_from(small.rows).unwrap_or(u64::MAX),
             adds: 0,
-            sum: newest.sum(),
+            sum: FileSum::default(),
         })
     }
 
-    /// Takes the next rows of the older checkpoint, decoded wide.
+    /// Takes tombstones that nothing newer has decided.
+    pub fn add_tombstones(&mut self, chunk: &TombstoneChunk) {
+        self.tombstones.push(unexpired(chunk, &self.head, self.now));
+    }
+
+    /// Takes the next rows of the older checkpoint, decoded wide. While something waits there may
+    /// be no other slice.
     ///
     /// # Errors
     ///
     /// As [`render`](super::render).
     pub fn push(&mut self, older: LogBatch) -> Result<Pushed> {
+        if self.slice.is_some() {
+            return Err(Error::internal("a slice is pushed while another one waits"));
+        }
         if let Some(removes) = older.removes {
-            let kept = self.newest.undecided_removes(removes);
-            self.tombstones.push(unexpired(&kept, &self.head, self.now));
+            let kept = self.above.undecided_removes(removes);
+            self.add_tombstones(&kept);
         }
         let Some(adds) = older.adds else { return Ok(Pushed::Merged) };
-        let slice = self.newest.undecided(adds);
+        let slice = self.above.undecided(adds);
         if slice.live.is_empty() {
             return Ok(Pushed::Merged);
         }
         self.sum = self.sum.and(FileSum::of(&slice));
-        self.call_up(&slice)?;
-        let mut chunks: Vec<Chunk> = self.last.take().into_iter().collect();
-        let (had_last, older) = (!chunks.is_empty(), chunks.len() + 1);
-        chunks.push(slice);
-        chunks.append(&mut self.ahead);
-        self.merge(chunks, older, had_last)
-    }
-
-    /// What of the newest files may come before the last row of a slice.
-    fn call_up(&mut self, slice: &Chunk) -> Result<()> {
-        let shape = Arc::clone(&self.shape);
-        if !self.is_ordered {
-            self.is_ordered = true;
-            let newest = std::mem::take(&mut self.ahead);
-            self.waiting = Adds::new(&shape, &newest)?.pieces(&newest, self.piece_rows).into();
-        }
-        let last = slice.live.iter().next_back().into_iter().collect();
-        let last = Chunk::new(Arc::clone(&slice.rows), last);
-        while let Some(piece) = self.waiting.front() {
-            let both = [last.clone()].into_iter().chain(piece.first.clone());
-            let both: Vec<Chunk> = both.collect();
-            if Adds::new(&shape, &both)?.order().next().is_some_and(|it| it.0 == 0) {
-                break;
+        let at = |row: Option<u32>| Chunk::new(Arc::clone(&slice.rows), row.into_iter().collect());
+        let (first, last) = (at(slice.live.min()), at(slice.live.max()).dense()?);
+        if let Some(before) = self.last.replace(last) {
+            let adds = [before, first];
+            if Adds::new(&self.shape, &adds)?.order().next().is_none_or(|it| it.0 != 0) {
+                return Ok(Pushed::OutOfOrder);
             }
-            self.ahead.extend(self.waiting.pop_front().into_iter().flat_map(|it| it.rows));
         }
-        Ok(())
+        self.slice = Some(slice);
+        self.merge()
     }
 
-    /// Orders the chunks, of which the first ones are of the older checkpoint, and writes what
-    /// comes before the last row of those.
-    fn merge(&mut self, chunks: Vec<Chunk>, older: usize, had_last: bool) -> Result<Pushed> {
+    /// Takes the next range of what is newest: all of it comes after the ranges before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::push`].
+    pub fn push_range(&mut self, files: Chunk) -> Result<Pushed> {
+        self.sum = self.sum.and(FileSum::of(&files));
+        self.range.push(files);
+        match self.slice {
+            Some(_) => self.merge(),
+            None => Ok(Pushed::Merged),
+        }
+    }
+
+    /// There is no other range.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::push`].
+    pub fn end_ranges(&mut self) -> Result<Pushed> {
+        self.is_last = true;
+        self.merge()
+    }
+
+    /// There is nothing older: writes all of the ranges that came so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::push`].
+    pub fn write_ranges(&mut self) -> Result<()> {
+        let pieces = std::mem::take(&mut self.pieces).into_iter().flatten();
+        let chunks: Vec<Chunk> = pieces.chain(self.range.drain(..)).collect();
         let shape = Arc::clone(&self.shape);
         let adds = Adds::new(&shape, &chunks)?;
-        let is_older = |it: &(usize, usize)| it.0 < older;
-        let first = adds.order().find(is_older);
-        if had_last && first.is_some_and(|it| it.0 != 0) {
-            return Ok(Pushed::OutOfOrder);
+        self.write_adds(&adds, 0..adds.len())
+    }
+
+    /// Writes what of the slice and of the range comes before the end of both.
+    fn merge(&mut self) -> Result<Pushed> {
+        let shape = Arc::clone(&self.shape);
+        while let Some(slice) = self.slice.take() {
+            if self.pieces.is_empty() && !self.range.is_empty() {
+                let range = std::mem::take(&mut self.range);
+                self.pieces = Adds::new(&shape, &range)?.pieces(&range, self.piece_rows).into();
+            }
+            let piece = self.pieces.pop_front();
+            if piece.is_none() && !self.is_last {
+                self.slice = Some(slice);
+                return Ok(Pushed::Waits);
+            }
+            let chunks: Vec<Chunk> =
+                [slice].into_iter().chain(piece.into_iter().flatten()).collect();
+            let adds = Adds::new(&shape, &chunks)?;
+            if !adds.order().filter(|it| it.0 == 0).is_sorted() {
+                return Ok(Pushed::OutOfOrder);
+            }
+            let end_of = |older: bool| adds.order().rposition(|it| (it.0 == 0) == older);
+            let end = match (end_of(true), end_of(false)) {
+                (Some(older), Some(newest)) => older.min(newest) + 1,
+                _ => adds.len(),
+            };
+            self.write_adds(&adds, 0..end)?;
+            let (slice, piece): (Vec<Chunk>, Vec<Chunk>) = (
+                adds.pick(&chunks, |at, chunk| end <= at && chunk == 0),
+                adds.pick(&chunks, |at, chunk| end <= at && chunk != 0),
+            );
+            self.slice = slice.into_iter().next();
+            if !piece.is_empty() {
+                self.pieces.push_front(piece);
+            }
         }
-        // What was called up is what comes before the last row as it stood.
-        let (slice, rows) = (older.saturating_sub(1), chunks.get(older.saturating_sub(1)));
-        let last = rows.and_then(|it| usize::try_from(it.live.len()).ok()?.checked_sub(1));
-        if adds.order().rfind(is_older) != last.map(|it| (slice, it)) {
-            return Ok(Pushed::OutOfOrder);
-        }
-        let after = adds.order().rev().take_while(|it| !is_older(it)).count();
-        let end = adds.len().saturating_sub(after);
-        let last = end.saturating_sub(1);
-        self.write_adds(&adds, 0..last)?;
-        let waiting = adds.pick(&chunks, |at, _| at == last);
-        let ahead = adds.pick(&chunks, |at, _| end <= at);
-        (self.last, self.ahead) = (waiting.into_iter().next(), ahead);
         Ok(Pushed::Merged)
     }
 
@@ -228,12 +296,10 @@ impl Writer {
     ///
     /// As [`Writer::push`].
     pub fn finish(mut self) -> Result<Written> {
-        let mut chunks: Vec<Chunk> = self.last.take().into_iter().collect();
-        chunks.append(&mut self.ahead);
-        chunks.extend(std::mem::take(&mut self.waiting).into_iter().flat_map(|it| it.rows));
-        let shape = Arc::clone(&self.shape);
-        let adds = Adds::new(&shape, &chunks)?;
-        self.write_adds(&adds, 0..adds.len())?;
+        if self.slice.is_some() {
+            return Err(Error::internal("the checkpoint ends while something waits"));
+        }
+        self.write_ranges()?;
         self.flush("add")?;
         if self.adds != self.sum.files {
             return Err(Error::internal("the files of the checkpoint do not add up"));

@@ -104,6 +104,15 @@ impl<R: Rows> Layer<R> {
         self.rows.batch().get_array_memory_size() + self.live.serialized_size() + index
     }
 
+    /// The rows that count alone, copied: what is left of a large layer holds all of it.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if they cannot be copied.
+    pub(crate) fn dense(&self) -> Result<Layer<R>> {
+        Layer::of_live(self.live_batch()?)
+    }
+
     /// The rows that count, in order.
     fn live_batch(&self) -> Result<RecordBatch> {
         let batch = self.rows.batch();

@@ -83,18 +83,6 @@ impl FileList {
         FileList::new(chunks, tombstones, width)
     }
 
-    /// Rows of an older file of the log, with those that this list decides taken out.
-    pub fn undecided(&self, older: Adds) -> Chunk {
-        let live = self.undecided_rows(&Keys::of_adds(&older));
-        Chunk::new(Arc::new(older), live)
-    }
-
-    /// The same of tombstones.
-    pub fn undecided_removes(&self, older: Removes) -> TombstoneChunk {
-        let live = self.undecided_rows(&Keys::of_removes(&older));
-        TombstoneChunk::new(Arc::new(older), live)
-    }
-
     fn undecided_rows(&self, keys: &Keys) -> RoaringBitmap {
         let mut live = RoaringBitmap::new();
         live.insert_range(keys.rows());
@@ -109,6 +97,34 @@ impl FileList {
         }
         live
     }
+}
+
+/// What newer files of the log say, to hold older ones against.
+pub trait Above: Send + Sync {
+    /// Rows of an older file of the log, with those taken out whose keys are decided here.
+    fn undecided(&self, older: Adds) -> Chunk;
+
+    /// The same of tombstones.
+    fn undecided_removes(&self, older: Removes) -> TombstoneChunk;
+}
+
+impl Above for FileList {
+    fn undecided(&self, older: Adds) -> Chunk {
+        let live = self.undecided_rows(&Keys::of_adds(&older));
+        Chunk::new(Arc::new(older), live)
+    }
+
+    fn undecided_removes(&self, older: Removes) -> TombstoneChunk {
+        let live = self.undecided_rows(&Keys::of_removes(&older));
+        TombstoneChunk::new(Arc::new(older), live)
+    }
+}
+
+/// All rows but some.
+pub(crate) fn contains_not(keys: &Keys, decided: &RoaringBitmap) -> RoaringBitmap {
+    let mut left = RoaringBitmap::new();
+    left.insert_range(keys.rows());
+    left - decided
 }
 
 /// Hashes of the canonical paths of some rows, in order; of all of them at once if all are live.
