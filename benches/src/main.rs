@@ -177,7 +177,7 @@ fn layout(options: &BTreeMap<String, String>) -> Outcome<Layout> {
     };
     if let Some(codec) = options.get("codec") {
         let level = options.get("level").map(|it| it.parse()).transpose()?;
-        layout.compression = (codec.clone(), level);
+        layout.compression = Some((codec.clone(), level));
     }
     if let Some(bytes) = options.get("target-bytes") {
         layout.target_file_bytes = bytes.parse()?;

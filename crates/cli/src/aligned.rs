@@ -38,11 +38,12 @@ impl Aligned {
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         self.rows += batch.num_rows() as u64;
-        let options = FormatOptions::default().with_null("NULL").with_display_error(true);
+        let options = FormatOptions::default().with_null("NULL");
         let formatters = batch.columns().iter().map(|it| ArrayFormatter::try_new(it, &options));
         let formatters: Vec<_> = formatters.collect::<Result<_, _>>()?;
         for row in 0..batch.num_rows() {
-            let cells = formatters.iter().map(|it| short(&it.value(row).to_string())).collect();
+            let cell = |it: &ArrayFormatter| Ok(short(&it.value(row).try_to_string()?));
+            let cells = formatters.iter().map(cell).collect::<Result<_, ArrowError>>()?;
             match &mut self.held {
                 Some(held) => held.push(cells),
                 None => self.line(&cells)?,

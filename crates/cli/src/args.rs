@@ -196,6 +196,10 @@ pub(crate) struct WriteArgs {
     /// What the files are laid out for
     #[arg(long, value_enum, default_value = "scans")]
     pub(crate) layout: LayoutName,
+    /// Compression of the data files, such as `snappy` or `zstd:9`: zstd, snappy, gzip, lz4, brotli
+    /// or none; else that of the table's `delta.parquet.compression.codec`, else zstd
+    #[arg(long, value_name = "CODEC[:LEVEL]", value_parser = compression)]
+    pub(crate) compression: Option<(String, Option<i32>)>,
     /// Kept in the history
     #[arg(long, value_name = "TEXT")]
     pub(crate) user_metadata: Option<String>,
@@ -488,6 +492,12 @@ fn once(text: &str) -> Result<(String, i64), String> {
     if app.is_empty() { Err("the application is empty".into()) } else { Ok((app.into(), version)) }
 }
 
+fn compression(text: &str) -> Result<(String, Option<i32>), String> {
+    let Some((codec, level)) = text.split_once(':') else { return Ok((text.to_string(), None)) };
+    let level = level.parse().map_err(|_| format!("`{level}` is no level"))?;
+    Ok((codec.to_string(), Some(level)))
+}
+
 /// `7`, or `0-3` with both ends.
 fn positions(text: &str) -> Result<RangeInclusive<u64>, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -590,6 +600,9 @@ mod tests {
         assert_eq!(pair("a=b=c").unwrap(), ("a".to_string(), "b=c".to_string()));
         assert!(pair("=b").is_err() && pair("a").is_err());
         assert_eq!(once("a:b:7").unwrap(), ("a:b".to_string(), 7));
+        assert_eq!(compression("zstd:9").unwrap(), ("zstd".to_string(), Some(9)));
+        assert_eq!(compression("snappy").unwrap(), ("snappy".to_string(), None));
+        assert!(compression("zstd:").is_err() && compression("zstd:x").is_err());
         assert!(once("a").is_err() && once(":7").is_err() && once("a:x").is_err());
     }
 }

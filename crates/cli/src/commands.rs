@@ -187,7 +187,7 @@ fn options(args: &WriteArgs) -> Append {
         .evolve_schema(args.evolve_schema)
         .partition_by(trimmed(&args.partition_by))
         .only_create(matches!(args.mode, Mode::Error | Mode::Ignore))
-        .layout(Layout { arrow, ..layout });
+        .layout(Layout { arrow, compression: args.compression.clone(), ..layout });
     for (key, value) in &args.property {
         options = options.property(key, value);
     }

@@ -95,11 +95,13 @@ fn verdict(report: &Report) -> Error {
     let codes = faults.into_iter().filter_map(known);
     let corrupt = codes.into_iter().find(|it| it.kind() == lakebed::ErrorKind::Corrupt);
     let found = report.found().saturating_sub(notes.len() as u64);
-    let what = match found {
-        1 => "something is wrong with the table".to_string(),
-        _ => format!("{found} things are wrong with the table"),
+    let (word, what) = match (report.worst(), found) {
+        (Some(Severity::Error), 1) => ("error", "something is wrong with the table".to_string()),
+        (Some(Severity::Error), _) => ("error", format!("{found} things are wrong with the table")),
+        (_, 1) => ("warning", "something is broken and is stepped around".to_string()),
+        _ => ("warning", format!("{found} things are broken and are stepped around")),
     };
     // The code would advise what fits one finding only, or none.
-    let advised = Advised("what to do stands with each finding; notes need nothing");
+    let advised = Advised(word, "what to do stands with each finding; notes need nothing");
     Error::new(corrupt.unwrap_or(Code::CorruptLog), what).with_payload(advised)
 }

@@ -7,8 +7,8 @@ use lakebed::txn::Unresolved;
 use lakebed::{Code, Error, ErrorKind, MissingFeature};
 use serde_json::json;
 
-/// An error that knows better than its code what to do.
-pub(crate) struct Advised(pub(crate) &'static str);
+/// An error that knows better than its code how bad it is, and what to do.
+pub(crate) struct Advised(pub(crate) &'static str, pub(crate) &'static str);
 
 /// What to do with a table whose commits a catalog knows.
 const MANAGED: &str = "such a table is opened through its catalog, which the command line cannot ask; \
@@ -28,7 +28,8 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
 
 /// Place and cause, then causes below, then what to do. `is_write` is the command `write`.
 pub(crate) fn text(error: &Error, is_write: bool) -> String {
-    let mut text = format!("error: {error} [{}]", error.code().as_str());
+    let word = error.payload::<Advised>().map_or("error", |it| it.0);
+    let mut text = format!("{word}: {error} [{}]", error.code().as_str());
     for cause in causes(error) {
         let _ = write!(text, "\n  caused by: {cause}");
     }
@@ -62,7 +63,7 @@ fn help(error: &Error, is_write: bool) -> Option<String> {
         return Some(format!("ask `lakebed resolve TABLE {}` later", unresolved.id));
     }
     if let Some(advised) = error.payload::<Advised>() {
-        return Some(advised.0.to_string());
+        return Some(advised.1.to_string());
     }
     if let Some(missing) = error.payload::<MissingFeature>()
         && missing.feature.is_catalog_managed()
@@ -198,7 +199,11 @@ mod tests {
         check(new(Code::UnsupportedPath), false, "gs://, az://");
         check(new(Code::CorruptLog), false, "restore the file named");
         check(new(Code::PathEscape), false, "`--allow-root`");
-        check(new(Code::CorruptCheckpoint).with_payload(Advised("as above")), false, "as above");
+        check(
+            new(Code::CorruptCheckpoint).with_payload(Advised("error", "as above")),
+            false,
+            "as above",
+        );
         let lacks = |feature: &str| {
             let missing =
                 MissingFeature { feature: lakebed::TableFeature::parse(feature), to_read: true };

@@ -186,7 +186,7 @@ fn sources(files: &[String], args: &InputArgs) -> Result<Vec<Source>> {
                     "standard input has no name to tell its format; say `--input-format`",
                 )
             })?;
-            let file = spool().map_err(|it| unreadable(name, it))?;
+            let file = spooled(std::io::stdin().lock()).map_err(|it| unreadable(name, it))?;
             let delimiter = args.delimiter.unwrap_or(b',');
             let name = "standard input".to_string();
             sources.push(Source { name, file, format, delimiter });
@@ -197,9 +197,12 @@ fn sources(files: &[String], args: &InputArgs) -> Result<Vec<Source>> {
                 Some(format) => format,
                 None => format_of(&path)?,
             };
-            let file = File::open(&path).map_err(|it| unreadable(&path, it))?;
+            let mut file = File::open(&path).map_err(|it| unreadable(&path, it))?;
             if file.metadata().is_ok_and(|it| it.is_dir()) {
                 return Err(Error::invalid(format!("`{path}` is a folder; name its files")));
+            }
+            if file.stream_position().is_err() {
+                file = spooled(file).map_err(|it| unreadable(&path, it))?;
             }
             let is_tabs = path.to_ascii_lowercase().ends_with(".tsv");
             let delimiter = args.delimiter.unwrap_or(if is_tabs { b'\t' } else { b',' });
@@ -239,10 +242,10 @@ fn format_of(path: &str) -> Result<InputFormat> {
     })
 }
 
-/// Standard input as a file, because readers look at it twice.
-fn spool() -> std::io::Result<File> {
+/// What comes through a pipe as a file, because readers look at it twice.
+fn spooled(mut pipe: impl Read) -> std::io::Result<File> {
     let mut file = tempfile::tempfile()?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
+    std::io::copy(&mut pipe, &mut file)?;
     file.flush()?;
     file.seek(SeekFrom::Start(0))?;
     Ok(file)

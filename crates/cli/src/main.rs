@@ -24,6 +24,7 @@ mod portions;
 mod progress;
 mod rows;
 mod staging;
+mod texts;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use crate::aligned::{Aligned, short};
 use crate::args::Format;
 use crate::exit::plain;
 use crate::progress::Bar;
+use crate::texts::{Keys, spelt};
 
 /// Where rows go. A file appears under its name once it is whole.
 pub(crate) struct Output {
@@ -135,7 +136,16 @@ impl Output {
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let text = if self.as_text { Some(variants_as_text(batch)?) } else { None };
         let batch = text.as_ref().unwrap_or(batch);
+        let keys = match &self.rows {
+            Rows::Json(_) | Rows::Ndjson(_) => Keys::Text,
+            _ => Keys::Kept,
+        };
         let broken = &self.broken;
+        let far = match self.as_text {
+            true => spelt(batch, keys).map_err(|it| self.placed(broken.or(it)))?,
+            false => None,
+        };
+        let batch = far.as_ref().unwrap_or(batch);
         let written = match &mut self.rows {
             Rows::Table(table) => table.write(batch),
             Rows::Json(writer) => writer.write(batch),

@@ -97,7 +97,7 @@ impl Append {
     ///
     /// ```
     /// # use lakebed::{Append, Layout};
-    /// let plain = Layout { compression: ("none".into(), None), ..Layout::default() };
+    /// let plain = Layout { compression: Some(("none".into(), None)), ..Layout::default() };
     /// # let _ =
     /// Append::new().layout(plain);
     /// ```

@@ -121,7 +121,7 @@ impl Create {
     pub(crate) fn plan(&self, env: &Env) -> Result<NewTable> {
         let partition_columns = self.check_partition_columns()?;
         let asked = Asked::new(&self.properties)?;
-        Properties::check_set(&asked.configuration)?;
+        Properties::check_set(&asked.configuration, &self.schema)?;
 
         let mut features = asked.features;
         if self.schema.fields().iter().any(|it| holds(&it.data_type, PrimitiveType::TimestampNtz)) {

@@ -146,6 +146,11 @@ impl Report {
         &self.checked
     }
 
+    /// How bad the worst of the findings is.
+    pub fn worst(&self) -> Option<Severity> {
+        self.worst
+    }
+
     /// Nothing was found but notes?
     pub fn is_sound(&self) -> bool {
         self.worst.is_none_or(|it| it == Severity::Note)
@@ -205,6 +210,13 @@ fn advice(code: &str, severity: Severity) -> &'static str {
         "corrupt-compacted" | "compacted-differs" => {
             "delete the compacted file: the commits it covers are there"
         }
+        "compacted-alone" if severity == Severity::Note => {
+            "nothing: a checkpoint stands for the commits that it covers"
+        }
+        "compacted-alone" => {
+            "keep the compacted file, which may be all that tells what they said; restore the \
+             missing commits from a backup"
+        }
         "checksum-mismatch" | "corrupt-checksum" => {
             "if nothing else is wrong, delete the checksum file; else it may be right, and the log \
              lost something: compare with a backup"
@@ -262,8 +274,8 @@ pub(crate) async fn doctor(context: &Context, options: &Doctor) -> Result<Report
     {
         return Err(it.at(store.location()));
     }
-    log::check(context, &files, &mut report).await?;
-    compacted::check(context, &files, &mut report).await?;
+    let bridges = log::check(context, &files, &mut report).await?;
+    compacted::check(context, &files, &bridges, &mut report).await?;
 
     let opened = async {
         let loaded = load::open_by(env, op, store, None, catalog.as_deref()).await?;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt;
 use lakebed_log::batch::Width;
 use lakebed_log::checksum::Counts;
-use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::scan::{self, Scan, ScanPlan};
 use lakebed_log::schema::Schema;
 use lakebed_log::state::{Head, TableState};
@@ -330,7 +330,7 @@ impl Snapshot {
         let plan = match self.plan_once(op, scan, width).await? {
             Some(plan) => plan,
             None => {
-                let state = self.state(op, width).await?;
+                let state = self.state_to_plan(op, width).await?;
                 let (permit, scan) = (self.head().read, scan.clone());
                 self.0.env.compute(move || scan::plan(&state, permit, &scan)).await?
             }
@@ -338,6 +338,22 @@ impl Snapshot {
         let read = u64::try_from(plan.tasks().len()).unwrap_or(u64::MAX);
         op.planned(plan.considered(), read, plan.partitions());
         Ok(plan)
+    }
+
+    /// Statistics only spare work, so where they alone do not read, a plan does without.
+    async fn state_to_plan(&self, op: &Op, width: Width) -> Result<Arc<TableState>> {
+        let error = match self.state(op, width).await {
+            Err(it) if width == Width::Wide && it.kind() == ErrorKind::Corrupt => it,
+            state => return state,
+        };
+        match self.state(op, Width::Narrow).await {
+            Ok(state) => {
+                let table = self.0.store.location();
+                tracing::warn!(table, ?error, "statistics do not read; every file is read");
+                Ok(state)
+            }
+            Err(_) => Err(error),
+        }
     }
 
     /// A plan without the state, where there is none to start from.

@@ -255,7 +255,7 @@ impl Transaction {
         let (key, value) = (key.into(), value.into());
         let head = self.view.head();
         let set = [(key.clone(), value.clone())].into();
-        Properties::check_set(&set)?;
+        Properties::check_set(&set, &head.schema)?;
         let protocol = create::protocol_for(&head.protocol, &set)?;
         let mut metadata = head.metadata.clone();
         metadata.configuration.insert(key.clone(), value.clone());

@@ -106,7 +106,7 @@ pub(crate) async fn write(
     };
     let splitter = Splitter::new(schema, partition_columns, kept, Arc::clone(&file_schema))?;
 
-    let options = options(layout, memory);
+    let options = options(layout, properties, memory);
     let target = target(layout, properties);
     let context = Context {
         env: env.clone(),
@@ -146,14 +146,17 @@ pub(crate) async fn write(
 }
 
 /// Files of the layout, in memory that the write has.
-fn options(layout: &Layout, memory: u64) -> FileOptions {
+fn options(layout: &Layout, properties: &Properties, memory: u64) -> FileOptions {
     let half = usize::try_from(memory / 2).unwrap_or(usize::MAX);
     FileOptions {
         row_group_rows: layout.row_group_rows.max(1),
         row_group_bytes: layout.row_group_bytes.min(half).max(1),
         page_rows: layout.page_rows.max(1),
         page_bytes: layout.page_bytes.max(1),
-        compression: layout.compression.clone(),
+        compression: layout
+            .compression
+            .clone()
+            .unwrap_or_else(|| (properties.compression.unwrap_or("zstd").to_string(), None)),
     }
 }
 

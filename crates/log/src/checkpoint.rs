@@ -15,6 +15,7 @@
 //! The state holds file actions as the columns they were decoded into. They are picked, renamed and
 //! written; no file becomes a struct on the way.
 
+mod encoder;
 mod files;
 mod parsed;
 mod sidecar;
@@ -78,7 +79,7 @@ const ROW_GROUP_ROWS: usize = 100_000;
 ///
 /// # Source
 ///
-/// `spec/checkpoint.md`, CKPT-1 to CKPT-13.
+/// `spec/checkpoint.md`, CKPT-1 to CKPT-13, CKPT-33.
 pub fn render(state: &TableState, now: Timestamp) -> Result<Checkpoint> {
     render_in_groups(state, now, ROW_GROUP_ROWS)
 }

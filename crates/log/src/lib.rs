@@ -22,7 +22,9 @@ pub mod version;
 pub mod z85;
 
 pub mod log_path;
+pub mod pages;
 pub mod row_set;
+pub mod thrift;
 pub mod uri;
 pub mod variant;
 

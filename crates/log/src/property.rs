@@ -6,10 +6,12 @@
 //! [`Properties::read`] takes the default for what it cannot read, [`Properties::check`] refuses
 //! it, and [`Properties::check_set`] refuses in addition what no one should set.
 
+mod known;
+
 use std::collections::BTreeMap;
 
-use crate::error::{Code, Error, Result};
-use crate::schema::ColumnMapping;
+use crate::error::{Code, Error, Result, similar};
+use crate::schema::{ColumnMapping, DataType, Schema};
 use crate::time::parse_interval;
 
 /// Typed view of a table's properties, with the protocol's defaults.
@@ -59,6 +61,9 @@ pub struct Properties {
     pub set_transaction_retention_millis: Option<i64>,
     /// Bytes, `delta.targetFileSize`.
     pub target_file_bytes: Option<u64>,
+    /// Of data files whose writer names none: `delta.parquet.compression.codec`, under the name
+    /// that [`COMPRESSIONS`] has for it.
+    pub compression: Option<&'static str>,
 }
 
 /// How strictly concurrent commits are checked.
@@ -80,6 +85,18 @@ const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 /// lose files under their feet.
 const RETENTION_MILLIS_MIN: i64 = HOUR_MILLIS;
 
+/// Compressions of data files, each under the name that we use, and then under other names.
+pub const COMPRESSIONS: &[&[&str]] = &[
+    &["zstd"],
+    &["snappy"],
+    &["gzip"],
+    &["lz4", "lz4_raw", "lz4raw"],
+    &["brotli"],
+    &["none", "uncompressed"],
+];
+
+const COMPRESSION: &str = "delta.parquet.compression.codec";
+const STATS_COLUMNS: &str = "delta.dataSkippingStatsColumns";
 const LOG_RETENTION: &str = "delta.logRetentionDuration";
 const DELETED_FILE_RETENTION: &str = "delta.deletedFileRetentionDuration";
 const CONSTRAINT_PREFIX: &str = "delta.constraints.";
@@ -109,14 +126,24 @@ impl Properties {
         retention.saturating_add(retention / 2)
     }
 
-    /// Strict for properties a user sets through us: also refuses retentions under an hour.
+    /// Strict for properties a user sets through us, on a table of this schema: also refuses names
+    /// that nobody knows, columns that are not there, a compression that this build cannot write,
+    /// and retentions under an hour.
     ///
     /// # Errors
     ///
-    /// `invalid-argument` names key and value.
-    pub fn check_set(configuration: &BTreeMap<String, String>) -> Result<()> {
+    /// `invalid-argument` names key and value; `unknown-column` the column.
+    pub fn check_set(configuration: &BTreeMap<String, String>, schema: &Schema) -> Result<()> {
+        configuration.keys().try_for_each(|it| known::check(it))?;
         Properties::check(configuration).map_err(|it| Error::invalid(it.message()))?;
         let read = Properties::read(configuration);
+        if let (Some(text), None) = (configuration.get(COMPRESSION), read.compression) {
+            let names: Vec<_> = COMPRESSIONS.iter().filter_map(|it| it.first().copied()).collect();
+            let (text, names) = (shown(text), names.join(", "));
+            let what = format!("property `{COMPRESSION}` is `{text}`, not one of {names}");
+            return Err(Error::invalid(what));
+        }
+        check_columns(read.data_skipping_stats_columns.as_ref(), schema)?;
         let retentions = [
             (LOG_RETENTION, read.log_retention_millis),
             (DELETED_FILE_RETENTION, read.deleted_file_retention_millis),
@@ -167,11 +194,7 @@ impl Parse<'_> {
                     it.parse().ok().filter(|it| *it >= -1)
                 })
                 .unwrap_or(32),
-            data_skipping_stats_columns: self.one(
-                "delta.dataSkippingStatsColumns",
-                "a list of columns",
-                column_paths,
-            ),
+            data_skipping_stats_columns: self.one(STATS_COLUMNS, "a list of columns", column_paths),
             data_skipping_string_prefix_length: self
                 .one("delta.dataSkippingStringPrefixLength", "an integer above 0", |it| {
                     positive(it).and_then(|it| usize::try_from(it).ok())
@@ -204,6 +227,8 @@ impl Parse<'_> {
             set_transaction_retention_millis: self
                 .interval("delta.setTransactionRetentionDuration"),
             target_file_bytes: self.one("delta.targetFileSize", "a size such as 128mb", bytes),
+            // A hint: files are as good in any other.
+            compression: self.configuration.get(COMPRESSION).and_then(|it| compression(it)),
         }
     }
 
@@ -270,6 +295,48 @@ impl Parse<'_> {
 
 fn positive(text: &str) -> Option<u64> {
     text.parse().ok().filter(|it| *it > 0)
+}
+
+/// The name that [`COMPRESSIONS`] has for a compression, whatever the case; `None` for one that is
+/// not written here.
+///
+/// ```
+/// use lakebed_log::property::compression;
+///
+/// assert_eq!(compression("ZSTD"), Some("zstd"));
+/// assert_eq!(compression("uncompressed"), Some("none"));
+/// assert_eq!(compression("lzo"), None);
+/// ```
+pub fn compression(text: &str) -> Option<&'static str> {
+    let text = text.trim();
+    let names = COMPRESSIONS.iter().find(|it| it.iter().any(|it| it.eq_ignore_ascii_case(text)));
+    names.and_then(|it| it.first().copied())
+}
+
+/// Are all of them columns of the table, or parts of one?
+fn check_columns(paths: Option<&Vec<Vec<String>>>, schema: &Schema) -> Result<()> {
+    for path in paths.into_iter().flatten() {
+        let mut fields = Some(schema);
+        for (at, name) in path.iter().enumerate() {
+            let field = fields.and_then(|it| it.field(name));
+            let Some(field) = field else {
+                let whole = shown(&path.join("."));
+                let mut what = format!("property `{STATS_COLUMNS}` names `{whole}`, no column");
+                let names = fields.iter().flat_map(|it| it.fields()).map(|it| it.name.as_str());
+                if let Some(near) = similar(names, name) {
+                    let above = path.get(..at).unwrap_or_default();
+                    let near = [above, &[near.to_string()]].concat().join(".");
+                    what.push_str(&format!("; the nearest is `{near}`"));
+                }
+                return Err(Error::new(Code::UnknownColumn, what));
+            };
+            fields = match &field.data_type {
+                DataType::Struct(inner) => Some(inner),
+                _ => None,
+            };
+        }
+    }
+    Ok(())
 }
 
 fn isolation_level(text: &str) -> Option<IsolationLevel> {
@@ -345,6 +412,10 @@ mod tests {
         BTreeMap::from([(key.to_string(), value.to_string())])
     }
 
+    fn schema() -> Schema {
+        Schema::parse_ddl("id long, s struct<a: int, `b.c`: int>").unwrap()
+    }
+
     /// spec: PROP-1
     #[test]
     fn defaults() {
@@ -371,7 +442,7 @@ mod tests {
                 assert!(!understood, "{error}");
                 assert_eq!(error.code(), Code::InvalidMetadata);
                 assert!(error.message().contains(key), "{error}");
-                let error = Properties::check_set(&set).unwrap_err();
+                let error = Properties::check_set(&set, &schema()).unwrap_err();
                 assert_eq!(error.code(), Code::InvalidArgument);
             }
         }
@@ -447,8 +518,50 @@ mod tests {
     fn a_retention_under_an_hour_is_kept_and_not_set() {
         let short = set(LOG_RETENTION, "interval 5 minutes");
         Properties::check(&short).unwrap();
-        let error = Properties::check_set(&short).unwrap_err();
+        let error = Properties::check_set(&short, &schema()).unwrap_err();
         assert_eq!(error.code(), Code::InvalidArgument);
-        Properties::check_set(&set(LOG_RETENTION, "interval 1 hours")).unwrap();
+        Properties::check_set(&set(LOG_RETENTION, "interval 1 hours"), &schema()).unwrap();
+    }
+
+    /// spec: PROP-7, PROP-8
+    #[test]
+    fn what_is_set_is_known_and_there() {
+        let check = |key: &str, value: &str| Properties::check_set(&set(key, value), &schema());
+        for columns in ["id", "ID", "s", "s.a, id", "s.`b.c`"] {
+            check(STATS_COLUMNS, columns).unwrap();
+        }
+        let refused = [
+            ("ids", "names `ids`, no column; the nearest is `id`"),
+            ("s.aa", "names `s.aa`, no column; the nearest is `s.a`"),
+            ("id, s.a.b", "names `s.a.b`, no column"),
+        ];
+        for (columns, what) in refused {
+            let error = check(STATS_COLUMNS, columns).unwrap_err();
+            assert_eq!(error.code(), Code::UnknownColumn);
+            assert!(error.message().ends_with(what), "{error}");
+        }
+        let error = check("delta.enableDeletionVector", "true").unwrap_err();
+        assert!(error.message().contains("`delta.enableDeletionVectors`"), "{error}");
+        // Of others' tables, what nobody knows is kept and hinders nothing.
+        Properties::check(&set("delta.enableDeletionVector", "true")).unwrap();
+        Properties::check(&set(STATS_COLUMNS, "ids")).unwrap();
+    }
+
+    /// spec: PROP-9
+    #[test]
+    fn compressions() {
+        let check = |value: &str| Properties::check_set(&set(COMPRESSION, value), &schema());
+        for (value, name) in [("zstd", "zstd"), ("LZ4_RAW", "lz4"), ("uncompressed", "none")] {
+            check(value).unwrap();
+            assert_eq!(Properties::read(&set(COMPRESSION, value)).compression, Some(name));
+        }
+        for value in ["lzo", "", "zstd1"] {
+            let error = check(value).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidArgument);
+            assert!(error.message().contains("not one of zstd, snappy, gzip"), "{error}");
+            // Where others have set it, it is none, and hinders no write.
+            Properties::check(&set(COMPRESSION, value)).unwrap();
+            assert_eq!(Properties::read(&set(COMPRESSION, value)).compression, None);
+        }
     }
 }

@@ -350,3 +350,43 @@ fn a_log_is_cleaned_up() {
     assert_eq!(shell.run(&["read", "t", "--format", "csv"]).lines().count(), 14);
     assert_eq!(shell.try_run(&["read", "t", "--version", "9"]).code, 4);
 }
+
+/// Data files are compressed as the words say, or else as the table's property does.
+#[test]
+fn compression() {
+    let shell = Shell::new();
+    shell.write("a.csv", "n\n1\n");
+    let newest = |known: &mut Vec<std::path::PathBuf>| {
+        let files = shell.files("t").into_iter();
+        let files = files.filter(|it| it.extension().is_some_and(|it| it == "parquet"));
+        let new: Vec<_> = files.filter(|it| !known.contains(it)).collect();
+        known.extend(new.iter().cloned());
+        new.iter().map(|it| it.display().to_string()).collect::<String>()
+    };
+    let mut known = Vec::new();
+    let codec = "delta.parquet.compression.codec=SNAPPY";
+    shell.run(&["create", "t", "--schema", "n long", "--property", codec]);
+    shell.run(&["write", "t", "a.csv"]);
+    assert!(newest(&mut known).ends_with(".snappy.parquet"), "{known:?}");
+    shell.run(&["write", "t", "a.csv", "--compression", "zstd:9"]);
+    assert!(newest(&mut known).ends_with(".zstd.parquet"), "{known:?}");
+    shell.run(&["write", "t", "a.csv", "--compression", "lz4raw"]);
+    assert!(newest(&mut known).ends_with(".lz4.parquet"), "{known:?}");
+    assert_eq!(shell.rows(&["t"]).len(), 3);
+    let check = |words: &[&str], code: i32, says: &str| {
+        let said = shell.try_run(words);
+        assert_eq!(said.code, code, "{words:?}: {said:?}");
+        assert!(said.err.contains(says), "{words:?}: {said:?}");
+    };
+    let known = "zstd, snappy, gzip, lz4, brotli, none";
+    check(&["write", "t", "a.csv", "--compression", "zip"], 5, known);
+    check(&["write", "t", "a.csv", "--compression", "snappy:3"], 5, "level");
+    let lzo = "delta.parquet.compression.codec=lzo";
+    check(&["create", "u", "--schema", "n long", "--property", lzo], 5, known);
+    let vector = "delta.enableDeletionVector=true";
+    check(
+        &["create", "u", "--schema", "n long", "--property", vector],
+        5,
+        "enableDeletionVectors`",
+    );
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::shell::Shell;
+use crate::shell::{Shell, sh};
 
 /// A file that is refused, and what the error must name beside the file.
 #[track_caller]
@@ -206,5 +206,31 @@ fn wide_rows_within_the_limit() {
     for name in ["wide.csv", "wide.ndjson"] {
         let bytes = peak(&shell, &["write", "t", name, "--memory-limit", "16MiB"]);
         assert!(bytes < (16 << 20) + BESIDE_BYTES, "{name} took {} MiB", bytes >> 20);
+    }
+}
+
+/// Pipes are read as standard input is: whole, then from their start.
+#[cfg(unix)]
+#[test]
+fn pipes_are_input() {
+    let shell = Shell::new();
+    shell.write("a.ndjson", "{\"a\":1}\n{\"a\":2}\n");
+    shell.write("a.csv", "a\n3\n");
+    for (file, format, rows) in [("a.ndjson", "ndjson", 2), ("a.csv", "csv", 3)] {
+        let line = format!(
+            "rm -f p; mkfifo p && (cat {file} > p & lakebed write t p --input-format {format})"
+        );
+        let said = sh(&shell, &line);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(shell.rows(&["t"]).len(), rows, "{file}");
+    }
+    shell.run(&["read", "t", "-o", "b.parquet"]);
+    shell.run(&["read", "t", "-o", "b.arrow"]);
+    for (format, rows) in [("parquet", 6), ("arrow", 9)] {
+        let file = format!("b.{format}");
+        let line = format!("cat {file} | lakebed write t /dev/stdin --input-format {format}");
+        let said = sh(&shell, &line);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(shell.rows(&["t"]).len(), rows, "{file}");
     }
 }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::shell::{Said, Shell, said};
+use crate::shell::{Shell, said, sh};
 
 const FORMATS: [&str; 6] = ["table", "json", "ndjson", "csv", "arrow", "parquet"];
 
@@ -15,15 +15,6 @@ fn numbers() -> Shell {
     shell.write("a.csv", &format!("n\n{rows}"));
     shell.run(&["write", "t", "a.csv"]);
     shell
-}
-
-/// A line of the shell `sh`, where `lakebed` is the binary under test.
-fn sh(shell: &Shell, line: &str) -> Said {
-    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_lakebed")).parent().unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let mut sh = std::process::Command::new("sh");
-    sh.args(["-c", line]).current_dir(shell.path("")).env("PATH", path);
-    said(sh.stdin(Stdio::null()).output().unwrap())
 }
 
 /// Runs a command with nobody at the other end of its output; `-1` is a signal.
@@ -296,4 +287,55 @@ fn splits_elsewhere() {
     std::fs::remove_dir_all(shell.path("t/_delta_log")).unwrap();
     let said = read(&three);
     assert_eq!((said.code, said.out.as_str()), (0, "n\n0\n1\n2\n"), "{}", said.err);
+}
+
+/// Dates and times that no calendar of a library reaches are printed as they are, in every format
+/// alike, where they once were the text of an error.
+#[test]
+fn far_years() {
+    let shell = Shell::new();
+    let (day, time) = ("+5881580-07-11", "+292278-01-01T00:00:00.000000Z");
+    shell.write("a.ndjson", &format!("{{\"d\":\"2026-01-01\",\"t\":\"2026-01-01T00:00:00Z\"}}\n"));
+    shell.run(&["create", "t", "--schema", "d date, t timestamp", "--partition-by", "t"]);
+    shell.run(&["write", "t", "a.ndjson"]);
+    let log = shell.path("t/_delta_log/00000000000000000001.json");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let far = text.replace("2026-01-01T00:00:00.000000Z", "292278-01-01T00:00:00Z");
+    assert_ne!(far, text);
+    // As another writer would have written it, without our checksum of the line.
+    let lines = far.lines().filter(|it| !it.contains("commitInfo"));
+    std::fs::write(&log, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    for path in shell.files("t/_delta_log").iter().filter(|it| it.extension().unwrap() == "crc") {
+        std::fs::remove_file(path).unwrap();
+    }
+    for format in ["table", "json", "ndjson", "csv"] {
+        let out = shell.run(&["read", "t", "--format", format]);
+        assert!(out.contains(time), "{format}: {out}");
+        assert!(!out.to_lowercase().contains("error"), "{format}: {out}");
+    }
+    assert_eq!(shell.rows(&["t", "--columns", "t"])[0]["t"], time);
+
+    shell.write("b.csv", &format!("d\n{day}\n"));
+    shell.run(&["write", "u", "b.csv", "--schema", "d date"]);
+    assert_eq!(shell.rows(&["u"])[0]["d"], day);
+    assert_eq!(shell.run(&["read", "u", "--format", "csv"]), format!("d\n{day}\n"));
+    assert!(shell.run(&["read", "u"]).contains(day));
+}
+
+/// JSON has text alone as keys, so keys of maps are printed as text.
+#[test]
+fn maps_in_json() {
+    let shell = Shell::new();
+    let schema = "m map<long,string>, n map<date,map<int,boolean>>";
+    shell.run(&["create", "t", "--schema", schema]);
+    shell.run(&["demo", "d"]);
+    let line = r#"{"m":{"7":"x","-1":null},"n":{"2026-08-01":{"3":true}}}"#;
+    shell.write("a.ndjson", &format!("{line}\n"));
+    let written = shell.try_run(&["write", "t", "a.ndjson"]);
+    assert_eq!(written.code, 0, "{written:?}");
+    let row: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(shell.rows(&["t"])[0]["n"], row["n"]);
+    assert_eq!(shell.rows(&["t"])[0]["m"]["7"], "x");
+    let all: Value = serde_json::from_str(&shell.run(&["read", "t", "--format", "json"])).unwrap();
+    assert_eq!(all[0]["n"], row["n"]);
 }

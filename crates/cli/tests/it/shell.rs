@@ -81,6 +81,15 @@ pub(crate) fn said(output: Output) -> Said {
     }
 }
 
+/// A line of the shell `sh`, where `lakebed` is the binary under test.
+pub(crate) fn sh(shell: &Shell, line: &str) -> Said {
+    let bin = Path::new(env!("CARGO_BIN_EXE_lakebed")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut sh = Command::new("sh");
+    sh.args(["-c", line]).current_dir(shell.path("")).env("PATH", path);
+    said(sh.stdin(Stdio::null()).output().unwrap())
+}
+
 /// The flights of a month.
 pub(crate) fn flights(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/flights");

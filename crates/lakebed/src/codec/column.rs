@@ -11,6 +11,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use lakebed_log::error::{Error, Result};
+use lakebed_log::pages::{Blobs, Chunk, Pieces, Shelf};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{
@@ -19,7 +20,6 @@ use parquet::file::properties::{
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
-use super::pages::{Blobs, Chunk, Pieces, Shelf};
 use super::texts::Texts;
 
 /// One top-level column.
@@ -121,7 +121,8 @@ impl Column {
             chunks.push(match &mut self.texts {
                 Some(texts) => {
                     let empty = Texts::new(self.properties.write_batch_size());
-                    chunk.with_texts(std::mem::replace(texts, empty))?
+                    let texts = std::mem::replace(texts, empty);
+                    chunk.told(|it| texts.tell(it))?
                 }
                 None => chunk,
             });

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lakebed_log::thrift;
 use parquet::file::metadata::{
     ColumnChunkMetaData, FileMetaData, PageIndexPolicy, ParquetColumnIndex, ParquetMetaData,
     ParquetMetaDataReader, ParquetOffsetIndex, RowGroupMetaData,
@@ -24,7 +25,6 @@ use parquet::schema::types::{SchemaDescriptor, Type};
 
 use super::pick::Picks;
 use super::sparse::Sparse;
-use super::thrift;
 
 /// Indexes of more bytes than this are not read.
 const INDEX_BYTES_MAX: u64 = 8 << 20;

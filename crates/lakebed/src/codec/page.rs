@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::thrift::{self, PageHeader};
 use parquet::basic::{ConvertedType, Encoding, Type as Physical};
 use parquet::column::page::{Page, PageReader};
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -19,7 +20,6 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use super::reader::corrupt;
 use super::sparse::Sparse;
 use super::spell::{ROWS_PER_TEXT, SHORT_BYTES};
-use super::thrift::{self, PageHeader};
 
 /// So much is looked at first to find the header of a page.
 const HEADER_BYTES: usize = 256;

@@ -22,9 +22,9 @@ use std::task::{Context, Poll};
 
 use arrow_array::RecordBatch;
 use lakebed_log::error::{Error, Result};
+use lakebed_log::pages::Chunk;
 
 use super::column::Column;
-use super::pages::Chunk;
 use super::writer::array_bytes;
 use crate::env::{BoxFuture, Env};
 

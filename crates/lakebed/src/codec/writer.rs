@@ -22,6 +22,8 @@ use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use futures::future::join;
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::pages::{Chunk, Pieces};
+use lakebed_log::property::{self, COMPRESSIONS};
 use lakebed_log::stats::Stats;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
@@ -30,7 +32,6 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::column::{Column, columns, encoding, without_texts};
-use super::pages::{Chunk, Pieces};
 use super::recorded::recorded;
 use super::strand::{Done, Step, Strands};
 use super::{FileOptions, FileWriter, Written};
@@ -183,8 +184,8 @@ impl Writer {
         }
         let mut encoder = self.encoder()?;
         let work = move || {
-            encoder.place(&chunks)?;
-            let pieces = encoder.pieces()?;
+            Pieces::place_group(&mut encoder.file, &chunks)?;
+            let pieces = Pieces::taken(&mut encoder.file)?;
             Ok((encoder, pieces))
         };
         let (encoder, pieces) = self.env.compute(work).await?;
@@ -299,22 +300,6 @@ impl Encoder {
         Ok((Encoder { file, schema }, columns))
     }
 
-    fn place(&mut self, chunks: &[Chunk]) -> Result<()> {
-        self.file.flush().map_err(|it| encoding(it.into()))?;
-        chunks.iter().for_each(|it| self.file.inner_mut().place(it));
-        let mut group = self.file.next_row_group().map_err(encoding)?;
-        for chunk in chunks {
-            group.append_column(chunk, chunk.close().clone()).map_err(encoding)?;
-        }
-        group.close().map_err(encoding)?;
-        Ok(())
-    }
-
-    fn pieces(&mut self) -> Result<Vec<Bytes>> {
-        self.file.flush().map_err(|it| encoding(it.into()))?;
-        self.file.inner_mut().take()
-    }
-
     /// Encodes the last rows, if any are left, and the footer; and says what stands there.
     fn finish(
         &mut self,
@@ -327,11 +312,11 @@ impl Encoder {
                 pending.iter().try_for_each(|it| column.write(it))?;
                 chunks.extend(column.close()?);
             }
-            self.place(&chunks)?;
+            Pieces::place_group(&mut self.file, &chunks)?;
         }
         let metadata = self.file.finish().map_err(encoding)?;
         let recorded = recorded(&metadata, &self.schema);
-        Ok((self.pieces()?, recorded))
+        Ok((Pieces::taken(&mut self.file)?, recorded))
     }
 }
 
@@ -344,37 +329,48 @@ async fn send(upload: &mut dyn Upload, pieces: Vec<Bytes>) -> Result<()> {
 
 /// End of the file name, as other writers of Parquet name it.
 pub(super) fn extension(options: &FileOptions) -> String {
-    let codec = match options.compression.0.as_str() {
-        "none" | "uncompressed" => return ".parquet".to_string(),
-        "gzip" => "gz",
-        "brotli" => "br",
-        other => other,
+    let codec = match property::compression(&options.compression.0) {
+        Some("none") => return ".parquet".to_string(),
+        Some("gzip") => "gz",
+        Some("brotli") => "br",
+        Some(other) => other,
+        None => options.compression.0.as_str(),
     };
     format!(".{codec}.parquet")
 }
 
 fn compression((name, level): &(String, Option<i32>)) -> Result<Compression> {
-    let bad = |err: ParquetError| {
-        Error::invalid(format!("compression level {} of `{name}`", level.unwrap_or_default()))
-            .because(err)
+    let bad = || {
+        let level = level.unwrap_or_default();
+        Error::invalid(format!("compression `{name}` has no level {level}"))
     };
     let unsigned = |default: u32| match level {
         None => Ok(default),
-        Some(it) => u32::try_from(*it)
-            .map_err(|_| Error::invalid(format!("compression level {it} of `{name}`"))),
+        Some(it) => u32::try_from(*it).map_err(|_| bad()),
     };
-    Ok(match name.as_str() {
-        "zstd" => Compression::ZSTD(ZstdLevel::try_new(level.unwrap_or(1)).map_err(bad)?),
-        "snappy" => Compression::SNAPPY,
-        "none" | "uncompressed" => Compression::UNCOMPRESSED,
-        "gzip" => Compression::GZIP(GzipLevel::try_new(unsigned(6)?).map_err(bad)?),
-        "lz4" => Compression::LZ4_RAW,
-        "brotli" => Compression::BROTLI(BrotliLevel::try_new(unsigned(1)?).map_err(bad)?),
-        _ => {
-            let known = "zstd, snappy, gzip, lz4, brotli, none";
-            return Err(Error::invalid(format!("compression `{name}` is not one of {known}")));
+    let without_levels = |it| if level.is_none() { Ok(it) } else { Err(bad()) };
+    match property::compression(name) {
+        Some("zstd") => {
+            let level = ZstdLevel::try_new(level.unwrap_or(1));
+            Ok(Compression::ZSTD(level.map_err(|it| bad().because(it))?))
         }
-    })
+        Some("snappy") => without_levels(Compression::SNAPPY),
+        Some("none") => without_levels(Compression::UNCOMPRESSED),
+        Some("gzip") => {
+            let level = GzipLevel::try_new(unsigned(6)?);
+            Ok(Compression::GZIP(level.map_err(|it| bad().because(it))?))
+        }
+        Some("lz4") => without_levels(Compression::LZ4_RAW),
+        Some("brotli") => {
+            let level = BrotliLevel::try_new(unsigned(1)?);
+            Ok(Compression::BROTLI(level.map_err(|it| bad().because(it))?))
+        }
+        _ => {
+            let known = COMPRESSIONS.iter().filter_map(|it| it.first().copied());
+            let known = known.collect::<Vec<_>>().join(", ");
+            Err(Error::invalid(format!("compression `{name}` is not one of {known}")))
+        }
+    }
 }
 
 /// Bytes of the rows of a batch, not of the buffers that they are cut from.

@@ -1,6 +1,6 @@
 //! Compacted files against the commits that they stand for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use lakebed_log::action::{DomainMetadata, Metadata, Protocol};
@@ -22,7 +22,13 @@ use crate::txn::Context;
 /// Commits read at once.
 const AHEAD: usize = 32;
 
-pub(super) async fn check(context: &Context, files: &[LogFile], report: &mut Report) -> Result<()> {
+/// `bridges` are the versions that have a complete checkpoint.
+pub(super) async fn check(
+    context: &Context,
+    files: &[LogFile],
+    bridges: &BTreeSet<Version>,
+    report: &mut Report,
+) -> Result<()> {
     let mut commits = BTreeMap::new();
     for file in files {
         if let LogPath::Commit(version) | LogPath::Staged { version, .. } = &file.path {
@@ -35,8 +41,15 @@ pub(super) async fn check(context: &Context, files: &[LogFile], report: &mut Rep
         let covered: Vec<LogFile> = commits.range(first..=last).map(|it| it.1.clone()).collect();
         let place = file.path.to_path();
         if u64::try_from(covered.len()).ok() != Some(last.get() - first.get() + 1) {
-            let what = format!("not all commits of versions {first} to {last} are there");
-            report.push("compacted-differs", Severity::Warning, &place, what);
+            let what = format!(
+                "not all commits of versions {first} to {last} are there, so there is nothing to \
+                 hold it against"
+            );
+            let severity = match bridges.range(last..).next() {
+                Some(_) => Severity::Note,
+                None => Severity::Warning,
+            };
+            report.push("compacted-alone", severity, &place, what);
             continue;
         }
         check_one(context, file, covered, report).await?;

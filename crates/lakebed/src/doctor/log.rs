@@ -28,12 +28,19 @@ const AHEAD: usize = 32;
 /// How much of a checksum file is read, in bytes.
 const CHECKSUM_BYTES_MAX: u64 = 256 << 20;
 
-pub(super) async fn check(context: &Context, files: &[LogFile], report: &mut Report) -> Result<()> {
+/// Gives the versions that have a complete checkpoint.
+pub(super) async fn check(
+    context: &Context,
+    files: &[LogFile],
+    report: &mut Report,
+) -> Result<BTreeSet<Version>> {
     let checkpoints = checkpoints(files, report);
     check_hint(context, files, &checkpoints, report).await?;
     check_gaps(files, &checkpoints, report);
     let access = context.catalog.as_ref().map_or(Access::Path, |_| Access::Catalog);
-    Walk { context, access, report, state: None, last_time: None }.run(files, &checkpoints).await
+    let walk = Walk { context, access, report, state: None, last_time: None };
+    walk.run(files, &checkpoints).await?;
+    Ok(checkpoints.into_keys().collect())
 }
 
 /// The complete checkpoints of each version, each with its files.
@@ -272,7 +279,27 @@ impl Walk<'_> {
             }
             None => self.state = Some(found),
         }
-        Ok(())
+        self.statistics(&place, set).await
+    }
+
+    /// Nobody needs statistics to read right, so they are looked at apart.
+    async fn statistics(&mut self, place: &str, set: &[LogFile]) -> Result<()> {
+        let Context { env, op, store, .. } = self.context;
+        let read = load::Layers::read_through(env, op, store, set).await;
+        match read.map_err(load::Trouble::error) {
+            Ok(()) => Ok(()),
+            Err(it) if it.code() == Code::MemoryExceeded => Err(it),
+            Err(it) => match it.kind() {
+                ErrorKind::Corrupt | ErrorKind::Exhausted => {
+                    let what = format!("statistics in it do not read, so filters read more: {it}");
+                    self.report.push("corrupt-checkpoint", Severity::Warning, place, what);
+                    Ok(())
+                }
+                // It was cleaned up while we looked.
+                ErrorKind::NotFound => Ok(()),
+                _ => Err(it),
+            },
+        }
     }
 
     async fn checksum(&mut self, version: Version) -> Result<()> {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use futures::executor::block_on;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::Severity;
 use crate::{Append, Doctor, Env, Overwrite, Table};
@@ -313,8 +315,49 @@ fn compacted_files_are_held_against_commits() {
         "past the end",
         false,
         |it| fs::write(log(it, &format!("{:020}.{:020}.compacted.json", 1, 9)), "{}").unwrap(),
-        &["warning compacted-differs"],
+        &["warning compacted-alone"],
     );
+    check_notes(
+        "what it covers was cleaned up below a checkpoint",
+        |it| {
+            join(it);
+            (0..3).for_each(|at| fs::remove_file(commit(it, at)).unwrap());
+        },
+        &["note compacted-alone"],
+    );
+}
+
+/// Notes are found, and the table is sound.
+#[track_caller]
+fn check_notes(what: &str, change: impl Fn(&Path), expected: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    made(folder.path());
+    change(folder.path());
+    let found = report(folder.path(), false);
+    let notes: Vec<_> =
+        found.findings().iter().map(|it| format!("{} {}", it.severity, it.code)).collect();
+    assert_eq!(notes, expected, "{what}: {:#?}", found.findings());
+    assert!(found.is_sound(), "{what}");
+}
+
+/// Statistics of a checkpoint are read, too: filters trust them.
+///
+/// spec: DOC-3
+#[test]
+fn statistics_of_checkpoints_are_read() {
+    let bend = |it: &Path| {
+        let path = log(it, &format!("{:020}.checkpoint.parquet", 3));
+        let mut bytes = fs::read(&path).unwrap();
+        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes.clone())).unwrap();
+        let columns = reader.metadata().row_group(0).columns().iter();
+        let named = |it: &&ColumnChunkMetaData| {
+            it.column_path().string() == "add.stats_parsed.minValues.id"
+        };
+        let (start, len) = columns.clone().find(named).unwrap().byte_range();
+        bytes[usize::try_from(start + len).unwrap() - 1] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    check("bent statistics", false, bend, &["warning corrupt-checkpoint"]);
 }
 
 /// spec: DOC-6

@@ -29,6 +29,9 @@ use crate::op::Op;
 use crate::pool::map_ordered;
 use crate::store::Store;
 
+/// Rows decoded at once where nothing is kept of them.
+const SLICE_ROWS: usize = 1_024;
+
 /// A version as the files of the commits above its checkpoint, and what the checkpoint is made of.
 pub(crate) struct Layers {
     /// What the commits say.
@@ -123,7 +126,7 @@ pub(crate) async fn layers(
         replay.finish_files()
     };
     let newest = Arc::new(env.compute(fold).await.map_err(Trouble::Final)?);
-    Ok(Layers { newest, ..layers_below(env, op, store, of).await? })
+    Layers::of(env, op, store, newest, &of.segment.checkpoint, &of.kept.checkpoint).await
 }
 
 /// The same without the commits, for whoever reads them by himself.
@@ -137,30 +140,68 @@ pub(crate) async fn layers_below(
     store: &Store,
     of: &Loaded,
 ) -> Result<Layers, Trouble> {
-    let (mut pieces, mut sidecars) = (Vec::new(), Vec::new());
-    for (at, file) in of.segment.checkpoint.iter().enumerate() {
-        let mut kept = of.kept.checkpoint.get(at).cloned().unwrap_or_default();
-        let named = match kept.sidecars.take() {
-            Some(it) => it,
-            None => {
-                let (read, batch) = read_top_level(env, op, store, file).await?;
-                kept = read;
-                Arc::new(batch.sidecars)
-            }
-        };
-        if named.is_empty() {
-            pieces.push((Piece::of(file), kept));
-        }
-        sidecars.extend(named.iter().cloned());
-    }
-    let mut named: Vec<Option<Sidecar>> = vec![None; pieces.len()];
-    let found = sidecar::pieces(store, &sidecars).map_err(Trouble::Checkpoint)?;
-    pieces.extend(found.into_iter().map(|it| (it, KeptPart::default())));
-    named.extend(sidecars.into_iter().map(Some));
-    Ok(Layers { newest: Arc::new(FileList::empty(Width::Wide)), pieces, sidecars: named })
+    let none = Arc::new(FileList::empty(Width::Wide));
+    Layers::of(env, op, store, none, &of.segment.checkpoint, &of.kept.checkpoint).await
 }
 
 impl Layers {
+    /// Of the files of a checkpoint, of which some may have been read before.
+    async fn of(
+        env: &Env,
+        op: &Op,
+        store: &Store,
+        newest: Arc<FileList>,
+        files: &[LogFile],
+        kept: &[KeptPart],
+    ) -> Result<Layers, Trouble> {
+        let (mut pieces, mut sidecars) = (Vec::new(), Vec::new());
+        for (at, file) in files.iter().enumerate() {
+            let mut kept = kept.get(at).cloned().unwrap_or_default();
+            let named = match kept.sidecars.take() {
+                Some(it) => it,
+                None => {
+                    let (read, batch) = read_top_level(env, op, store, file).await?;
+                    kept = read;
+                    Arc::new(batch.sidecars)
+                }
+            };
+            if named.is_empty() {
+                pieces.push((Piece::of(file), kept));
+            }
+            sidecars.extend(named.iter().cloned());
+        }
+        let mut named: Vec<Option<Sidecar>> = vec![None; pieces.len()];
+        let found = sidecar::pieces(store, &sidecars).map_err(Trouble::Checkpoint)?;
+        pieces.extend(found.into_iter().map(|it| (it, KeptPart::default())));
+        named.extend(sidecars.into_iter().map(Some));
+        Ok(Layers { newest, pieces, sidecars: named })
+    }
+
+    /// Reads all that a checkpoint says, statistics too, a part at a time, and keeps nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// What reading it gives.
+    pub(crate) async fn read_through(
+        env: &Env,
+        op: &Op,
+        store: &Store,
+        files: &[LogFile],
+    ) -> Result<(), Trouble> {
+        let none = Arc::new(FileList::empty(Width::Wide));
+        let layers = Layers::of(env, op, store, none, files, &[]).await?;
+        for at in 0..layers.parts() {
+            for unit in layers.units_of(op, store, at, Width::Wide).await? {
+                let fetched = unit.fetch(env, op, store).await?;
+                let decode = move || fetched.decode(SLICE_ROWS, |_| Ok(()));
+                let place = layers.pieces.get(at).map(|it| it.0.key.clone()).unwrap_or_default();
+                let placed = |it: Error| it.at(format!("{}/{place}", store.location()));
+                env.compute(decode).await.map_err(|it| Trouble::Checkpoint(placed(it)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What `each` makes of every part of the live files, several at once.
     async fn walk<T, F>(
         &self,

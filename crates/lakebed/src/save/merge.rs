@@ -202,7 +202,7 @@ impl Pouring<'_> {
                     Ok(writer)
                 };
                 let mut writer = env.compute(write).await?;
-                self.send(writer.take()).await?;
+                self.send(writer.take()?).await?;
                 Ok(writer)
             };
             let (written, following) = futures::join!(write, ranges.next());
@@ -246,7 +246,7 @@ impl Pouring<'_> {
                 let push = move || push_unit(again, merged, writer);
                 let (after, mut pushed, slices) = env.compute(push).await?;
                 writer = after;
-                self.send(writer.take()).await?;
+                self.send(writer.take()?).await?;
                 merged += slices;
                 let waits = pushed == Pushed::Waits;
                 while pushed == Pushed::Waits {
@@ -263,7 +263,7 @@ impl Pouring<'_> {
                         Ok((writer, pushed))
                     };
                     (writer, pushed) = env.compute(push).await?;
-                    self.send(writer.take()).await?;
+                    self.send(writer.take()?).await?;
                 }
                 match pushed {
                     Pushed::OutOfOrder => return Ok(None),

@@ -177,8 +177,10 @@ pub struct Layout {
     pub page_rows: usize,
     /// About the most bytes of a page. Defaults to 1 MiB.
     pub page_bytes: usize,
-    /// Defaults to zstd at level 1.
-    pub compression: (String, Option<i32>),
+    /// `zstd`, `snappy`, `gzip`, `lz4`, `brotli` or `none`, and a level for those that have some.
+    /// Defaults to what the table's `delta.parquet.compression.codec` says, or else zstd at
+    /// level 1.
+    pub compression: Option<(String, Option<i32>)>,
     /// What to do with Arrow types that have no lossless twin.
     pub arrow: ArrowOptions,
 }
@@ -211,7 +213,7 @@ impl Default for Layout {
             row_group_bytes: 128 << 20,
             page_rows: 20_000,
             page_bytes: 1 << 20,
-            compression: ("zstd".into(), Some(1)),
+            compression: None,
             arrow: ArrowOptions::default(),
         }
     }

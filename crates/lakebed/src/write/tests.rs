@@ -297,8 +297,8 @@ fn failures_leave_nothing() {
         code
     };
     let small = || Layout { target_file_bytes: 1 << 18, ..Layout::default() };
-    let zip = Layout { compression: ("zip".into(), None), ..Layout::default() };
-    let level = Layout { compression: ("zstd".into(), Some(99)), ..Layout::default() };
+    let zip = Layout { compression: Some(("zip".into(), None)), ..Layout::default() };
+    let level = Layout { compression: Some(("zstd".into(), Some(99))), ..Layout::default() };
     assert_eq!(check(broken(), "n long, p long", small()), Code::Unavailable);
     assert_eq!(check(wrong(), "n long, p long", small()), Code::SchemaMismatch);
     assert_eq!(check(good().into(), "n long, p long", zip), Code::InvalidArgument);

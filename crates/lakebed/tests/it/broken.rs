@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use futures::executor::block_on;
-use lakebed::{Code, Version};
+use lakebed::{Code, Scan, Version, col, lit};
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::help::{grown, rows, table};
 
@@ -293,4 +295,30 @@ fn a_version_in_between_that_is_none_for_us() {
     write(4, 1);
     let now = block_on(held.snapshot()).unwrap();
     assert_eq!((now.version().get(), rows(&now)), (4, (0..3).collect()));
+}
+
+/// Where statistics alone do not decode, and no commit tells them either, a filter reads every file
+/// and finds the same rows.
+///
+/// spec: CKPT-34
+#[test]
+fn broken_statistics_are_unknown() {
+    let broken = Broken::new();
+    broken.checkpoint(|mut bytes| {
+        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes.clone())).unwrap();
+        let columns = reader.metadata().row_group(0).columns().iter();
+        let named = |it: &&ColumnChunkMetaData| {
+            it.column_path().string().starts_with("add.stats_parsed.maxValues")
+        };
+        let (start, len) = columns.clone().find(named).unwrap().byte_range();
+        bytes[usize::try_from(start + len).unwrap() - 1] ^= 1;
+        bytes
+    });
+    broken.forget_commits(11);
+    let seen = block_on(table(broken.root()).snapshot()).unwrap();
+    let scan = Scan::new().filter(col("id").gt_eq(lit(12)));
+    let plan = block_on(seen.plan(&scan)).unwrap();
+    assert_eq!((plan.considered(), plan.tasks().len()), (14, 14));
+    let batches = block_on(async { seen.read(&scan).await?.collect().await }).unwrap();
+    assert_eq!(batches.iter().map(|it| it.num_rows()).sum::<usize>(), 2);
 }

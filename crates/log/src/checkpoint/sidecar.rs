@@ -20,9 +20,10 @@ use arrow_array::StructArray;
 use arrow_schema::{DataType, Schema as ArrowSchema, SchemaRef};
 use bytes::Bytes;
 
+use super::encoder::Encoder;
 use super::files::{Adds, Removes, Shape, unexpired};
-use super::writer::{BATCH_ROWS, parquet_writer};
-use super::{batch, field, parquet_failed, small};
+use super::writer::BATCH_ROWS;
+use super::{batch, field, small};
 use crate::action::{Action, CheckpointMetadata, Sidecar};
 use crate::batch::{BODY_CRC32, Width};
 use crate::crc::crc32;
@@ -135,14 +136,14 @@ fn write(
     range: Range<usize>,
     rows: impl Fn(Range<usize>) -> Result<StructArray>,
 ) -> Result<Bytes> {
-    let mut writer = parquet_writer(Vec::new(), schema.clone(), SIDECAR_ROWS)?;
+    let mut writer = Encoder::new(schema.clone(), SIDECAR_ROWS)?;
     for slice in ranges(range.len(), BATCH_ROWS) {
         let slice = range.start + slice.start..range.start + slice.end;
         let count = slice.len();
         let batch = batch(schema, vec![(kind, rows(slice)?)], count)?;
-        writer.write(&batch).map_err(parquet_failed)?;
+        writer.write(&batch)?;
     }
-    Ok(writer.into_inner().map_err(parquet_failed)?.into())
+    writer.finish()
 }
 
 /// The top level of a checkpoint of the second layout as lines of JSON, and how many there are.

@@ -14,30 +14,21 @@
 //! state gives the same bytes.
 
 use std::collections::VecDeque;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::{Array, RecordBatch, StructArray};
 use arrow_schema::{DataType, Schema as ArrowSchema, SchemaRef};
 use arrow_select::concat::concat;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::Compression;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
 
+use super::encoder::Encoder;
 use super::files::{Adds, Removes, Shape, unexpired};
-use super::{ROW_GROUP_ROWS, arrow_failed, batch, field, parquet_failed, small};
+use super::{ROW_GROUP_ROWS, arrow_failed, batch, field, small};
 use crate::batch::LogBatch;
 use crate::error::{Error, Result};
 use crate::files::{Above, Chunk, FileList, FileSum, TombstoneChunk};
 use crate::state::Head;
 use crate::time::Timestamp;
-
-/// Rows of one page: of a path column some hundred kilobytes, which is what a selective reader
-/// fetches at least.
-const PAGE_ROWS: usize = 2_048;
 
 /// Rows handed to Parquet at once.
 pub(super) const BATCH_ROWS: usize = 1_024;
@@ -45,8 +36,6 @@ pub(super) const BATCH_ROWS: usize = 1_024;
 /// Rows of one piece of what is newest: so few that looking at them again for the next slice costs
 /// little.
 const PIECE_ROWS: usize = 256;
-/// Who wrote the file, in the form that Parquet readers parse.
-const CREATED_BY: &str = concat!("Lakebed version ", env!("CARGO_PKG_VERSION"));
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +66,7 @@ pub struct Writer {
     head: Head,
     now: Timestamp,
     schema: SchemaRef,
-    sink: Sink,
-    parquet: ArrowWriter<Sink>,
+    parquet: Encoder,
     /// What the commits above the older checkpoint decide.
     above: Arc<dyn Above>,
     /// Their files, a range that was not looked at yet.
@@ -148,15 +136,13 @@ impl Writer {
         fields.push(field("add", DataType::Struct(Adds::new(&shape, &[])?.fields()?)));
         fields.push(field("remove", DataType::Struct(Removes::new(&[])?.fields()?)));
         let schema: SchemaRef = Arc::new(ArrowSchema::new(fields));
-        let sink = Sink::default();
-        let mut parquet = parquet_writer(sink.clone(), schema.clone(), group_rows)?;
-        parquet.write(&batch(&schema, small.columns, small.rows)?).map_err(parquet_failed)?;
+        let mut parquet = Encoder::new(schema.clone(), group_rows)?;
+        parquet.write(&batch(&schema, small.columns, small.rows)?)?;
         Ok(Writer {
             shape,
             head: head.clone(),
             now,
             schema,
-            sink,
             parquet,
             above,
             range: Vec::new(),
@@ -286,8 +272,12 @@ impl Writer {
     }
 
     /// What is encoded so far and was not taken yet.
-    pub fn take(&mut self) -> Bytes {
-        self.sink.take()
+    ///
+    /// # Errors
+    ///
+    /// `internal` if Parquet has kept some of it.
+    pub fn take(&mut self) -> Result<Bytes> {
+        self.parquet.take()
     }
 
     /// Writes what is left, the tombstones, and the footer.
@@ -313,9 +303,8 @@ impl Writer {
             self.flush("remove")?;
             at = end;
         }
-        let Writer { parquet, sink, actions, sum, .. } = self;
-        parquet.close().map_err(parquet_failed)?;
-        Ok(Written { bytes: sink.take(), actions, sum })
+        let Writer { parquet, actions, sum, .. } = self;
+        Ok(Written { bytes: parquet.finish()?, actions, sum })
     }
 
     fn write_adds(&mut self, adds: &Adds<'_>, range: std::ops::Range<usize>) -> Result<()> {
@@ -345,53 +334,6 @@ impl Writer {
         };
         self.actions += u64::try_from(rows).unwrap_or(u64::MAX);
         let batch: RecordBatch = batch(&self.schema, vec![(kind, whole)], rows)?;
-        self.parquet.write(&batch).map_err(parquet_failed)
+        self.parquet.write(&batch)
     }
-}
-
-/// Encoded bytes that wait to be taken.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Sink {
-    fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
-    }
-}
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        to.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Snappy and the first Parquet version, because every reader of checkpoints knows them. Paths and
-/// statistics are nearly all distinct: a dictionary would be built and thrown away.
-pub(super) fn parquet_writer<W: io::Write + Send>(
-    sink: W,
-    schema: SchemaRef,
-    group_rows: usize,
-) -> Result<ArrowWriter<W>> {
-    let column = |path: &[&str]| ColumnPath::new(path.iter().map(ToString::to_string).collect());
-    let properties = WriterProperties::builder()
-        .set_created_by(CREATED_BY.to_string())
-        .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(group_rows))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS / 2)
-        .set_column_statistics_enabled(column(&["add", "stats"]), EnabledStatistics::None)
-        .set_column_dictionary_enabled(column(&["add", "path"]), false)
-        .set_column_dictionary_enabled(column(&["add", "stats"]), false)
-        .set_column_dictionary_enabled(column(&["remove", "path"]), false)
-        .build();
-    let options =
-        ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
-    ArrowWriter::try_new_with_options(sink, schema, options).map_err(parquet_failed)
 }

@@ -45,6 +45,9 @@ pub(crate) fn indexed(
     data.for_each(|it| walk.field(it));
     let mut leaves = walk.leaves;
     if let Some(named) = &properties.data_skipping_stats_columns {
+        // As a schema spells them.
+        let spelt = |it: &Vec<String>| schema.physical_path(it, ColumnMapping::None);
+        let named: Vec<Vec<String>> = named.iter().filter_map(spelt).collect();
         leaves.retain(|leaf| named.iter().any(|it| leaf.path.starts_with(it)));
     } else if let Ok(most) = usize::try_from(properties.data_skipping_num_indexed_cols) {
         leaves.truncate(most);

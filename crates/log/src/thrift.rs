@@ -5,8 +5,8 @@
 //! the missing bytes are noticed. So every structure is walked once before the library sees it: a
 //! list cannot have more elements than there are bytes left, and nesting ends at a fixed depth.
 
-use lakebed_log::error::{Code, Error, Result};
-use lakebed_log::limits;
+use crate::error::{Code, Error, Result};
+use crate::limits;
 
 /// Deepest nesting of structures, lists and maps. Parquet's own metadata needs eight.
 const DEPTH_MAX: usize = 32;
@@ -22,32 +22,37 @@ const UUID: u8 = 13;
 
 /// What the header of a page says about the bytes behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PageHeader {
+pub struct PageHeader {
     /// Kind of page: 2 is a dictionary.
-    pub(super) kind: i64,
+    pub kind: i64,
     /// Values in a data page, nulls included.
-    pub(super) values: Option<u64>,
+    pub values: Option<u64>,
     /// How these are written.
-    pub(super) encoding: Option<i64>,
+    pub encoding: Option<i64>,
     /// Bytes once decompressed.
-    pub(super) uncompressed: u64,
+    pub uncompressed: u64,
     /// Bytes that follow the header.
-    pub(super) compressed: u64,
+    pub compressed: u64,
     /// Bytes of the header up to the end of its third field.
-    pub(super) prefix: usize,
+    pub prefix: usize,
     /// Does it carry a checksum?
-    pub(super) checksum: bool,
+    pub checksum: bool,
     /// Bytes of the header.
-    pub(super) len: usize,
+    pub len: usize,
 }
 
 /// Checks the metadata of a file and returns how many bytes it has.
+///
+/// ```
+/// let list_of_two_thousand_million = [0x19, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x07];
+/// assert!(lakebed_log::thrift::footer(&list_of_two_thousand_million).is_err());
+/// ```
 ///
 /// # Errors
 ///
 /// `corrupt-data` if it is cut short, nests too deep, or counts more than there is room for;
 /// `limit-exceeded` if the schema in it nests too deep: the library goes down it by recursion.
-pub(super) fn footer(bytes: &[u8]) -> Result<usize> {
+pub fn footer(bytes: &[u8]) -> Result<usize> {
     let mut walk = Walk { bytes, at: 0 };
     let mut id = 0i64;
     loop {
@@ -66,10 +71,14 @@ pub(super) fn footer(bytes: &[u8]) -> Result<usize> {
 
 /// Checks one structure, as [`footer`], and returns how many bytes it has.
 ///
+/// ```
+/// assert_eq!(lakebed_log::thrift::structure(&[0x15, 0x02, 0, 9]).unwrap(), 3);
+/// ```
+///
 /// # Errors
 ///
 /// `corrupt-data` if it is cut short, nests too deep, or counts more than there is room for.
-pub(super) fn structure(bytes: &[u8]) -> Result<usize> {
+pub fn structure(bytes: &[u8]) -> Result<usize> {
     let mut walk = Walk { bytes, at: 0 };
     walk.structure(0, &mut |_, _, _| ())?;
     Ok(walk.at)
@@ -77,10 +86,17 @@ pub(super) fn structure(bytes: &[u8]) -> Result<usize> {
 
 /// Reads the header of a page at the start of `bytes`.
 ///
+/// ```
+/// let header = [0x15, 0x04, 0x15, 0x10, 0x15, 0x0e, 0];
+/// let header = lakebed_log::thrift::page_header(&header).unwrap();
+/// assert_eq!((header.kind, header.uncompressed, header.compressed), (2, 8, 7));
+/// assert!(!header.checksum);
+/// ```
+///
 /// # Errors
 ///
 /// `corrupt-data` as for [`footer`], and for sizes that are absent or negative.
-pub(super) fn page_header(bytes: &[u8]) -> Result<PageHeader> {
+pub fn page_header(bytes: &[u8]) -> Result<PageHeader> {
     let mut walk = Walk { bytes, at: 0 };
     let mut header = PageHeader::default();
     let mut sizes = (None, None);
@@ -122,7 +138,13 @@ pub(super) fn page_header(bytes: &[u8]) -> Result<PageHeader> {
 }
 
 /// Appends `value` as a zigzag varint.
-pub(super) fn put_varint(value: i32, out: &mut Vec<u8>) {
+///
+/// ```
+/// let mut bytes = Vec::new();
+/// lakebed_log::thrift::put_varint(-1, &mut bytes);
+/// assert_eq!(bytes, [1]);
+/// ```
+pub fn put_varint(value: i32, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 31)).cast_unsigned();
     loop {
         let [low, ..] = rest.to_le_bytes();

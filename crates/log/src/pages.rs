@@ -12,6 +12,10 @@
 //!
 //! The field that follows counts its id from the one before it, so that byte changes too.
 //!
+//! A file is written like this: the writers of a row group come from a factory that has a [`Shelf`]
+//! for its pages, their columns become a [`Chunk`] each, which is placed in the [`Pieces`] that the
+//! library writes to.
+//!
 //! The library places a chunk by copying it through a small buffer into what it writes to. That is
 //! a pass over all bytes by one thread, for nothing: so it copies zeros of the same length, which
 //! are thrown away, and the pages go to the store as they are, see [`Pieces`].
@@ -20,7 +24,6 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use lakebed_log::error::{Error, Result};
 use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::basic::{Encoding, PageType};
 use parquet::column::page_store::{PageKey, PageStore, PageStoreArgs, PageStoreFactory};
@@ -29,9 +32,11 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::OffsetIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
+use parquet::file::writer::SerializedFileWriter;
 
-use super::texts::Texts;
-use super::thrift::{self, PageHeader};
+use crate::crc::crc32;
+use crate::error::{Error, Result};
+use crate::thrift::{self, PageHeader};
 
 /// Kind of a dictionary page.
 const DICTIONARY: i64 = 2;
@@ -44,15 +49,15 @@ const LARGE_BYTES: usize = 16 << 10;
 const PIECE_BYTES: usize = 4 << 20;
 
 /// Blobs of one column chunk: header, data, header, data, in the order in which they were made.
-pub(super) type Blobs = Arc<Mutex<Vec<Bytes>>>;
+pub type Blobs = Arc<Mutex<Vec<Bytes>>>;
 
 /// Hands each column writer a store and keeps a hold of what is in it.
 #[derive(Debug, Default)]
-pub(super) struct Shelf(Mutex<Vec<Blobs>>);
+pub struct Shelf(Mutex<Vec<Blobs>>);
 
 impl Shelf {
     /// The stores made since the last call, in the order of the leaf columns.
-    pub(super) fn take(&self) -> Vec<Blobs> {
+    pub fn take(&self) -> Vec<Blobs> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -89,7 +94,7 @@ impl PageStore for Kept {
 }
 
 /// A column chunk ready to be placed: its bytes in file order, and what the footer says of them.
-pub(super) struct Chunk {
+pub struct Chunk {
     bytes: Vec<Bytes>,
     len: u64,
     close: ColumnCloseResult,
@@ -97,7 +102,11 @@ pub(super) struct Chunk {
 
 impl Chunk {
     /// Puts checksums into the pages of a closed column and lays them out, dictionary first.
-    pub(super) fn new(closed: &ArrowColumnChunk, blobs: &Blobs) -> Result<Chunk> {
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the library has changed how it hands out pages.
+    pub fn new(closed: &ArrowColumnChunk, blobs: &Blobs) -> Result<Chunk> {
         let blobs = std::mem::take(&mut *blobs.lock().unwrap_or_else(PoisonError::into_inner));
         let mut close = closed.close().clone();
         let (mut dictionary, mut data) = (Vec::new(), Vec::new());
@@ -156,7 +165,11 @@ impl Chunk {
 
     /// Takes the least and the greatest value out of the footer and the page index: the library
     /// passes over NaN, which is greater than all else, so a reader that believes them loses rows.
-    pub(super) fn without_bounds(mut self) -> Result<Chunk> {
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the library does not take what is left.
+    pub fn without_bounds(mut self) -> Result<Chunk> {
         let statistics = match self.close.metadata.statistics() {
             Some(Statistics::Float(it)) => {
                 Some(Statistics::float(None, None, None, it.null_count_opt(), false))
@@ -176,13 +189,20 @@ impl Chunk {
         Ok(self)
     }
 
-    /// Puts in what the library has left out of a column of text.
-    pub(super) fn with_texts(self, texts: Texts) -> Result<Chunk> {
-        Ok(Chunk { close: texts.tell(self.close)?, ..self })
+    /// Has the footer say something else of the values.
+    ///
+    /// # Errors
+    ///
+    /// Those of `change`.
+    pub fn told(
+        self,
+        change: impl FnOnce(ColumnCloseResult) -> Result<ColumnCloseResult>,
+    ) -> Result<Chunk> {
+        Ok(Chunk { close: change(self.close)?, ..self })
     }
 
     /// Was the dictionary given up soon? Then building it was nearly all in vain.
-    pub(super) fn gave_up_dictionary(&self) -> bool {
+    pub fn gave_up_dictionary(&self) -> bool {
         let stats = self.close.metadata.page_encoding_stats();
         let data =
             stats.into_iter().flatten().filter(|it| it.page_type != PageType::DICTIONARY_PAGE);
@@ -197,7 +217,7 @@ impl Chunk {
     }
 
     /// What the footer says.
-    pub(super) fn close(&self) -> &ColumnCloseResult {
+    pub fn close(&self) -> &ColumnCloseResult {
         &self.close
     }
 }
@@ -219,10 +239,6 @@ fn seal(header: &Bytes, parsed: &PageHeader, body: &Bytes) -> Result<Bytes> {
     out.push(next.wrapping_sub(0x10));
     out.extend_from_slice(rest);
     Ok(out.into())
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    lakebed_log::crc::crc32(bytes)
 }
 
 fn signed(len: usize) -> Result<i64> {
@@ -257,7 +273,7 @@ impl ChunkReader for Chunk {
 
 /// Where the Parquet library writes: memory, in pieces.
 #[derive(Default)]
-pub(super) struct Pieces {
+pub struct Pieces {
     done: Vec<Bytes>,
     open: Vec<u8>,
     /// So many bytes that the library is about to write stand here already.
@@ -265,9 +281,37 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// Puts the pages of a row group where the library is about to write them, and has it do so.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the library does not take the columns.
+    pub fn place_group(file: &mut SerializedFileWriter<Pieces>, chunks: &[Chunk]) -> Result<()> {
+        let internal = |it: ParquetError| Error::internal("a row group does not fit").because(it);
+        file.flush().map_err(|it| internal(it.into()))?;
+        chunks.iter().for_each(|it| file.inner_mut().place(it));
+        let mut group = file.next_row_group().map_err(internal)?;
+        for chunk in chunks {
+            group.append_column(chunk, chunk.close().clone()).map_err(internal)?;
+        }
+        group.close().map_err(internal)?;
+        Ok(())
+    }
+
+    /// What is written so far and was not taken yet.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if the library has not written what was placed.
+    pub fn taken(file: &mut SerializedFileWriter<Pieces>) -> Result<Vec<Bytes>> {
+        let internal = |it| Error::internal("what is written does not flush").because(it);
+        file.flush().map_err(internal)?;
+        file.inner_mut().take()
+    }
+
     /// Puts the pages of a chunk where the next bytes will be written, in place of those. The
     /// library must have no bytes left that come before.
-    pub(super) fn place(&mut self, chunk: &Chunk) {
+    fn place(&mut self, chunk: &Chunk) {
         for bytes in &chunk.bytes {
             if LARGE_BYTES <= bytes.len() {
                 self.cut();
@@ -279,12 +323,7 @@ impl Pieces {
         self.ahead += chunk.len;
     }
 
-    /// All there is.
-    ///
-    /// # Errors
-    ///
-    /// `internal` if the library has not written what was placed.
-    pub(super) fn take(&mut self) -> Result<Vec<Bytes>> {
+    fn take(&mut self) -> Result<Vec<Bytes>> {
         if self.ahead != 0 {
             return Err(Error::internal("a row group has fewer bytes than its pages"));
         }
