@@ -545,8 +545,8 @@ fn small_sidecars_are_put_together() {
     assert!(to_merge(&[1; 100], 0).is_empty());
 }
 
-/// Every page says the checksum of its data, and a bit that flips there is found, but in a page that
-/// nobody reads.
+/// Every page says the checksum of its data, and a bit that flips there is found, but in a page
+/// that nobody reads.
 ///
 /// spec: CKPT-33
 #[test]
@@ -572,7 +572,7 @@ fn a_flipped_bit_is_found() {
                     bad[place] ^= 1 << (place % 8);
                     let same = match LogBatch::from_parquet(bad.into(), Width::Wide) {
                         Ok(read) => format!("{read:?}") == sound,
-                        Err(error) => error.code() == Code::CorruptCheckpoint,
+                        Err(error) => error.code().as_str() == "corrupt-checkpoint",
                     };
                     assert!(same, "{place}");
                 }
