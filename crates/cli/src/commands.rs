@@ -237,7 +237,10 @@ pub(crate) async fn head(session: &Session<'_>, args: &HeadArgs) -> Result<()> {
 }
 
 pub(crate) async fn info(session: &Session<'_>, at: &At) -> Result<()> {
-    let snapshot = session.snapshot(at).await?;
+    let snapshot = match session.snapshot(at).await {
+        Ok(it) => it,
+        Err(it) => return unreadable(session, at, it),
+    };
     let head = snapshot.head();
     let state = snapshot.state(&session.op, lakebed::Width::Wide).await?;
     let features: Vec<String> = head.protocol.features().iter().map(ToString::to_string).collect();
@@ -267,6 +270,32 @@ pub(crate) async fn info(session: &Session<'_>, at: &At) -> Result<()> {
         ("properties", json!(head.metadata.configuration)),
         ("transactions", json!(txns)),
     ])
+}
+
+/// What can be said of a table that this build cannot read, and then why.
+fn unreadable(session: &Session<'_>, at: &At, error: lakebed::Error) -> Result<()> {
+    let protocol = error.missing_feature().and_then(|it| it.protocol.as_ref());
+    if let Some(protocol) = protocol {
+        let names = |it: &[lakebed::TableFeature]| -> Vec<String> {
+            it.iter().map(ToString::to_string).collect()
+        };
+        let features: Vec<_> = protocol.features().iter().cloned().collect();
+        let lacking: Vec<_> = (protocol.reader_features.iter().flatten())
+            .filter(|it| !it.can_read() || it.is_catalog_managed())
+            .cloned()
+            .collect();
+        let versions = format!(
+            "reader {}, writer {}",
+            protocol.min_reader_version, protocol.min_writer_version
+        );
+        session.answer(&[
+            ("location", json!(session.table(&at.table)?.location())),
+            ("protocol", json!(versions)),
+            ("features", json!(names(&features))),
+            ("not readable here", json!(names(&lacking))),
+        ])?;
+    }
+    Err(error)
 }
 
 pub(crate) async fn schema(session: &Session<'_>, at: &At) -> Result<()> {

@@ -99,13 +99,16 @@ fn of_code(code: Code, is_write: bool) -> Option<&'static str> {
         Code::FeedNotEnabled => {
             "`--derive` tells the changes by the files; `lakebed diff` compares two versions"
         }
-        Code::InvalidData => "mend the value, or give its column another type; nothing was written",
+        Code::InvalidData if is_write => {
+            "mend the value, or give its column another type; nothing was written"
+        }
+        Code::InvalidData => "mend the value, or the expression that meets it",
         Code::InvalidExpression => "text goes in single quotes, names in double quotes",
         Code::SchemaMismatch if is_write => {
             "`--schema` gives types, `--evolve-schema` adds columns"
         }
         Code::NoSpace => "make room and run it again; nothing was committed",
-        Code::MemoryExceeded => "raise `--memory-limit`",
+        Code::MemoryExceeded => "raise `--memory-limit`, of which reads and writes have half each",
         Code::Permission => "check who may read and write there",
         Code::UnsupportedPath => {
             "locations are local paths, file://, s3://, gs://, az:// and abfss://"
@@ -205,8 +208,8 @@ mod tests {
             "as above",
         );
         let lacks = |feature: &str| {
-            let missing =
-                MissingFeature { feature: lakebed::TableFeature::parse(feature), to_read: true };
+            let feature = lakebed::TableFeature::parse(feature);
+            let missing = MissingFeature { feature, to_read: true, protocol: None };
             new(Code::UnsupportedProtocol).with_payload(missing)
         };
         check(lacks("catalogManaged"), false, "`Table::with_catalog`");

@@ -59,7 +59,13 @@ impl Env {
             return Ok(Store::object(self, store.clone(), root, location));
         }
         match scheme(location) {
-            None => self.folder(location, location),
+            None => match cloud_without_slashes(location) {
+                None => self.folder(location, location),
+                Some(url) => {
+                    let what = format!("`{url}` is what is meant, or else `./{location}`");
+                    Err(Error::invalid(redact(&what)))
+                }
+            },
             Some("file") => self.folder(&file_path(location)?, location),
             Some(it) => match Address::parse(it, location)? {
                 Some(address) => cloud::open(self, &address, location),
@@ -185,6 +191,14 @@ fn scheme(location: &str) -> Option<&str> {
     }
 }
 
+/// What `s3:x` or `s3:/x` is probably meant to be; nobody has a folder of such a name.
+fn cloud_without_slashes(location: &str) -> Option<String> {
+    let (scheme, rest) = location.split_once(':')?;
+    let url = format!("{scheme}://{}", rest.trim_start_matches('/'));
+    let known = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl", "http", "https"];
+    known.contains(&scheme).then_some(url)
+}
+
 /// The path of `file:///x`, `file://localhost/x` or `file:/x`.
 fn file_path(location: &str) -> Result<String> {
     let rest = location.split_once(':').map_or("", |it| it.1);
@@ -252,6 +266,10 @@ mod tests {
         for bad in ["memory://a//b", "memory://a/../b"] {
             check(bad, &format!("invalid-argument: `{bad}`: {segment}"));
         }
+        check(
+            "s3:b/t",
+            "invalid-argument: `s3:b/t`: `s3://b/t` is what is meant, or else `./s3:b/t`",
+        );
         check(
             "ftp://h/x",
             "unsupported-path: `ftp://h/x`: no store is known for `ftp:`; a path or `file://` is",

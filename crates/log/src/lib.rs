@@ -23,6 +23,7 @@ pub mod z85;
 
 pub mod log_path;
 pub mod pages;
+pub mod places;
 pub mod row_set;
 pub mod thrift;
 pub mod uri;

@@ -118,12 +118,12 @@ pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata, access: Access) ->
     for feature in listed.chain(also) {
         if feature.is_catalog_managed() {
             match access {
-                Access::Path => return Err(managed(feature)),
+                Access::Path => return Err(managed(feature, protocol)),
                 Access::Catalog => continue,
             }
         }
         if !feature.can_read() {
-            return Err(missing(feature, true));
+            return Err(missing(feature, true, Some(protocol)));
         }
     }
     let schema = metadata.checked()?;
@@ -132,7 +132,7 @@ pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata, access: Access) ->
     if let Some(feature) = type_feature(&schema)
         && !feature.can_read()
     {
-        return Err(missing(&feature, true));
+        return Err(missing(&feature, true, Some(protocol)));
     }
     Ok(Admission { read: ReadPermit { access }, schema, mapping })
 }
@@ -173,7 +173,7 @@ pub fn checkpointable(protocol: &Protocol, permit: ReadPermit) -> Result<()> {
             || matches!(it, TableFeature::Unknown(_))
     };
     match features.iter().find(is_protected) {
-        Some(feature) => Err(missing(feature, false)),
+        Some(feature) => Err(missing(feature, false, None)),
         None if permit.access() == Access::Catalog => Err(by_catalog()),
         None => Ok(()),
     }
@@ -221,7 +221,7 @@ pub(crate) fn also_writable(
     let properties = Properties::read(&metadata.configuration);
     for feature in protocol.features() {
         if !feature.can_write() && is_used(&feature, &properties, schema) {
-            return Err(missing(&feature, false));
+            return Err(missing(&feature, false, None));
         }
     }
     if schema.fields().iter().any(|it| holds_interval(&it.data_type)) {
@@ -231,7 +231,7 @@ pub(crate) fn also_writable(
     if let Some(feature) = type_feature(schema)
         && !feature.can_write()
     {
-        return Err(missing(&feature, false));
+        return Err(missing(&feature, false, None));
     }
     // A constraint binds whether or not the protocol says that there may be one. A mode of column
     // mapping that means nothing today gets its meaning when the protocol is raised.
@@ -244,7 +244,7 @@ pub(crate) fn also_writable(
         TableFeature::AllowColumnDefaults,
     ] {
         if !feature.can_write() && is_used(&feature, &properties, schema) {
-            return Err(missing(&feature, false));
+            return Err(missing(&feature, false, None));
         }
     }
     Properties::check(&metadata.configuration)?;
@@ -315,31 +315,39 @@ fn version(verb: &str, needed: i32, highest: i32) -> Error {
     Error::new(Code::UnsupportedProtocol, what)
 }
 
-fn missing(feature: &TableFeature, to_read: bool) -> Error {
+fn missing(feature: &TableFeature, to_read: bool, protocol: Option<&Protocol>) -> Error {
     let verb = if to_read { "read" } else { "write" };
     let name: String = feature.name().chars().take(80).flat_map(char::escape_debug).collect();
     let what =
         format!("the table needs feature `{name}` to {verb}, which this build does not have");
-    Error::new(Code::UnsupportedProtocol, what)
-        .with_payload(MissingFeature { feature: feature.clone(), to_read })
+    Error::new(Code::UnsupportedProtocol, what).with_payload(MissingFeature {
+        feature: feature.clone(),
+        to_read,
+        protocol: protocol.cloned(),
+    })
 }
 
-fn managed(feature: &TableFeature) -> Error {
+fn managed(feature: &TableFeature, protocol: &Protocol) -> Error {
     let what = format!(
         "the table has feature `{feature}`: its newest commits may be known to its catalog alone, \
          so it is not read by its path; open it with the commits that the catalog gives"
     );
-    Error::new(Code::UnsupportedProtocol, what)
-        .with_payload(MissingFeature { feature: feature.clone(), to_read: true })
+    Error::new(Code::UnsupportedProtocol, what).with_payload(MissingFeature {
+        feature: feature.clone(),
+        to_read: true,
+        protocol: Some(protocol.clone()),
+    })
 }
 
 /// The feature that a table needs and this build lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MissingFeature {
     /// Which.
     pub feature: TableFeature,
     /// Needed to read, or only to write?
     pub to_read: bool,
+    /// All that the table needs, where it is one that cannot be read.
+    pub protocol: Option<Protocol>,
 }
 
 impl Error {

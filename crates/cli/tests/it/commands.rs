@@ -390,3 +390,23 @@ fn compression() {
         "enableDeletionVectors`",
     );
 }
+
+/// Of a table that cannot be read, `info` tells what it needs, and the exit code stays.
+#[test]
+fn info_of_a_table_of_the_future() {
+    let shell = Shell::new();
+    let ntz = ["create", "t", "--schema", "n long, t timestamp_ntz"];
+    shell.run(&ntz);
+    let log = shell.path("t/_delta_log/00000000000000000000.json");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines = text.lines().filter(|it| !it.contains("commitInfo"));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let text = text.replace("\"timestampNtz\"", "\"telepathy\",\"timestampNtz\"");
+    std::fs::write(&log, text).unwrap();
+    let said = shell.try_run(&["info", "t", "--format", "json"]);
+    assert_eq!(said.code, 6, "{said:?}");
+    let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(told["not_readable_here"], serde_json::json!(["telepathy"]), "{said:?}");
+    assert_eq!(told["protocol"], "reader 3, writer 7");
+    assert!(said.err.contains("telepathy"), "{said:?}");
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakebed_log::error::{Error, Result};
+use lakebed_log::error::{Code, Error, Result};
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 
 use super::options::Options;
@@ -209,8 +209,15 @@ fn s3(
     check_http(options, &["aws_endpoint_url", "aws_endpoint_url_s3"])?;
     let mut builder = AmazonS3Builder::new().with_bucket_name(&address.bucket).with_retry(retry);
     if env.credentials().is_none() {
+        let mut has_keys = super::profile::is_told(options)?;
         for (name, value) in super::profile::read(options)? {
+            has_keys |= name == AmazonS3ConfigKey::AccessKeyId;
             builder = builder.with_config(name, value);
+        }
+        if !has_keys && options.flag("aws_ec2_metadata_disabled")? {
+            let what = "there are no credentials, and `aws_ec2_metadata_disabled` says not to ask \
+                        the machine for some";
+            return Err(Error::new(Code::Permission, what));
         }
     }
     for (name, value) in options.iter() {

@@ -50,6 +50,7 @@ const S3: &[Names] = &[
     &["aws_container_authorization_token_file", "container_authorization_token_file"],
     &["aws_metadata_endpoint", "metadata_endpoint"],
     &["aws_imdsv1_fallback", "imdsv1_fallback"],
+    &["aws_ec2_metadata_disabled", "ec2_metadata_disabled"],
     &["aws_skip_signature", "skip_signature", "s3.anonymous"],
     &["aws_unsigned_payload", "unsigned_payload"],
     &["aws_checksum_algorithm", "checksum_algorithm"],

@@ -20,6 +20,12 @@ const OTHERS: [&str; 5] = [
     "aws_container_credentials_full_uri",
 ];
 
+/// Do the options say where credentials are?
+pub(super) fn is_told(options: &Options) -> Result<bool> {
+    let has_others = OTHERS.iter().any(|it| options.get(it).is_some());
+    Ok(has_others || options.flag("aws_skip_signature")?)
+}
+
 /// The keys and the region of the profile.
 ///
 /// # Errors
@@ -28,8 +34,7 @@ const OTHERS: [&str; 5] = [
 /// keys are not in the files.
 pub(super) fn read(options: &Options) -> Result<Vec<(AmazonS3ConfigKey, String)>> {
     let named = options.get("aws_profile");
-    let has_others = OTHERS.iter().any(|it| options.get(it).is_some());
-    if has_others || options.flag("aws_skip_signature")? {
+    if is_told(options)? {
         return Ok(Vec::new());
     }
     let profile = named.unwrap_or("default");

@@ -509,19 +509,24 @@ impl Ground<'_> {
             for leaf in leaves {
                 let column = file.column(self.at, *leaf)?;
                 let form = Form::new(file, self.at, *leaf, self.picks)?;
-                let walked = form.walk(self.sparse).map_err(|it| {
+                let placed = |it: Error| {
                     let it = self.sparse.fault().unwrap_or(it);
                     it.at(format!("row group {}, column {leaf}", self.at))
-                })?;
+                };
+                let walked = form.walk(self.sparse).map_err(placed)?;
                 largest = largest.saturating_add(walked.largest);
                 let weight = walked.weight(column.column_type());
                 plot.weight = plot.weight.saturating_add(weight);
                 let (rows, max) = (file.batch_rows, TEXT_BYTES);
                 let dense = self.picks.are_all(self.rows);
                 let text = match &form {
-                    Form::Whole(_) => walked.text(column, self.sparse, rows, dense, max),
+                    Form::Whole(_) => {
+                        walked.check_places(column, self.sparse).map_err(placed)?;
+                        walked.text(column, self.sparse, rows, dense, max)
+                    }
                     Form::Paged(pages, wanted) => {
                         let patch = Patch::new(column, pages, wanted, self.picks, self.sparse)?;
+                        walked.check_places(&patch.column, &patch.sparse).map_err(placed)?;
                         let text = walked.text(&patch.column, &patch.sparse, rows, false, max);
                         plot.patch = Some(patch);
                         text

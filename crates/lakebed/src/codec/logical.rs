@@ -16,7 +16,7 @@ use arrow_array::types::{
     Date32Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
 };
 use arrow_array::{Array, ArrayRef, ListArray, MapArray, RecordBatch, StructArray, new_null_array};
-use arrow_buffer::OffsetBuffer;
+use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{
     ArrowError, DataType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit,
@@ -366,7 +366,26 @@ fn struct_to(array: &StructArray, to: &Fields, path: &str) -> Result<StructArray
         child(found, field, array.len(), &format!("{path}.{}", field.name()))
     };
     let children = to.iter().zip(matched).map(field).collect::<Result<Vec<_>>>()?;
-    StructArray::try_new(to.clone(), children, nulls).map_err(|it| null_in(path).because(it))
+    let made = StructArray::try_new(to.clone(), children.clone(), nulls.clone());
+    made.map_err(|it| {
+        let part = null_part(to, &children, nulls.as_ref());
+        part.map_or_else(|| null_in(path), |it| null_in(&format!("{path}.{it}"))).because(it)
+    })
+}
+
+/// The field that has a null where it must not, and its struct has none.
+fn null_part<'a>(
+    to: &'a Fields,
+    children: &[ArrayRef],
+    nulls: Option<&NullBuffer>,
+) -> Option<&'a str> {
+    let is_there = |row: usize| nulls.is_none_or(|it| it.is_valid(row));
+    let mut fields = to.iter().zip(children).filter(|it| !it.0.is_nullable());
+    let found = fields.find(|(_, column)| {
+        let own = column.logical_nulls();
+        own.is_some_and(|own| (0..own.len()).any(|row| own.is_null(row) && is_there(row)))
+    });
+    found.map(|it| it.0.name().as_str())
 }
 
 fn list_to(list: &ListArray, element: &FieldRef, path: &str) -> Result<ArrayRef> {

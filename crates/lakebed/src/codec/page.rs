@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::places;
 use lakebed_log::thrift::{self, PageHeader};
 use parquet::basic::{ConvertedType, Encoding, Type as Physical};
 use parquet::column::page::{Page, PageReader};
@@ -51,6 +52,8 @@ pub(super) struct Walked {
     dictionary: bool,
     /// Not all values are places in the dictionary.
     spelled: bool,
+    /// Some values are.
+    placed: bool,
 }
 
 impl Walked {
@@ -84,6 +87,18 @@ impl Walked {
         }
     }
 
+    /// Looks at the places that the library would take at their word, see [`places`].
+    pub(super) fn check_places(
+        &self,
+        column: &ColumnChunkMetaData,
+        pages: &Arc<Sparse>,
+    ) -> Result<()> {
+        match self.placed {
+            true => places::check(column, pages),
+            false => Ok(()),
+        }
+    }
+
     /// What decoding them costs, in comparison: a value of fixed width as much as to decompress
     /// some bytes, and text twice of both.
     pub(super) fn weight(&self, of: Physical) -> u64 {
@@ -108,7 +123,9 @@ impl Walked {
             _ => {
                 let values = header.values.unwrap_or(0).min(u64::from(u32::MAX));
                 self.data.push((values, header.uncompressed));
-                self.spelled |= header.encoding.is_none_or(|it| !PLACES.contains(&it));
+                let is_place = |it: i64| PLACES.contains(&it);
+                self.spelled |= !header.encoding.is_some_and(is_place);
+                self.placed |= header.encoding.is_some_and(is_place);
             }
         }
         let len = (header.len as u64).checked_add(header.compressed);

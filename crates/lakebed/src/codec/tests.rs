@@ -558,6 +558,31 @@ fn types_convert_or_fail() {
     }
 }
 
+/// A place that a dictionary of values of fixed width does not have is an error, and no panic.
+#[test]
+fn places_past_a_dictionary_are_refused() {
+    use parquet::arrow::ArrowWriter;
+    let values: Vec<i128> = (0..64).map(|it| it % 3).collect();
+    let decimals = Decimal128Array::from(values).with_precision_and_scale(20, 2).unwrap();
+    let batch = RecordBatch::try_from_iter([("d", Arc::new(decimals) as ArrayRef)]).unwrap();
+    let mut bytes = Vec::new();
+    // The first version of the format has no dictionaries of such values.
+    let version = parquet::file::properties::WriterVersion::PARQUET_2_0;
+    let properties = WriterProperties::builder().set_writer_version(version).build();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    let metadata = writer.close().unwrap();
+    let sound = Case::new("d decimal(20,2)", bytes.clone()).read().unwrap();
+    assert_eq!(sound.iter().map(RecordBatch::num_rows).sum::<usize>(), 64);
+
+    let (start, len) = metadata.row_group(0).column(0).byte_range();
+    let last = (start + len) as usize - 1;
+    bytes[last] = 0xff;
+    let error = Case::new("d decimal(20,2)", bytes).read().unwrap_err();
+    assert_eq!(error.code(), Code::CorruptData);
+    assert!(error.to_string().contains("place 3 of a dictionary of 3"), "{error:?}");
+}
+
 /// Structs, lists and maps match at every depth; a null parent needs no children.
 #[test]
 fn nested_columns_match() {
@@ -645,6 +670,12 @@ fn null_in_a_column_that_is_not_null() {
     let all: ArrayRef = Arc::new(NullArray::new(2));
     assert_eq!(Case::new("a long", foreign(vec![("a", all.clone())])).rows(), 2);
     assert_eq!(Case::new("a long not null", foreign(vec![("a", all)])).code(), Code::CorruptData);
+
+    let inner: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+    let fields = Fields::from(vec![Field::new("x", DataType::Int64, true)]);
+    let parent: ArrayRef = Arc::new(StructArray::new(fields, vec![inner], None));
+    let case = Case::new("s struct<x: long not null>", foreign(vec![("s", parent)]));
+    assert!(case.read().unwrap_err().to_string().contains("column `s.x` is not null"));
 }
 
 /// A read of no column of the file still counts its rows.

@@ -9,6 +9,7 @@ pub(crate) fn redact(text: &str) -> String {
         let end = word.chars().next_back().filter(|it| ends(*it));
         let word = word.strip_suffix(ends).unwrap_or(word);
         let (scheme, rest) = match word.split_once("://") {
+            Some((scheme, url)) if names_container(scheme, url) => (Some(scheme), url),
             Some((scheme, url)) => (Some(scheme), without_user(url)),
             None => (None, word),
         };
@@ -21,6 +22,13 @@ pub(crate) fn redact(text: &str) -> String {
         out.extend(end);
     }
     out
+}
+
+/// Azure has the container before the `@`, where others have a user; with a colon it is a user.
+fn names_container(scheme: &str, url: &str) -> bool {
+    let host = url.split(['/', '?', '#']).next().unwrap_or(url);
+    let schemes = ["abfs", "abfss", "wasb", "wasbs", "az", "azure", "adl"];
+    schemes.contains(&scheme) && !host.contains(':') && host.matches('@').count() == 1
 }
 
 /// `url`, from behind the scheme on, without `user:password@`. A password may hold anything, so

@@ -38,6 +38,7 @@ use crate::batch::section::Section;
 use crate::batch::{Adds, Footer, LogBatch, Removes, Width, parquet_footer};
 use crate::error::{Error, Result};
 use crate::limits::STATS_BYTES_MAX;
+use crate::places;
 
 /// Rows decoded at a time, to be joined afterwards. All rows at once would be decoded into columns
 /// that grow by being copied, and each time into memory that was never used before.
@@ -103,6 +104,21 @@ pub(super) fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
     decoded.unwrap_or_else(|_| Err(corrupt("the Parquet reader gave up on the file")))
 }
 
+/// The file again, once the library can be trusted with places in its dictionaries.
+fn placed<R: ChunkReader + 'static>(
+    reader: R,
+    metadata: &ParquetMetaData,
+    picked: &Picked,
+) -> Result<R> {
+    let file = Arc::new(reader);
+    for group in picked.groups.iter().filter_map(|it| metadata.row_groups().get(*it)) {
+        for column in picked.leaves.iter().filter_map(|it| group.columns().get(*it)) {
+            places::check(column, &file).map_err(|it| corrupt(it.message()).because(it))?;
+        }
+    }
+    Arc::into_inner(file).ok_or_else(|| Error::internal("a checkpoint is held by its pages"))
+}
+
 /// The rows of the groups as batches of struct columns, so many rows each.
 pub(super) fn slices<R: ChunkReader + 'static>(
     reader: R,
@@ -113,6 +129,7 @@ pub(super) fn slices<R: ChunkReader + 'static>(
     let bad = |it: parquet::errors::ParquetError| corrupt("the columns do not decode").because(it);
     let leaves = picked.leaves.iter().copied();
     let mask = ProjectionMask::leaves(metadata.file_metadata().schema_descr(), leaves);
+    let reader = placed(reader, metadata, picked)?;
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(reader, arrow_metadata(metadata)?);
     let builder = builder.with_projection(mask).with_row_groups(picked.groups.clone());
@@ -130,6 +147,7 @@ pub(super) fn read_rows<R: ChunkReader + 'static>(
     let leaves = picked.leaves.iter().copied();
     let mask = ProjectionMask::leaves(metadata.file_metadata().schema_descr(), leaves);
     let rows = picked.rows(metadata);
+    let reader = placed(reader, metadata, picked)?;
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(reader, arrow_metadata(metadata)?);
     let builder = builder.with_projection(mask).with_row_groups(picked.groups.clone());

@@ -45,6 +45,17 @@ fn clouds_of_their_own_are_not_asked() {
     assert!(!known("az://c/t", &[("use_emulator", "true")]));
 }
 
+/// Where the machine is not to be asked and nothing else has credentials, nobody is asked.
+#[test]
+fn the_machine_is_not_asked() {
+    let bare = ["aws_shared_credentials_file", "aws_config_file"];
+    let env = bare.iter().fold(Env::tokio(), |env, it| env.with_option(*it, "/no/such/file"));
+    let env = env.with_option("AWS_EC2_METADATA_DISABLED", "true");
+    assert_eq!(env.open("s3://b/t").unwrap_err().code(), Code::Permission);
+    let keys = env.with_option("aws_access_key_id", "a").with_option("aws_secret_access_key", "b");
+    assert!(keys.open("s3://b/t").is_ok());
+}
+
 #[test]
 fn durations() {
     assert_eq!(seconds("30"), Some(Duration::from_secs(30)));
