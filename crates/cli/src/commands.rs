@@ -279,7 +279,6 @@ fn unreadable(session: &Session<'_>, at: &At, error: lakebed::Error) -> Result<(
         let names = |it: &[lakebed::TableFeature]| -> Vec<String> {
             it.iter().map(ToString::to_string).collect()
         };
-        let features: Vec<_> = protocol.features().iter().cloned().collect();
         let lacking: Vec<_> = (protocol.reader_features.iter().flatten())
             .filter(|it| !it.can_read() || it.is_catalog_managed())
             .cloned()
@@ -291,7 +290,7 @@ fn unreadable(session: &Session<'_>, at: &At, error: lakebed::Error) -> Result<(
         session.answer(&[
             ("location", json!(session.table(&at.table)?.location())),
             ("protocol", json!(versions)),
-            ("features", json!(names(&features))),
+            ("features", json!(names(&protocol.features()))),
             ("not readable here", json!(names(&lacking))),
         ])?;
     }

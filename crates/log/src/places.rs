@@ -231,7 +231,7 @@ mod tests {
         ) {
             let mut sum = 0;
             walk(&bytes, bits, count, |it, times| {
-                assert!(it >> bits.div_ceil(8) * 8 == 0);
+                assert!(it >> (bits.div_ceil(8) * 8) == 0);
                 sum += times;
             });
             prop_assert!(sum <= count);

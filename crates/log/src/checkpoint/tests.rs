@@ -13,7 +13,6 @@ use crate::action::{
     Sidecar,
 };
 use crate::batch::{FileUnit, Footer, LogBatch, parquet_footer};
-use crate::error::Code;
 use crate::feature::TableFeature;
 use crate::log_path::{CheckpointName, LogPath};
 use crate::replay::Replay;
