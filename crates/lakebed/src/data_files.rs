@@ -34,6 +34,7 @@ use serde_json::{Value, json};
 use crate::append::{self, Append, Target};
 use crate::create;
 use crate::pool::map_ordered;
+use crate::rewrite;
 use crate::snapshot::Snapshot;
 use crate::txn::{self, Committed, Context, Staged};
 use crate::write::Data;
@@ -126,7 +127,10 @@ pub(crate) async fn write(
 ) -> Result<DataFiles> {
     let target = Target::new(context, Some(base), &data, options)?;
     let adds = target.write(context, data, options).await?;
-    context.store.settle().await?;
+    if let Err(it) = context.settle().await {
+        context.discard(&rewrite::keys(&adds)?).await;
+        return Err(it);
+    }
     Ok(DataFiles {
         table_id: base.head().metadata.id.clone(),
         partition_columns: target.partition_columns,

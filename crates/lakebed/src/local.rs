@@ -198,10 +198,11 @@ impl Backend for Local {
         op: &'a Op,
         key: &'a str,
         bytes: Bytes,
+        seen: Option<u64>,
     ) -> BoxFuture<'a, Result<Put>> {
         op.count(Request::Put);
         let id = self.env.id().to_string();
-        self.run(key, move |root, key| root.put_if_absent(key, &bytes, &id))
+        self.run(key, move |root, key| root.put_if_absent(key, &bytes, &id, seen))
     }
 
     fn put_new<'a>(

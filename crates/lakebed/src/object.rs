@@ -357,6 +357,7 @@ impl Backend for Objects {
         op: &'a Op,
         key: &'a str,
         bytes: Bytes,
+        _seen: Option<u64>,
     ) -> BoxFuture<'a, Result<Put>> {
         Box::pin(async move {
             let path = self.path(key)?;

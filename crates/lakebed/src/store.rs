@@ -142,12 +142,14 @@ pub(crate) trait Backend: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Object>>>;
     /// Size and time.
     fn head<'a>(&'a self, op: &'a Op, key: &'a str) -> BoxFuture<'a, Result<Object>>;
-    /// Creates if absent, durably, by one attempt.
+    /// Creates if absent, durably, by one attempt; `unavailable` if more has vanished than when
+    /// [`Backend::vanished`] said `seen`.
     fn put_if_absent<'a>(
         &'a self,
         op: &'a Op,
         key: &'a str,
         bytes: Bytes,
+        seen: Option<u64>,
     ) -> BoxFuture<'a, Result<Put>>;
     /// Makes what is under the key durable, if it is not yet: a create may have failed after it was
     /// there for all to see.
@@ -404,10 +406,22 @@ impl Store {
     /// Only if nothing happened and nothing will: `permission`, `no-space`, `store-unsafe` if the
     /// store cannot create if absent, `unavailable` if the disk failed before the step that counts.
     pub async fn put_if_absent(&self, op: &Op, key: &str, bytes: Bytes) -> Result<Put> {
+        self.put_seeing(op, key, bytes, None).await
+    }
+
+    /// The same for a commit, unless something has vanished since [`Store::vanished`] said `seen`:
+    /// then it is `unavailable`, since it may be a file that the commit names.
+    pub(crate) async fn put_seeing(
+        &self,
+        op: &Op,
+        key: &str,
+        bytes: Bytes,
+        seen: Option<u64>,
+    ) -> Result<Put> {
         check_key(key).map_err(|it| self.placed(key, it))?;
         tracing::debug!(table = self.location(), key, "put_if_absent");
         op.wrote_bytes(bytes.len() as u64);
-        match self.backend.put_if_absent(op, key, bytes).await {
+        match self.backend.put_if_absent(op, key, bytes, seen).await {
             Ok(Put::Unknown(err)) => Ok(Put::Unknown(self.placed(key, err))),
             other => other.map_err(|it| self.placed(key, it)),
         }

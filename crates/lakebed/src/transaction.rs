@@ -92,6 +92,8 @@ pub struct Transaction {
     /// Keys of the data files that its operations wrote.
     written: BTreeSet<String>,
     notes: Vec<String>,
+    /// Has it copied rows into other files, with nothing to tell them from new ones?
+    copies: bool,
 }
 
 impl Transaction {
@@ -112,6 +114,7 @@ impl Transaction {
             once: None,
             written: BTreeSet::new(),
             notes: Vec::new(),
+            copies: false,
         })
     }
 
@@ -450,7 +453,10 @@ impl Transaction {
         let draft = self.finished();
         let kept = draft.clone().unwrap_or_default();
         context.discard(&commit::dropped(&written, &kept)).await;
-        context.store.settle().await?;
+        if let Err(it) = context.settle().await {
+            context.discard(&Vec::from_iter(written)).await;
+            return Err(it);
+        }
         let now = context.env.now();
         Ok(StagedTransaction::new(base.head(), draft, once, now))
     }
@@ -513,7 +519,11 @@ impl Transaction {
     /// One more operation; if it does not fit, its files are deleted and all is as it was.
     async fn take(&mut self, staged: Staged) -> Result<()> {
         let Staged { draft, files, notes, .. } = staged;
-        if !draft.cdc.is_empty() {
+        let copies = draft.metrics.get("numCopiedRows").is_some_and(|it| it != "0");
+        let switches_on =
+            |it: &Metadata| Properties::read(&it.configuration).enable_change_data_feed;
+        let switches_on = self.copies && draft.metadata.as_ref().is_some_and(switches_on);
+        if !draft.cdc.is_empty() || switches_on {
             self.context.discard(&files).await;
             return Err(keeps_feed().at(self.context.store.location()));
         }
@@ -525,6 +535,7 @@ impl Transaction {
             Ok(view) => {
                 self.view = view;
                 self.draft = Some(whole);
+                self.copies |= copies;
                 self.written.extend(files);
                 self.notes.extend(notes);
                 Ok(())

@@ -226,6 +226,22 @@ impl Context {
         Context { catalog, ..self }
     }
 
+    /// Makes what it wrote durable, for those who do not commit it themselves.
+    ///
+    /// # Errors
+    ///
+    /// What the store says; `unavailable` if something vanished that it wrote, perhaps.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        self.store.settle().await?;
+        match self.is_bereft() {
+            true => {
+                let what = "files vanished before they were durable; write them again";
+                Err(Error::new(Code::Unavailable, what).at(self.store.location()))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Has somebody removed what it wrote, perhaps?
     pub(crate) fn is_bereft(&self) -> bool {
         self.store.vanished() != self.vanished

@@ -160,6 +160,10 @@ fn walk(bytes: &[u8], bits: u8, count: usize, mut each: impl FnMut(u64, usize)) 
 
 /// Values that are packed side by side, as many as are there.
 fn unpack(packed: &[u8], bits: u8, count: usize, each: &mut impl FnMut(u64, usize)) {
+    if bits == 0 && 0 < count {
+        // All of them are zero, and there may be more than anybody wants to count.
+        return each(0, count);
+    }
     let (bits, mask) = (usize::from(bits), (1u64 << bits) - 1);
     let there = (packed.len() * 8).checked_div(bits).unwrap_or(usize::MAX);
     for at in 0..count.min(there) {

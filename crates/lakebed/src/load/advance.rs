@@ -279,6 +279,7 @@ impl Loaded {
         {
             let kept = Arc::make_mut(&mut self.kept);
             kept.checkpoint = vec![KeptPart::default(); segment.checkpoint.len()];
+            kept.hinted_adds = None;
             self.segment = Arc::new(segment);
         }
         self
@@ -299,6 +300,7 @@ impl Loaded {
         segment.compacted.clear();
         let kept = Arc::make_mut(&mut loaded.kept);
         kept.checkpoint = vec![KeptPart { sidecars, ..KeptPart::default() }];
+        kept.hinted_adds = None;
         kept.commits.clear();
         kept.commit_bytes = 0;
         loaded

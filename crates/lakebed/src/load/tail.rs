@@ -21,6 +21,7 @@ use lakebed_log::time::Timestamp;
 use super::Loaded;
 use super::commits::as_listed;
 use super::fetch::Trouble;
+use crate::budget::Permit;
 use crate::env::Env;
 use crate::op::{Op, Request};
 use crate::pool::map_ordered;
@@ -123,8 +124,9 @@ impl LongTail {
         let mut gather = self.tail.gather(part);
         for batch in reading.batches(&self.tail.files_of(part)) {
             let numbers = batch.clone();
-            let texts = reading.fetch(batch).await?;
+            let (texts, permit) = reading.fetch(batch).await?;
             let take = move || {
+                let _permit = permit;
                 for (number, text) in numbers.into_iter().zip(&texts) {
                     text.each_piece(|it| gather.take(number, it))?;
                     if !gather.end_file(number) {
@@ -198,7 +200,8 @@ impl Text {
         // A longer file is another one.
         match near.read(size..size.saturating_add(1)) {
             Ok(_) => Err(Error::new(Code::ShortRead, "the file is longer than it was")),
-            Err(_) => Ok(()),
+            Err(it) if it.code() == Code::ShortRead => Ok(()),
+            Err(it) => Err(it),
         }
     }
 }
@@ -216,8 +219,9 @@ impl Reading<'_> {
     async fn sample(&self, bytes: u64) -> Result<Sampler, Trouble> {
         let mut sampler = Sampler::new(bytes);
         for batch in self.all() {
-            let texts = self.fetch(batch).await?;
+            let (texts, permit) = self.fetch(batch).await?;
             let take = move || {
+                let _permit = permit;
                 for text in &texts {
                     text.each_piece(|it| {
                         sampler.take(it);
@@ -235,12 +239,13 @@ impl Reading<'_> {
         let mut tail = surveyor.begin_tail();
         let survey = |batch: Vec<usize>| async move {
             let forms: Vec<bool> = batch.iter().map(|it| self.is_commit(*it)).collect();
-            let texts = match self.fetch(batch).await {
+            let (texts, permit) = match self.fetch(batch).await {
                 Ok(it) => it,
                 Err(it) => return Ok(Err(it)),
             };
             let surveyor = Arc::clone(surveyor);
             let survey = move || {
+                let _permit = permit;
                 let each = texts.iter().zip(forms);
                 each.map(|(text, is_commit)| surveyed(&surveyor, text, is_commit)).collect()
             };
@@ -276,24 +281,26 @@ impl Reading<'_> {
         batches
     }
 
-    async fn fetch(&self, batch: Vec<usize>) -> Result<Vec<Text>, Trouble> {
+    /// With what they take of the budget, as long as they are held.
+    async fn fetch(&self, batch: Vec<usize>) -> Result<(Vec<Text>, Permit), Trouble> {
         let Reading { env, op, store, files, .. } = self;
         let files: Vec<&LogFile> = batch.iter().filter_map(|it| files.get(*it)).collect();
         let bytes = files.iter().map(|it| it.size).fold(0, u64::saturating_add);
         let budget = env.budget();
-        let _permit = budget.acquire(bytes.min(budget.total())).await.map_err(Trouble::Final)?;
+        let permit = budget.acquire(bytes.min(budget.total())).await.map_err(Trouble::Final)?;
         if let [file] = files.as_slice()
             && u64::try_from(PIECE_BYTES).is_ok_and(|it| it < file.size)
             && let Some(text) = self.read_near(file).await?
         {
-            return Ok(vec![text]);
+            return Ok((vec![text], permit));
         }
         let keys: Vec<String> = files.iter().map(|it| it.path.to_path()).collect();
         let fetched = store.get_many(op, &keys, COMMIT_BYTES_MAX).await;
         let text = |(file, bytes): (&&LogFile, Result<Bytes>)| {
             as_listed(store, file, bytes).map(Text::Fetched).map_err(|it| it.of(file))
         };
-        files.iter().zip(fetched).map(text).collect()
+        let texts = files.iter().zip(fetched).map(text).collect::<Result<_, Trouble>>()?;
+        Ok((texts, permit))
     }
 
     /// `None` if the store gives no file to read from.

@@ -44,14 +44,22 @@ pub(super) const TEMPORARY_AGE: Duration = Duration::from_secs(24 * 3600);
 const SWEPT_MAX: usize = 100;
 
 impl Root {
-    pub(super) fn put_if_absent(&self, key: &str, bytes: &[u8], id: &str) -> Result<Put> {
-        match self.aside(key, bytes, id)? {
-            None => Ok(Put::Exists),
-            Some(aside) => {
-                self.settle()?;
-                self.show(key, aside)
-            }
+    /// `seen` is how many files and folders had vanished when somebody last looked for all those
+    /// that the commit names.
+    pub(super) fn put_if_absent(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        id: &str,
+        seen: Option<u64>,
+    ) -> Result<Put> {
+        let Some(aside) = self.aside(key, bytes, id)? else { return Ok(Put::Exists) };
+        self.settle()?;
+        // Whoever was at it before may have heard of it, and we not.
+        if seen.is_some_and(|it| it != self.folders().vanished) {
+            return Err(Error::new(Code::Unavailable, "files vanished before their commit"));
         }
+        self.show(key, aside)
     }
 
     /// The file under another name; `None` if there is one of that name.
@@ -104,7 +112,7 @@ impl Root {
 
     /// A folder that is gone has lost no name that somebody will miss. Any other failed sync is
     /// told once: the next one would say yes to what this one has lost.
-    fn lost_by(&self, err: &io::Error) {
+    pub(super) fn lost_by(&self, err: &io::Error) {
         self.folders().lost |= !is_missing(err);
     }
 
@@ -217,7 +225,7 @@ impl Root {
             || self.path.parent() == Some(folder) && !self.folders().named.contains_key(&self.path);
         match sync_folder(folder) {
             // Where we may not look somebody else has made the table's folder.
-            Err(err) if err.kind() == io::ErrorKind::PermissionDenied && is_of_others() => Ok(()),
+            Err(err) if is_refused(&err) && is_of_others() => Ok(()),
             synced => synced,
         }
     }
@@ -241,12 +249,23 @@ impl Root {
         Some(written)
     }
 
-    /// Makes the contents of a noted file durable, or waits for who is about to. One that fails
-    /// stays noted until it is deleted, and no commit gets past it.
+    /// Makes the contents of a noted file durable, or waits for who is about to. A file for which
+    /// that fails is removed, so that the commit that names it fails and no other.
     pub(super) fn sync_written(&self, written: &Written) -> io::Result<()> {
-        written.sync()?;
-        self.forget(&written.path);
-        Ok(())
+        let synced = written.sync();
+        // Gone before anybody is told that it is: whoever looks then must not find it.
+        let stays =
+            synced.is_err() && fs::remove_file(&written.path).is_err_and(|it| !is_missing(&it));
+        let mut folders = self.folders();
+        match folders.written.remove(&written.path) {
+            // Given up meanwhile, or told by somebody else.
+            None => Ok(()),
+            Some(_) => {
+                folders.vanished += u64::from(synced.is_err());
+                folders.lost |= stays;
+                synced
+            }
+        }
     }
 
     /// What the file holds is not to be made durable, or is.
@@ -278,7 +297,8 @@ impl Root {
         };
         // The names first: whoever wrote the files is at their contents already.
         let Err(err) = self.sync_folders(noted.clone()) else {
-            return written.iter().try_for_each(|it| self.sync_written(it)).map_err(writing);
+            let synced = written.iter().map(|it| self.sync_written(it));
+            return synced.fold(Ok(()), Result::and).map_err(writing);
         };
         self.lost_by(&err);
         let mut folders = self.folders();
@@ -327,6 +347,12 @@ impl Written {
         let synced = synced.get_or_insert_with(sync).clone();
         synced.map_err(|(kind, what)| io::Error::new(kind, what))
     }
+}
+
+/// Is a folder one that we may not sync, or that cannot be?
+fn is_refused(err: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(err.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem | Unsupported)
 }
 
 /// The version whose commit this is.

@@ -78,8 +78,9 @@ impl Backend for Frail {
         op: &'a Op,
         key: &'a str,
         bytes: Bytes,
+        seen: Option<u64>,
     ) -> BoxFuture<'a, Result<Put>> {
-        Box::pin(self.of.put_if_absent(op, key, bytes))
+        Box::pin(self.of.put_seeing(op, key, bytes, seen))
     }
 
     fn sync<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {

@@ -259,8 +259,8 @@ impl Attempt {
         let mut damaged = None;
         for tries in 0u32.. {
             self.check_clocks(version, open, &mut cause)?;
-            self.check_bereft(open).await?;
-            let put = self.put(&key, rendered.bytes.clone());
+            let seen = self.check_bereft(open).await?;
+            let put = self.put(&key, rendered.bytes.clone(), seen);
             match self.answer(put).await {
                 Ok(Put::Created(tag)) => {
                     self.check_landed(version, began).await?;
@@ -320,12 +320,12 @@ impl Attempt {
         error.kind() != ErrorKind::Unavailable || self.context.store.settle().await.is_err()
     }
 
-    async fn put(&self, key: &str, bytes: Bytes) -> Result<Put> {
+    async fn put(&self, key: &str, bytes: Bytes, seen: u64) -> Result<Put> {
         let Context { op, store, .. } = &self.context;
         if planted(4) {
             return store.put(op, key, bytes).await.map(|()| Put::Created(None));
         }
-        store.put_if_absent(op, key, bytes).await
+        store.put_seeing(op, key, bytes, Some(seen)).await
     }
 
     /// The answer to a put, unless the deadline passes first; then there may be an effect.

@@ -414,9 +414,7 @@ impl Group {
         let Some(context) = self.context() else { return Landing::nothing() };
         let once = self.entries.iter().any(|it| it.staged.once);
         let draft = self.draft(context.env.id().to_string());
-        for entry in &self.entries {
-            entry.enter(Stage::Together(draft.txn_id.clone()));
-        }
+        self.entries.iter().for_each(|it| it.enter(Stage::Together(draft.txn_id.clone())));
         let settled = self.settle_others().await;
         let mut attempt = Attempt::new(context, Some(base.loaded().clone()), draft, once);
         let unsettled = settled.is_err();
@@ -472,7 +470,10 @@ impl Group {
                 settled.push(store);
             }
         }
-        Ok(())
+        match self.entries.iter().any(|it| it.context.is_bereft()) {
+            true => Err(Error::new(Code::Unavailable, "files vanished before their commit")),
+            false => Ok(()),
+        }
     }
 
     /// One context for all: the first pays, the oldest files count, and the longest deadline.

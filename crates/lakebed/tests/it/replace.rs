@@ -419,6 +419,15 @@ fn tables_that_refuse() {
     block_on(txn.overwrite(numbers([7]), above(0))).unwrap();
     let done = block_on(txn.commit()).unwrap();
     assert_eq!(metric(&done, "numDeletedRows"), 10);
+
+    // Nor is the feed switched on over rows that were copied.
+    let plain = table(&memory());
+    block_on(plain.append(numbers(0..10), Append::new())).unwrap();
+    let mut txn = block_on(plain.begin()).unwrap();
+    block_on(txn.overwrite(numbers([7]), above(5))).unwrap();
+    let on = block_on(txn.set_property("delta.enableChangeDataFeed", "true")).err().unwrap();
+    assert_eq!(on.code(), Code::UnsupportedProtocol, "{on}");
+    block_on(txn.commit()).unwrap();
 }
 
 /// Row changes of a version: what became of each number.

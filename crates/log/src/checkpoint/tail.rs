@@ -14,7 +14,8 @@
 //!
 //! Files come in pieces of whole lines. From the survey on no path is held: a key is told by its
 //! hash, of 128 bits, under a secret that whoever wrote the log cannot know. A file action takes 32
-//! bytes until it is settled which of them count, and five bytes after that.
+//! bytes until it is settled which of them count, and five bytes after that; 40 more where there is
+//! an older checkpoint, whose files are held against them.
 
 mod sampler;
 
@@ -127,6 +128,8 @@ impl Key {
 struct File {
     crc: u32,
     bytes: usize,
+    /// File actions, also those that do not count.
+    lines: usize,
     is_commit: bool,
     is_rooted: bool,
     /// Where the line of each add begins.
@@ -195,6 +198,7 @@ impl Surveyor {
         let file = File {
             crc: 0,
             bytes: 0,
+            lines: 0,
             is_commit,
             is_rooted,
             adds: Vec::new(),
@@ -397,8 +401,7 @@ impl Tail {
             let count = file.rows(part);
             rows += count;
             // Lines are of about one length.
-            let all = (file.adds.len() + file.removes.len()).max(1);
-            bytes += (file.bytes / all).saturating_mul(count);
+            bytes += (file.bytes / file.lines.max(1)).saturating_mul(count);
         }
         let adds = match part {
             Part::Range(_) => PickedAdds::new(rows, bytes + bytes / 8),
@@ -435,6 +438,7 @@ impl Above for Tail {
 impl File {
     /// Lets go of lines that do not count.
     fn keep_what_counts(&mut self) {
+        self.lines = self.adds.len() + self.removes.len();
         let mut ranges = self.ranges.iter();
         self.adds.retain(|_| ranges.next().is_some_and(|it| *it != DEAD));
         self.ranges.retain(|it| *it != DEAD);

@@ -43,10 +43,12 @@ impl Attempt {
         self.check_files(version).await
     }
 
-    /// Before a put, where somebody has removed files that nobody had committed yet.
-    pub(super) async fn check_bereft(&self, open: bool) -> Result<(), Failure> {
+    /// Before a put, where somebody has removed files that nobody had committed yet. Up to how many
+    /// [`Store::vanished`](crate::store::Store::vanished) says, all of ours are there.
+    pub(super) async fn check_bereft(&self, open: bool) -> Result<u64, Failure> {
+        let seen = self.context.store.vanished();
         if open || !self.context.is_bereft() {
-            return Ok(());
+            return Ok(seen);
         }
         match self.context.bounded("looking for the data files", self.look_for_files()).await {
             Err(it) if it.code() == Code::FileNotFound => {
@@ -54,7 +56,8 @@ impl Attempt {
                 let error = Error::new(Code::Unavailable, what).because(it);
                 Err(error.at(self.context.store.location()).into())
             }
-            looked => Ok(looked?),
+            Err(it) => Err(it.into()),
+            Ok(()) => Ok(seen),
         }
     }
 

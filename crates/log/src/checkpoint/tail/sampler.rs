@@ -17,6 +17,9 @@ use crate::time::Timestamp;
 
 /// About how many lines are looked into to cut the order.
 const SAMPLES: u64 = 4_096;
+/// About how many bytes they have at most: long lines are fewer.
+const SAMPLED_BYTES: u64 = 16 << 20;
+
 /// Lines of the tail, taken at even distances.
 pub struct Sampler {
     tail_bytes: u64,
@@ -47,16 +50,21 @@ impl Sampler {
                 _ => before.iter().position(|it| *it == b'\n').map(|it| from + it),
             };
             // A line that is longer than the distance is not looked at twice.
+            let mut distance = self.every;
             let behind = match begin.filter(|it| *it < bytes.len()) {
                 Some(begin) => {
                     self.lines += 1;
+                    let line = bytes.get(begin..).unwrap_or_default();
+                    let len = line.iter().position(|it| *it == b'\n').unwrap_or(line.len());
+                    let share = (self.tail_bytes / SAMPLED_BYTES).max(1);
+                    distance = u64::try_from(len).unwrap_or(u64::MAX).saturating_mul(share);
                     // What is wrong with a line is for the survey to say, which looks into all.
                     let _ = self.picked.push(bytes, begin, false);
                     self.at.saturating_add(u64::try_from(begin).unwrap_or(u64::MAX) + 1)
                 }
                 None => end,
             };
-            self.next = self.next.saturating_add(self.every).max(behind);
+            self.next = self.next.saturating_add(distance.max(self.every)).max(behind);
         }
         self.at = end;
     }
