@@ -213,6 +213,8 @@ mod tests {
             (&[0x03, 0b1000_1000, 0b1100_0110, 0b1111_1010], 3, 2, Some(1)),
             (&[0x03, 0xff], 1, 3, Some(1)),
             (&[0x03], 0, 8, Some(0)),
+            // So many that counting them one by one would not end.
+            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], 0, usize::MAX, Some(0)),
             (&[0x10], 3, 8, None),
             (&[0x03], 3, 8, None),
             (&[0xff; 12], 3, 8, None),

@@ -172,6 +172,30 @@ fn top_levels_that_lack_something() {
     }
 }
 
+/// What a handle expects of the checkpoint that it was opened with, it does not expect of the next.
+///
+/// spec: HINT-9
+#[test]
+fn a_smaller_checkpoint_of_the_same_handle() {
+    let second = Second::new(&[]);
+    for id in 1..=10 {
+        block_on(second.table().append(parts(&[("a", id), ("b", id)]), Append::new())).unwrap();
+    }
+    let (held, reader) = (second.table(), second.table());
+    let open = |it: &Table| block_on(async { it.snapshot().await?.files().await }).unwrap();
+    assert_eq!((open(&held).files.len(), open(&reader).files.len()), (20, 20));
+    block_on(held.overwrite(parts(&[("a", 0)]), Overwrite::all())).unwrap();
+    for id in 12..=20 {
+        block_on(held.append(parts(&[("a", id)]), Append::new())).unwrap();
+    }
+    assert!(second.top_levels().contains_key(&20));
+    for table in [&held, &reader, &second.table()] {
+        let snapshot = block_on(table.snapshot()).unwrap();
+        assert_eq!(block_on(snapshot.files()).unwrap().files.len(), 10);
+        assert!(snapshot.skipped().is_empty(), "{:?}", snapshot.skipped());
+    }
+}
+
 /// A file that gets other statistics without being removed is in one sidecar all the same.
 ///
 /// spec: CKPT-26
