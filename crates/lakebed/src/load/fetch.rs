@@ -127,7 +127,7 @@ pub(super) async fn all<T>(
     Ok(found)
 }
 
-pub(super) async fn read_top_level(
+async fn read_top_level(
     env: &Env,
     op: &Op,
     store: &Store,
@@ -184,17 +184,10 @@ async fn top_level_files(
     op: &Op,
     store: &Store,
     file: &LogFile,
-    mut kept: KeptPart,
+    kept: KeptPart,
     width: Width,
 ) -> Result<(Vec<Part>, Arc<Vec<Sidecar>>), Trouble> {
-    let sidecars = match kept.sidecars.take() {
-        Some(it) => it,
-        None => {
-            let (read, batch) = read_top_level(env, op, store, file).await?;
-            kept = read;
-            Arc::new(batch.sidecars)
-        }
-    };
+    let (kept, sidecars) = named_sidecars(env, op, store, file, kept).await?;
     let parts = part_files(env, op, store, &Piece::of(file), &kept, width).await?;
     if !sidecars.is_empty() && parts.iter().any(Part::has_files) {
         let what = "file actions stand beside sidecars";
@@ -202,6 +195,23 @@ async fn top_level_files(
         return Err(Trouble::Checkpoint(Error::new(Code::CorruptCheckpoint, what).at(place)));
     }
     Ok((parts, sidecars))
+}
+
+/// The sidecars that a part names, read where they are not known, and what is kept of it then.
+pub(super) async fn named_sidecars(
+    env: &Env,
+    op: &Op,
+    store: &Store,
+    file: &LogFile,
+    mut kept: KeptPart,
+) -> Result<(KeptPart, Arc<Vec<Sidecar>>), Trouble> {
+    match kept.sidecars.take() {
+        Some(sidecars) => Ok((kept, sidecars)),
+        None => {
+            let (read, batch) = read_top_level(env, op, store, file).await?;
+            Ok((read, Arc::new(batch.sidecars)))
+        }
+    }
 }
 
 pub(super) async fn read_part(

@@ -19,7 +19,7 @@ use lakebed_log::state::Head;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::fetch::{
-    FETCHES, KeptPart, Piece, Trouble, all, fetch_whole_bytes, footer, read_top_level, trouble,
+    FETCHES, KeptPart, Piece, Trouble, all, fetch_whole_bytes, footer, named_sidecars, trouble,
 };
 use super::files::commits_above;
 use super::units::{each_unit, is_sparse};
@@ -156,15 +156,8 @@ impl Layers {
     ) -> Result<Layers, Trouble> {
         let (mut pieces, mut sidecars) = (Vec::new(), Vec::new());
         for (at, file) in files.iter().enumerate() {
-            let mut kept = kept.get(at).cloned().unwrap_or_default();
-            let named = match kept.sidecars.take() {
-                Some(it) => it,
-                None => {
-                    let (read, batch) = read_top_level(env, op, store, file).await?;
-                    kept = read;
-                    Arc::new(batch.sidecars)
-                }
-            };
+            let kept = kept.get(at).cloned().unwrap_or_default();
+            let (kept, named) = named_sidecars(env, op, store, file, kept).await?;
             if named.is_empty() {
                 pieces.push((Piece::of(file), kept));
             }

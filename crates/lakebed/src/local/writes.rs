@@ -250,7 +250,8 @@ impl Root {
     }
 
     /// Makes the contents of a noted file durable, or waits for who is about to. A file for which
-    /// that fails is removed, so that the commit that names it fails and no other.
+    /// that fails is removed, so that the commit that names it fails, and the handle goes on; one
+    /// that settles meanwhile hears of it as well, once.
     pub(super) fn sync_written(&self, written: &Written) -> io::Result<()> {
         let synced = written.sync();
         // Gone before anybody is told that it is: whoever looks then must not find it.
