@@ -24,14 +24,11 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::channel::oneshot;
 use futures::future::{Either, select};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::time::Timestamp;
@@ -41,6 +38,7 @@ use uuid::Uuid;
 
 use crate::budget::Budget;
 
+mod answer;
 #[cfg(feature = "tokio")]
 mod chance;
 #[cfg(feature = "tokio")]
@@ -79,6 +77,11 @@ pub trait Runtime: Send + Sync {
     fn spawn(&self, future: BoxFuture<'static, ()>);
     /// Runs CPU work on its own threads, one per core; the simulator runs it at once.
     fn compute(&self, work: Box<dyn FnOnce() + Send + 'static>);
+    /// The same for short work that others wait for to begin, before all that waits in the queue of
+    /// `compute`. By default as [`Runtime::compute`].
+    fn compute_first(&self, work: Box<dyn FnOnce() + Send + 'static>) {
+        self.compute(work);
+    }
     /// Runs work that waits in the kernel, away from the threads of `spawn` and `compute`; the
     /// simulator runs it at once.
     fn block(&self, work: Box<dyn FnOnce() + Send + 'static>);
@@ -388,14 +391,9 @@ impl Env {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let (answer, result) = oneshot::channel();
-        let future = Box::pin(async move {
-            let done = AssertUnwindSafe(future).catch_unwind().await;
-            // Nobody may be waiting any more.
-            let _ = answer.send(done.unwrap_or_else(|it| Err(panicked(&*it))));
-        });
+        let (future, result) = answer::of_future(future);
         start(&*self.0.runtime, future);
-        async move { result.await.unwrap_or_else(|_| Err(stopped())) }
+        result
     }
 
     /// Runs CPU work on the compute threads, from now on. Work whose handle is dropped before it
@@ -409,13 +407,27 @@ impl Env {
         T: Send + 'static,
         W: FnOnce() -> Result<T> + Send + 'static,
     {
-        let (answer, result) = oneshot::channel();
-        self.0.runtime.compute(Box::new(move || {
-            if !answer.is_canceled() {
-                let _ = answer.send(caught(work));
-            }
-        }));
-        async move { result.await.unwrap_or_else(|_| Err(stopped())) }
+        let (work, result) = answer::of_work_if_wanted(work);
+        self.0.runtime.compute(work);
+        result
+    }
+
+    /// The same for short work that lets more work begin: it goes before what is long and waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Env::compute`].
+    pub(crate) fn compute_first<T, W>(
+        &self,
+        work: W,
+    ) -> impl Future<Output = Result<T>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Result<T> + Send + 'static,
+    {
+        let (work, result) = answer::of_work_if_wanted(work);
+        self.0.runtime.compute_first(work);
+        result
     }
 
     /// CPU work on about so many bytes: few are worked on right here, more as by [`Env::compute`].
@@ -429,7 +441,7 @@ impl Env {
         W: FnOnce() -> Result<T> + Send + 'static,
     {
         match bytes <= BRIEF_BYTES {
-            true => caught(work),
+            true => answer::caught(work),
             false => self.compute(work).await,
         }
     }
@@ -445,11 +457,9 @@ impl Env {
         T: Send + 'static,
         W: FnOnce() -> Result<T> + Send + 'static,
     {
-        let (answer, result) = oneshot::channel();
-        self.0.runtime.block(Box::new(move || {
-            let _ = answer.send(caught(work));
-        }));
-        async move { result.await.unwrap_or_else(|_| Err(stopped())) }
+        let (work, result) = answer::of_work(work);
+        self.0.runtime.block(work);
+        result
     }
 
     /// How many compute threads there are.
@@ -549,22 +559,8 @@ impl fmt::Debug for Env {
     }
 }
 
-fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|it| Err(panicked(&*it)))
-}
-
-fn panicked(payload: &(dyn Any + Send)) -> Error {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    Error::internal(format!("a task panicked: {}", text.unwrap_or("no message")))
-}
-
 fn unanswered(what: &str, limit: Duration) -> Error {
     Error::new(Code::Unavailable, format!("{what}: no answer within {limit:?}"))
-}
-
-fn stopped() -> Error {
-    Error::internal("the runtime stopped before the task was done")
 }
 
 #[cfg(all(test, feature = "tokio"))]

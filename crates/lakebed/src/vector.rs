@@ -193,7 +193,7 @@ impl Vectors {
             VectorBytes::Inline(payload) => {
                 let vector = vector.clone();
                 let work = move || Ok(Deleted::new(vector.rows(&payload)?, None));
-                return self.0.env.compute(work).await;
+                return self.0.env.compute_first(work).await;
             }
             VectorBytes::File { path, offset, size } => (path, offset, size),
         };
@@ -348,7 +348,7 @@ impl Inner {
             let rows = vector.rows(unframe(&framed)?)?;
             Ok(Deleted::new(rows, permit))
         };
-        self.env.compute(rows).await.map_err(|it| it.at(self.roots.shown(&path)))
+        self.env.compute_first(rows).await.map_err(|it| it.at(self.roots.shown(&path)))
     }
 }
 

@@ -27,6 +27,7 @@ mod footer;
 mod group;
 mod json;
 mod lines;
+mod names;
 mod parquet;
 mod pick;
 mod rules;
@@ -46,6 +47,7 @@ pub use group::Group;
 pub(crate) use group::{ChunkBounds, Form, TaskRows, kept, partition_strings, plain_texts, valid};
 pub(crate) use json::BODY_CRC32;
 pub(crate) use lines::{FileLines, PickedAdds, PickedRemoves, file_lines};
+pub use names::Names;
 pub use parquet::{decode_parquet, parquet_ranges};
 pub use pick::FileUnit;
 

@@ -176,7 +176,12 @@ pub struct Counts {
 impl Counts {
     /// Of live files that were added up.
     pub fn of(sum: FileSum) -> Option<Counts> {
-        let (files, bytes) = (i64::try_from(sum.files).ok()?, i64::try_from(sum.bytes).ok()?);
+        Counts::new(sum.files, sum.bytes)
+    }
+
+    /// Of so many live files. `None` for numbers that a checksum cannot say.
+    pub fn new(files: u64, bytes: u64) -> Option<Counts> {
+        let (files, bytes) = (i64::try_from(files).ok()?, i64::try_from(bytes).ok()?);
         Some(Counts { files, bytes })
     }
 

@@ -32,7 +32,7 @@ mod sum;
 
 pub use layer::{Chunk, Layer, TombstoneChunk};
 pub(crate) use sum::contains_not;
-pub use sum::{Above, FileSum};
+pub use sum::{Above, FileSum, path_hashes};
 
 pub(crate) use keys::{Index, Keys, Source, contradiction, hash};
 

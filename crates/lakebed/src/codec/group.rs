@@ -26,7 +26,7 @@ use super::late::{self, Found};
 use super::live::{self, Shared};
 use super::logical;
 use super::pick::Picks;
-use super::reader::{File, Group, decode};
+use super::reader::{File, Group, decode, prepare};
 use super::sparse::{self, Sparse};
 use super::wanted;
 use crate::env::BoxFuture;
@@ -73,6 +73,29 @@ fn lives_most(row_bytes: usize, batch_rows: usize) -> usize {
 fn step_batches(row_bytes: usize, batch_rows: usize) -> usize {
     let batch = row_bytes.saturating_mul(batch_rows).max(1);
     (STEP_BYTES / batch).clamp(1, STEP_BATCHES)
+}
+
+/// How far a part goes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// Rows of a batch.
+    pub(super) rows: usize,
+    /// Batches of a step.
+    pub(super) batches: usize,
+}
+
+impl Pace {
+    /// Rows that lie far apart cost more to unpack than they come to: `unpacked` bytes for `picked`
+    /// of them, in the column that has most. Their steps are as long as those of rows side by side,
+    /// so that cores can share the columns.
+    fn new(row_bytes: usize, batch_rows: usize, unpacked: u64, picked: usize) -> Pace {
+        let bytes = usize::try_from(unpacked).unwrap_or(usize::MAX) / picked.max(1);
+        if bytes <= row_bytes {
+            return Pace { rows: batch_rows, batches: step_batches(row_bytes, batch_rows) };
+        }
+        let rows = (STEP_BYTES / bytes).clamp(1, batch_rows.max(1));
+        Pace { rows, batches: step_batches(bytes, rows) }
+    }
 }
 
 /// Batches of one row group.
@@ -129,6 +152,7 @@ enum State {
 struct Crew {
     busy: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
     idle: Vec<Part>,
+    pace: Pace,
 }
 
 /// What one step of a part gives.
@@ -144,6 +168,7 @@ struct Part(Vec<Lane>);
 struct Begun {
     parts: Vec<Part>,
     queues: Queues,
+    pace: Pace,
 }
 
 /// Which rows of a row group to read.
@@ -166,7 +191,8 @@ impl Reading {
                 None => State::Done,
                 Some(begun) => {
                     queues = begun.queues;
-                    State::Decode(Crew { busy: FuturesUnordered::new(), idle: begun.parts })
+                    let (busy, idle, pace) = (FuturesUnordered::new(), begun.parts, begun.pace);
+                    State::Decode(Crew { busy, idle, pace })
                 }
             },
             State::Count(rows) => {
@@ -205,7 +231,7 @@ impl Reading {
     /// some part is always busy until all have ended.
     fn go_on(&mut self) {
         let State::Decode(crew) = &mut self.state else { return };
-        let most = step_batches(self.file.row_bytes, self.file.batch_rows);
+        let most = crew.pace.batches;
         for part in std::mem::take(&mut crew.idle) {
             let waiting = |it: &Lane| self.queues.pieces.get(it.slot).map_or(0, VecDeque::len);
             let ahead = part.0.iter().map(waiting).max().unwrap_or(0);
@@ -233,7 +259,7 @@ impl Part {
 /// Settles which rows are read, and fetches the columns. `None` if there are no such rows.
 async fn begin(file: &Arc<File>, group: &Group) -> Result<Option<Begun>> {
     let (of, this) = (Arc::clone(file), group.clone());
-    let chosen = decode(&file.job.env, move || Ok(of.choose_rows(&this))).await?;
+    let chosen = prepare(&file.job.env, move || Ok(of.choose_rows(&this))).await?;
     if chosen.picks.is_empty() {
         return Ok(None);
     }
@@ -312,6 +338,7 @@ impl File {
             exact: chosen.exact,
             sparse,
             texts: BTreeMap::new(),
+            pace: Pace::new(self.row_bytes, self.batch_rows, 0, 0),
             lives: Arc::new(Shared::new(lives_most(self.row_bytes, self.batch_rows))),
         }
     }
@@ -383,9 +410,9 @@ impl File {
                 pieces.push(found.pieces);
                 columns.push(found.columns);
             }
-            Ok(Begun { parts, queues: Queues { pieces, columns } })
+            Ok(Begun { parts, queues: Queues { pieces, columns }, pace: ground.pace })
         };
-        decode(&self.job.env, begun).await
+        prepare(&self.job.env, begun).await
     }
 
     /// Rows of a file of which no column is wanted.
@@ -430,6 +457,7 @@ struct Plot {
     columns: Vec<usize>,
     patch: Option<Patch>,
     weight: u64,
+    unpacked: u64,
 }
 
 impl Ground<'_> {
@@ -499,13 +527,14 @@ impl Ground<'_> {
         Ok((lanes, tables))
     }
 
-    /// Looks at the pages of the columns, heaviest column first. Finds out how text is decoded.
+    /// Looks at the pages of the columns, heaviest column first. Finds out how text is decoded, and
+    /// how far to go at once.
     fn survey(&mut self, columns: &[usize]) -> Result<Vec<Plot>> {
         let file = self.file;
         let (mut plots, mut largest) = (Vec::new(), 0u64);
         for at in columns {
             let leaves = file.choice.decoded.get(*at).map(Vec::as_slice).unwrap_or_default();
-            let mut plot = Plot { columns: vec![*at], patch: None, weight: 0 };
+            let mut plot = Plot { columns: vec![*at], patch: None, weight: 0, unpacked: 0 };
             for leaf in leaves {
                 let column = file.column(self.at, *leaf)?;
                 let form = Form::new(file, self.at, *leaf, self.picks)?;
@@ -517,6 +546,7 @@ impl Ground<'_> {
                 largest = largest.saturating_add(walked.largest);
                 let weight = walked.weight(column.column_type());
                 plot.weight = plot.weight.saturating_add(weight);
+                plot.unpacked = plot.unpacked.saturating_add(walked.unpacked());
                 let (rows, max) = (file.batch_rows, TEXT_BYTES);
                 let dense = self.picks.are_all(self.rows);
                 let text = match &form {
@@ -544,6 +574,11 @@ impl Ground<'_> {
             return Err(Error::new(Code::MemoryExceeded, what));
         }
         plots.sort_by_key(|it| Reverse(it.weight));
+        let unpacked = plots.iter().map(|it| it.unpacked).max().unwrap_or(0);
+        self.pace = Pace::new(file.row_bytes, file.batch_rows, unpacked, self.picks.rows());
         Ok(plots)
     }
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -25,6 +25,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::draft::range;
+use super::group::Pace;
 use super::index::{self, Pages};
 use super::live::{Live, Shared};
 use super::logical::{self, Place};
@@ -200,6 +201,8 @@ pub(super) struct Ground<'a> {
     pub(super) sparse: &'a Arc<Sparse>,
     /// Top-level columns of the file with text of which no batch grows large.
     pub(super) texts: BTreeMap<usize, Text>,
+    /// How far the lanes go at once.
+    pub(super) pace: Pace,
     /// Wanted rows of the batches.
     pub(super) lives: Arc<Shared>,
 }
@@ -216,7 +219,7 @@ impl Ground<'_> {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, metadata)
             .with_projection(mask)
             .with_row_groups(vec![self.at])
-            .with_batch_size(file.batch_rows);
+            .with_batch_size(self.pace.rows);
         let builder = match self.picks.are_all(self.rows) {
             true => builder,
             false => builder.with_row_selection(self.picks.selection(self.rows)),
@@ -245,7 +248,7 @@ impl Ground<'_> {
         let sparse = patch.sparse.as_ref().clone();
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(sparse, metadata)
             .with_row_groups(vec![0])
-            .with_batch_size(file.batch_rows)
+            .with_batch_size(self.pace.rows)
             .with_row_selection(patch.picks.selection(patch.rows));
         self.lane(slot, reader.build().map_err(damaged)?, &[mine], rest)
     }

@@ -99,6 +99,11 @@ impl Walked {
         }
     }
 
+    /// Bytes of the data pages, decompressed.
+    pub(super) fn unpacked(&self) -> u64 {
+        self.data.iter().map(|it| it.1).fold(0, u64::saturating_add)
+    }
+
     /// What decoding them costs, in comparison: a value of fixed width as much as to decompress
     /// some bytes, and text twice of both.
     pub(super) fn weight(&self, of: Physical) -> u64 {

@@ -281,7 +281,7 @@ impl Job {
                 whole.freeze()
             }
         };
-        let metadata = decode(&self.env, move || {
+        let metadata = prepare(&self.env, move || {
             thrift::footer(&footer)?;
             ParquetMetaDataReader::decode_metadata(&footer).map_err(damaged)
         });
@@ -338,7 +338,7 @@ impl Job {
     /// Decides what to read; fetches the page index where it is of use and not there yet.
     async fn plan(&self, metadata: ParquetMetaData, tail: &(u64, Bytes)) -> Result<Plan> {
         let (source, end) = (self.source.clone(), tail.clone());
-        let stage = decode(&self.env, move || {
+        let stage = prepare(&self.env, move || {
             let draft = Draft::new(metadata, &source)?;
             let ranges = Index::ranges(draft.hinted.metadata(), &draft.wanted, source.size);
             let missing: Vec<_> = ranges.into_iter().filter(|it| it.start < end.0).collect();
@@ -362,7 +362,7 @@ impl Job {
         parts.push(Part::here(tail.0, tail.1.clone()));
         let source = self.source.clone();
         let finish = move || draft.finish(&source, &Sparse::new(source.size, parts, None));
-        decode(&self.env, finish).await
+        prepare(&self.env, finish).await
     }
 }
 
@@ -372,12 +372,21 @@ pub(super) fn decode<T: Send + 'static>(
     env: &Env,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> impl Future<Output = Result<T>> + Send + 'static {
-    let work = env.compute(move || Ok(work()));
-    async move {
-        match work.await {
-            Ok(result) => result,
-            Err(err) => Err(corrupt("the decoder gave up").because(err)),
-        }
+    blamed(env.compute(move || Ok(work())))
+}
+
+/// The same for what comes before the values: it goes before the decoding of values that waits.
+pub(super) fn prepare<T: Send + 'static>(
+    env: &Env,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> impl Future<Output = Result<T>> + Send + 'static {
+    blamed(env.compute_first(move || Ok(work())))
+}
+
+async fn blamed<T>(work: impl Future<Output = Result<Result<T>>>) -> Result<T> {
+    match work.await {
+        Ok(result) => result,
+        Err(err) => Err(corrupt("the decoder gave up").because(err)),
     }
 }
 

@@ -1,4 +1,6 @@
-//! The compute threads: one per core, one queue, first in, first out.
+//! The compute threads: one per core. What comes first is done first, but for short work that lets
+//! more work begin: it goes before all other, or it would wait behind what is long while cores run
+//! dry.
 //!
 //! A thread starts when work comes and none is idle, so a process that only appends a row never
 //! starts more than it needs. Threads stay for the life of the process.
@@ -31,9 +33,17 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    /// Goes before the queue.
+    first: VecDeque<Work>,
     queue: VecDeque<Work>,
     started: usize,
     idle: usize,
+}
+
+impl State {
+    fn next(&mut self) -> Option<Work> {
+        self.first.pop_front().or_else(|| self.queue.pop_front())
+    }
 }
 
 impl Cores {
@@ -47,10 +57,20 @@ impl Cores {
     }
 
     pub(super) fn run(&self, work: Work) {
+        self.push(|state| state.queue.push_back(work));
+    }
+
+    /// Runs work before that of [`Cores::run`] which has not begun.
+    pub(super) fn run_first(&self, work: Work) {
+        self.push(|state| state.first.push_back(work));
+    }
+
+    fn push(&self, push: impl FnOnce(&mut State)) {
         let start = {
             let mut state = self.shared.lock();
-            state.queue.push_back(work);
-            let start = state.idle < state.queue.len() && state.started < self.count;
+            push(&mut state);
+            let waiting = state.first.len() + state.queue.len();
+            let start = state.idle < waiting && state.started < self.count;
             state.started += usize::from(start);
             start
         };
@@ -90,7 +110,7 @@ impl Shared {
     fn serve(&self) {
         let mut state = self.lock();
         loop {
-            if let Some(work) = state.queue.pop_front() {
+            if let Some(work) = state.next() {
                 drop(state);
                 // The work reports its own panics; this one only keeps the thread.
                 let _ = catch_unwind(AssertUnwindSafe(work));
@@ -105,7 +125,7 @@ impl Shared {
 
     fn drain(&self) {
         loop {
-            let Some(work) = self.lock().queue.pop_front() else {
+            let Some(work) = self.lock().next() else {
                 return;
             };
             let _ = catch_unwind(AssertUnwindSafe(work));

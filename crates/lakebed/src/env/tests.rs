@@ -69,6 +69,30 @@ fn dropped_compute_is_left_out() {
     assert!(receiver.recv().is_err());
 }
 
+/// What lets more work begin does not wait behind what is long.
+#[test]
+fn short_work_goes_first() {
+    let env = Env::new(Arc::new(tokio::Tokio::start()));
+    let (mut release, wait) =
+        (0..env.cores()).map(|_| mpsc::channel::<()>()).collect::<(Vec<_>, Vec<_>)>();
+    let busy: Vec<_> =
+        wait.into_iter().map(|it| env.compute(move || Ok(it.recv().is_ok()))).collect();
+    let (sender, receiver) = mpsc::channel();
+    let say = |what: &'static str| {
+        let sender = sender.clone();
+        move || sender.send(what).map_err(|_| Error::internal("gone"))
+    };
+    let queued = (env.compute(say("long")), env.compute(say("long, too")));
+    let first = (env.compute_first(say("short")), env.compute_first(say("short, too")));
+    drop(sender);
+    // One thread is free, so that there is an order.
+    drop(release.pop());
+    let said: Vec<_> = receiver.iter().take(4).collect();
+    assert_eq!(said, ["short", "short, too", "long", "long, too"]);
+    drop((release, queued, first));
+    busy.into_iter().for_each(|it| assert!(!block_on(it).unwrap()));
+}
+
 /// Compute threads work side by side: as many jobs as cores can wait for one another.
 #[test]
 fn one_thread_per_core() {

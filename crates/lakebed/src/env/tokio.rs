@@ -126,6 +126,10 @@ impl Runtime for Tokio {
         self.cores.run(work);
     }
 
+    fn compute_first(&self, work: Box<dyn FnOnce() + Send + 'static>) {
+        self.cores.run_first(work);
+    }
+
     fn block(&self, work: Box<dyn FnOnce() + Send + 'static>) {
         if DRIVES.get() {
             work();

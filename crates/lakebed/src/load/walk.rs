@@ -7,11 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow_array::Array;
 use bytes::Bytes;
 use lakebed_log::action::Sidecar;
-use lakebed_log::batch::{FileUnit, Footer, LogBatch, Removes, SparseFile, Width, parquet_footer};
+use lakebed_log::batch::{FileUnit, Footer, LogBatch, Names, SparseFile, Width, parquet_footer};
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
-use lakebed_log::files::{Above, Chunk, FileList, FileSum};
+use lakebed_log::files::{Above, Chunk, FileList, FileSum, path_hashes};
 use lakebed_log::log_path::LogPath;
 use lakebed_log::replay::Replay;
 use lakebed_log::segment::{LogFile, LogSegment};
@@ -22,6 +23,7 @@ use super::fetch::{
     FETCHES, KeptPart, Piece, Trouble, all, fetch_whole_bytes, footer, named_sidecars, trouble,
 };
 use super::files::commits_above;
+use super::source::{Reader, decode_ranges};
 use super::units::{each_unit, is_sparse};
 use super::{Loaded, Moment, Opening, Seen, Skips, sidecar};
 use crate::env::Env;
@@ -42,9 +44,10 @@ pub(crate) struct Layers {
 }
 
 /// What a sidecar holds, without its files: to find out whether it holds one that is gone.
-#[derive(Default)]
 pub(crate) struct SidecarKeys {
-    pub(crate) sum: FileSum,
+    /// Live files, and their bytes.
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
     pub(crate) removes: u64,
     /// When the last of its tombstones was made, in milliseconds.
     pub(crate) removed_until: Option<i64>,
@@ -53,28 +56,23 @@ pub(crate) struct SidecarKeys {
 }
 
 impl SidecarKeys {
-    /// Of all rows of a sidecar, or some.
-    pub(crate) fn of(batch: LogBatch) -> SidecarKeys {
-        let none = FileList::empty(Width::Narrow);
-        let removes = batch.removes.as_ref().map_or(0, Removes::len);
-        let times = batch.removes.as_ref().map(|it| it.deletion_timestamp().iter());
-        let removed_until = times.and_then(|it| it.map(|it| it.unwrap_or(0)).max());
-        let adds = batch.adds.map(|it| none.undecided(it)).into_iter().collect();
-        let removed = batch.removes.map(|it| none.undecided_removes(it)).into_iter().collect();
-        let list = FileList::new(adds, removed, Width::Narrow);
-        let mut hashes = list.path_hashes();
+    /// Of all its rows.
+    pub(crate) fn of(names: &Names) -> SidecarKeys {
+        let (mut files, mut bytes, mut removes) = (0u64, 0u64, 0u64);
+        let (mut removed_until, mut hashes) = (None, Vec::new());
+        if let Some((paths, sizes)) = &names.added {
+            files = paths.len() as u64;
+            let size = |it: &i64| u64::try_from(*it).unwrap_or(0);
+            bytes = sizes.values().iter().map(size).fold(0, u64::saturating_add);
+            hashes.extend(path_hashes(paths));
+        }
+        if let Some((paths, times)) = &names.removed {
+            removes = paths.len() as u64;
+            removed_until = times.iter().map(|it| it.unwrap_or(0)).max();
+            hashes.extend(path_hashes(paths));
+        }
         hashes.sort_unstable();
-        let removes = u64::try_from(removes).unwrap_or(u64::MAX);
-        SidecarKeys { sum: list.sum(), removes, removed_until, hashes }
-    }
-
-    fn and(mut self, other: SidecarKeys) -> SidecarKeys {
-        self.hashes.extend(other.hashes);
-        self.hashes.sort_unstable();
-        let removes = self.removes + other.removes;
-        let (sum, hashes) = (self.sum.and(other.sum), self.hashes);
-        let removed_until = self.removed_until.max(other.removed_until);
-        SidecarKeys { sum, removes, removed_until, hashes }
+        SidecarKeys { files, bytes, removes, removed_until, hashes }
     }
 
     /// May it hold a file of one of these paths? Their hashes are ascending.
@@ -248,11 +246,19 @@ impl Layers {
         store: &Store,
         at: usize,
     ) -> Result<SidecarKeys> {
-        let Some((piece, kept)) = self.pieces.get(at) else { return Ok(SidecarKeys::default()) };
-        let width = Width::Narrow;
-        let keys = |batch: LogBatch| Ok(SidecarKeys::of(batch));
-        let read = each_unit(env, op, store, piece, kept, width, keys).await;
-        Ok(read.map_err(Trouble::error)?.into_iter().fold(SidecarKeys::default(), SidecarKeys::and))
+        let Some((piece, kept)) = self.pieces.get(at) else {
+            return Ok(SidecarKeys::of(&Names::default()));
+        };
+        let footer = match &kept.footer {
+            Some(it) => Arc::clone(it),
+            None => footer(op, store, piece).await?,
+        };
+        let ranges = Names::ranges(&footer);
+        let keys = move |it: Reader| Ok(SidecarKeys::of(&Names::decode(it, &footer)?));
+        let whole = kept.whole.clone();
+        let read = decode_ranges(env, op, store, piece, whole, &ranges, keys).await;
+        read.map_err(Trouble::error)?
+            .map_err(|it| it.at(format!("{}/{}", store.location(), piece.key)))
     }
 
     /// The checkpoint in its order, in units that are decoded one by one.

@@ -76,7 +76,7 @@ pub(crate) async fn merged(
     // One that was there already may hold other tombstones.
     let differs = written.as_ref().is_some_and(|it| it.is_ours && it.actions != actions);
     if found != expected || differs {
-        return Err(differing(store, &key, found, expected));
+        return Err(differing(store, &key, found.files, expected.files));
     }
     let hint = Hint {
         version,
@@ -93,11 +93,8 @@ pub(crate) async fn merged(
     Ok(Some(Saved { file, sidecars, counts: Counts::of(found) }))
 }
 
-pub(super) fn differing(store: &Store, key: &str, found: FileSum, expected: FileSum) -> Error {
-    let what = format!(
-        "the checkpoint holds {} files, the version has {}, or other ones",
-        found.files, expected.files
-    );
+pub(super) fn differing(store: &Store, key: &str, found: u64, expected: u64) -> Error {
+    let what = format!("the checkpoint holds {found} files, the version has {expected}, or others");
     Error::new(Code::CorruptCheckpoint, what).at(format!("{}/{key}", store.location()))
 }
 

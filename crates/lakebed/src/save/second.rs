@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use lakebed_log::action::{NullableMap, Sidecar};
-use lakebed_log::batch::{LogBatch, Width};
+use lakebed_log::batch::{LogBatch, Names, Width};
 use lakebed_log::checkpoint::{
     SIDECAR_ROWS, SidecarFile, render_next_sidecars, render_sidecars, render_top_level, to_merge,
 };
@@ -60,8 +60,9 @@ pub(crate) async fn second_layout(
     let version = of.head.version;
     let made = make(env, op, store, of, tail).await?;
     let sidecars: Vec<Sidecar> = made.iter().map(|it| it.sidecar.clone()).collect();
-    let total = made.iter().map(|it| it.keys.sum).fold(FileSum::default(), FileSum::and);
-    let rows: u64 = made.iter().map(|it| it.keys.sum.files + it.keys.removes).sum();
+    let files: u64 = made.iter().map(|it| it.keys.files).sum();
+    let bytes = made.iter().map(|it| it.keys.bytes).fold(0, u64::saturating_add);
+    let rows: u64 = made.iter().map(|it| it.keys.files + it.keys.removes).sum();
 
     let (head, now) = (Arc::clone(&of.head), env.now());
     let named = sidecars.clone();
@@ -75,7 +76,7 @@ pub(crate) async fn second_layout(
         let stored = store.get(op, &key, COMMIT_BYTES_MAX).await?;
         let read = LogBatch::from_json_checkpoint(&stored, Width::Head)?;
         if stored != text || read.sidecars != sidecars {
-            return Err(differing(store, &key, FileSum::default(), total));
+            return Err(differing(store, &key, 0, files));
         }
         // Where the one before it was cleaned up, what both name may be gone as well.
         for file in &of.segment.checkpoint {
@@ -109,15 +110,15 @@ pub(crate) async fn second_layout(
         size: i64::try_from(actions + rows).ok(),
         parts: None,
         size_in_bytes: Some(size),
-        num_of_add_files: Some(total.files),
+        num_of_add_files: Some(files),
     };
     write_hint(op, store, &hint).await?;
     let keys = made.into_iter().map(|it| (it.sidecar.path.clone(), it.keys));
     of.keep_sidecar_keys(keys.collect());
-    let (table, files, count) = (store.location(), total.files, sidecars.len());
+    let (table, count) = (store.location(), sidecars.len());
     tracing::info!(table, %version, files, sidecars = count, "checkpoint written");
     let file = LogFile { path, size, modified: now, etag: None };
-    Ok(Saved { file, sidecars: Some(Arc::new(sidecars)), counts: Counts::of(total) })
+    Ok(Saved { file, sidecars: Some(Arc::new(sidecars)), counts: Counts::new(files, bytes) })
 }
 
 /// A sidecar of the new checkpoint.
@@ -237,7 +238,7 @@ impl Making<'_> {
         for it in env.compute(move || rendered(&head, &list, now)).await? {
             made.push(self.write(it).await?);
         }
-        let files: u64 = made.iter().map(|it| it.keys.sum.files).sum();
+        let files: u64 = made.iter().map(|it| it.keys.files).sum();
         match files == tail.tail.live() {
             true => Ok(made),
             false => Err(Error::internal("the files of the tail do not add up")),
@@ -265,12 +266,12 @@ impl Making<'_> {
                 fates.push(Fate::Rewritten);
                 continue;
             };
-            if keys.sum.files == 0 && keys.removed_until.is_some_and(|it| it < expired) {
+            if keys.files == 0 && keys.removed_until.is_some_and(|it| it < expired) {
                 fates.push(Fate::Expired);
                 continue;
             }
             let touched = keys.holds_any(decided) && !planted(50);
-            let rows = keys.sum.files;
+            let rows = keys.files;
             let is_whole = u64::try_from(SIDECAR_ROWS / 2).is_ok_and(|it| it <= rows);
             match (touched, is_whole, keys.removes) {
                 (true, false, _) => fates.push(Fate::Merged),
@@ -344,7 +345,7 @@ impl Making<'_> {
         put(op, store, &key, file.bytes.clone()).await?;
         let size = u64::try_from(file.bytes.len()).unwrap_or(u64::MAX);
         if store.get(op, &key, size).await? != file.bytes {
-            return Err(differing(store, &key, FileSum::default(), file.sum));
+            return Err(differing(store, &key, 0, file.sum.files));
         }
         if !tags.is_empty() {
             tags.insert("lakebed.name".to_string(), Some(name.clone()));
@@ -393,15 +394,18 @@ fn checked(head: &Head, files: Vec<SidecarFile>, expected: FileSum) -> Result<Ve
     let mut made = Vec::new();
     let mut sum = FileSum::default();
     for file in files {
-        let keys = SidecarKeys::of(LogBatch::from_parquet(file.bytes.clone(), Width::Narrow)?);
-        if keys.sum != file.sum || keys.removes != file.removes {
+        let batch = LogBatch::from_parquet(file.bytes.clone(), Width::Narrow)?;
+        let keys = SidecarKeys::of(&Names::of(&batch));
+        let none = FileList::empty(Width::Narrow);
+        let held = batch.adds.map(|it| FileSum::of(&none.undecided(it))).unwrap_or_default();
+        if held != file.sum || keys.removes != file.removes {
             return Err(Error::internal("a sidecar does not hold the files it was made of"));
         }
-        let tags = match keys.sum.files {
+        let tags = match keys.files {
             0 => NullableMap::new(),
             _ => sidecar_tags(&file.bytes, head)?,
         };
-        sum = sum.and(keys.sum);
+        sum = sum.and(held);
         made.push(Rendered { file, keys, tags });
     }
     match sum == expected {

@@ -254,7 +254,7 @@ fn check_one_action_per_row(rows: &RecordBatch) -> Result<()> {
 }
 
 /// The rows that hold an action of one kind; `None` if there is none.
-fn section(rows: &RecordBatch, kind: &'static str) -> Result<Option<Section>> {
+pub(super) fn section(rows: &RecordBatch, kind: &'static str) -> Result<Option<Section>> {
     let Some(column) = rows.column_by_name(kind) else {
         return Ok(None);
     };

@@ -641,6 +641,49 @@ fn a_checkpoint_in_ranges() {
     assert_eq!(error.code(), Code::CorruptCheckpoint);
 }
 
+/// Paths and counts are had from their columns alone.
+#[test]
+fn names_of_a_checkpoint() {
+    let checkpoint = Checkpoint { row_group_rows: 4, ..Checkpoint::new(9) };
+    let bytes = checkpoint.bytes();
+    let whole = LogBatch::from_parquet(bytes.clone(), Width::Narrow).unwrap();
+    let footer = |bytes: &Bytes| match parquet_footer(bytes, bytes.len() as u64).unwrap() {
+        Footer::Ready(metadata) => metadata,
+        Footer::Need(_) => panic!("the whole file is enough"),
+    };
+    let metadata = footer(&bytes);
+    let (size, ranges) = (bytes.len() as u64, Names::ranges(&metadata));
+    let mut file = SparseFile::new(size);
+    for range in &ranges {
+        let at = |it: u64| usize::try_from(it).unwrap();
+        file.insert(range.start, bytes.slice(at(range.start)..at(range.end)));
+    }
+    let len = |it: &[Range<u64>]| it.iter().map(|it| it.end - it.start).sum::<u64>();
+    assert!(len(&ranges) < len(&parquet_ranges(&metadata, Width::Narrow)));
+    let names = Names::decode(file, &metadata).unwrap();
+    assert_eq!(names.added, Names::of(&whole).added);
+    assert_eq!(names.removed, Names::of(&whole).removed);
+    assert_eq!(names.added.unwrap().0.len(), 9);
+
+    let lacking = Names::decode(SparseFile::new(size), &metadata).unwrap_err();
+    assert_eq!(lacking.code(), Code::CorruptCheckpoint);
+    let check = |checkpoint: Checkpoint| {
+        let bytes = checkpoint.bytes();
+        let metadata = footer(&bytes);
+        Names::decode(bytes, &metadata).map_err(|it| it.code())
+    };
+    let paths = Arc::new(StringArray::from(vec![Some("a"), None, Some("c")]));
+    let nameless = check(Checkpoint { paths, ..Checkpoint::new(3) });
+    assert_eq!(nameless.unwrap_err(), Code::CorruptCheckpoint);
+    let sizes = Arc::new(Int64Array::from(vec![1, -1, 3]));
+    let negative = check(Checkpoint { sizes, ..Checkpoint::new(3) });
+    assert_eq!(negative.unwrap_err(), Code::CorruptCheckpoint);
+    let rooted = Arc::new(StringArray::from(vec!["/a", "b", "c"]));
+    let rooted = Checkpoint { paths: rooted, ..Checkpoint::new(3) };
+    let whole = LogBatch::from_parquet(rooted.bytes(), Width::Narrow).unwrap();
+    assert_eq!(check(rooted).unwrap().added, Names::of(&whole).added);
+}
+
 /// spec: FILE-25
 #[test]
 fn rows_between_the_adds() {

@@ -35,6 +35,11 @@ enum Vectors {
 }
 
 impl Keys {
+    /// Of paths without vectors.
+    pub(crate) fn of_paths(path: StringArray) -> Keys {
+        Keys { path, vectors: None }
+    }
+
     /// Of `add` actions.
     pub(crate) fn of_adds(adds: &Adds) -> Keys {
         let any = adds.deletion_vector().null_count() < adds.len();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::StringArray;
 use roaring::RoaringBitmap;
 
 use super::{Chunk, FileList, Keys, TombstoneChunk, hash};
@@ -31,7 +32,7 @@ impl FileSum {
     pub fn of(chunk: &Chunk) -> FileSum {
         let keys = Keys::of_adds(&chunk.rows);
         let mut sum = FileSum::default();
-        for (row, path) in chunk.live.iter().zip(path_hashes(&keys, &chunk.live)) {
+        for (row, path) in chunk.live.iter().zip(live_path_hashes(&keys, &chunk.live)) {
             let vector = keys.vector(row).map_or(0, |it| hash(&it).rotate_left(1));
             // Mixed once more: paths differ in few bits, and a sum has no order to tell them by.
             let key = (path ^ vector).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -65,10 +66,10 @@ impl FileList {
     pub fn path_hashes(&self) -> Vec<u64> {
         let mut hashes = Vec::new();
         for chunk in self.chunks() {
-            hashes.extend(path_hashes(&Keys::of_adds(&chunk.rows), &chunk.live));
+            hashes.extend(live_path_hashes(&Keys::of_adds(&chunk.rows), &chunk.live));
         }
         for chunk in self.tombstones() {
-            hashes.extend(path_hashes(&Keys::of_removes(&chunk.rows), &chunk.live));
+            hashes.extend(live_path_hashes(&Keys::of_removes(&chunk.rows), &chunk.live));
         }
         hashes
     }
@@ -127,8 +128,22 @@ pub(crate) fn contains_not(keys: &Keys, decided: &RoaringBitmap) -> RoaringBitma
     left - decided
 }
 
+/// Hashes of the canonical paths of files, as [`FileList::path_hashes`] has them.
+///
+/// ```
+/// use arrow_array::StringArray;
+/// use lakebed_log::files::path_hashes;
+///
+/// let hashes = path_hashes(&StringArray::from(vec!["a%20b", "a b", "c"]));
+/// assert_eq!(hashes[0], hashes[1]);
+/// assert_ne!(hashes[1], hashes[2]);
+/// ```
+pub fn path_hashes(paths: &StringArray) -> Vec<u64> {
+    Keys::of_paths(paths.clone()).path_hashes()
+}
+
 /// Hashes of the canonical paths of some rows, in order; of all of them at once if all are live.
-fn path_hashes(keys: &Keys, live: &RoaringBitmap) -> Vec<u64> {
+fn live_path_hashes(keys: &Keys, live: &RoaringBitmap) -> Vec<u64> {
     match live.len() == keys.rows().len() as u64 {
         true => keys.path_hashes(),
         false => live.iter().map(|row| hash(&keys.path(row))).collect(),
