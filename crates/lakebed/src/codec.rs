@@ -71,9 +71,8 @@ pub struct Source {
     /// Bound filter on these columns, to skip row groups and pages with; rows are filtered again
     /// above.
     pub filter: Option<Expr>,
-    /// Rows to leave out: the file's deletion vector. A position past the file's rows is
-    /// `corrupt-dv`.
-    pub deleted: Option<Arc<RowSet>>,
+    /// Rows to leave out, see [`Source::leaving_out`].
+    pub(crate) deleted: Option<Arc<RowSet>>,
     /// If given, no rows but these. A position past the file's rows is `corrupt-dv`.
     pub only: Option<Arc<RowSet>>,
     /// If given, no rows but those of this range of positions, which may end past the file.
@@ -89,7 +88,16 @@ pub struct Source {
     pub turn: Turn,
 }
 
+/// The rows to leave out of a file: its deletion vector, once it is fetched.
+pub type Deletions = BoxFuture<'static, Result<Option<Arc<RowSet>>>>;
+
 impl Source {
+    /// The same without these rows. For codecs.
+    #[must_use]
+    pub fn leaving_out(self, deleted: Option<Arc<RowSet>>) -> Source {
+        Source { deleted, ..self }
+    }
+
     /// The wanted rows of a batch that holds the rows `rows` of the file, without regard to the
     /// filter; with the column of positions if it is asked for. For codecs.
     ///
@@ -149,6 +157,9 @@ pub trait Codec: Send + Sync {
     /// Batches in file order, in exactly the Arrow shape of `source.schema`: missing nullable
     /// columns as null, types as the table's. The memory it holds is taken from the budget.
     ///
+    /// `deleted` may take a request of its own, so the codec looks at the file meanwhile. If both
+    /// fail, its error is told.
+    ///
     /// Errors of the stream: `file-not-found`, `size-mismatch`, `corrupt-data`, `corrupt-dv` for a
     /// set of rows that names one that the file does not have, `type-mismatch`,
     /// `limit-exceeded`, `memory-exceeded`, and what the store says.
@@ -158,6 +169,7 @@ pub trait Codec: Send + Sync {
         op: &Op,
         store: &Store,
         source: Source,
+        deleted: Deletions,
     ) -> BoxStream<'static, Result<RecordBatch>>;
     /// A writer of batches of `schema` into `upload`.
     ///
@@ -223,8 +235,9 @@ impl Codec for Parquet {
         op: &Op,
         store: &Store,
         source: Source,
+        deleted: Deletions,
     ) -> BoxStream<'static, Result<RecordBatch>> {
-        reader::read(env, op, store, source)
+        reader::read(env, op, store, source, deleted)
     }
 
     fn write(

@@ -6,7 +6,7 @@ use arrow_json::{LineDelimitedWriter, ReaderBuilder};
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use lakebed::codec::{Codec, FileOptions, FileWriter, Source, Written};
+use lakebed::codec::{Codec, Deletions, FileOptions, FileWriter, Source, Written};
 use lakebed::env::{BoxFuture, Env};
 use lakebed::op::Op;
 use lakebed::store::{Store, Upload};
@@ -34,11 +34,14 @@ impl Codec for JsonRows {
         op: &Op,
         store: &Store,
         source: Source,
+        deleted: Deletions,
     ) -> BoxStream<'static, Result<RecordBatch>> {
         let (op, store) = (op.clone(), store.clone());
         let batches = async move {
+            let deleted = deleted.await;
             // Nothing here is taken from the budget.
             source.turn.pass();
+            let source = source.leaving_out(deleted?);
             let bytes = store.get(&op, &source.key, u64::MAX).await?;
             let reader = ReaderBuilder::new(source.schema.to_arrow())
                 .with_batch_size(source.batch_rows.max(1))

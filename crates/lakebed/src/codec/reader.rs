@@ -40,7 +40,7 @@ use super::logical::Choice;
 use super::page::Text;
 use super::pick::Picks;
 use super::sparse::{Part, Sparse};
-use super::{Source, Turn, group, lane};
+use super::{Deletions, Source, Turn, group, lane};
 use crate::budget::Permit;
 use crate::env::Env;
 use crate::op::Op;
@@ -65,11 +65,12 @@ pub(super) fn read(
     op: &Op,
     store: &Store,
     source: Source,
+    deleted: Deletions,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let pass = Pass(source.turn.clone());
     let (env, op, store) = (env.clone(), op.clone(), store.pinned(&Pin::default()));
     let job = Job { env, op, store, source, found: OnceLock::new() };
-    stream::once(open(job, pass)).try_flatten().boxed()
+    stream::once(open(job, deleted, pass)).try_flatten().boxed()
 }
 
 /// Lets the next file come, at the latest when this one is given up.
@@ -134,11 +135,11 @@ enum Stage {
     Wants(Draft, Vec<Range<u64>>),
 }
 
-async fn open(mut job: Job, pass: Pass) -> Result<Ahead<RecordBatch>> {
-    let (metadata, tail) = match job.metadata().await {
-        Err(err) if err.code() == Code::SizeMismatch => job.whole().await.map_err(|_| err)?,
-        other => other?,
-    };
+async fn open(mut job: Job, deleted: Deletions, pass: Pass) -> Result<Ahead<RecordBatch>> {
+    let (looked, deleted) = futures::join!(job.look(), deleted);
+    let deleted = deleted?;
+    let (metadata, tail) = looked?;
+    job.source = job.source.leaving_out(deleted);
     let job = Arc::new(job);
     let total = job.env.budget().total();
     let plan = job.plan(metadata, &tail).await?.within(total);
@@ -230,11 +231,16 @@ pub(super) fn bare() -> ArrowReaderOptions {
 }
 
 impl Job {
-    /// The metadata of a file for which the log has another size. Some writers put another number
-    /// there; the file counts if it is whole as it is.
-    async fn whole(&mut self) -> Result<(ParquetMetaData, (u64, Bytes))> {
-        self.source.size = self.size().await?;
-        self.metadata().await
+    /// The metadata of the file. Some writers put another size in the log than it has; then it
+    /// counts if it is whole as it is.
+    async fn look(&mut self) -> Result<(ParquetMetaData, (u64, Bytes))> {
+        match self.metadata().await {
+            Err(err) if err.code() == Code::SizeMismatch => {
+                self.source.size = self.size().await?;
+                self.metadata().await.map_err(|_| err)
+            }
+            other => other,
+        }
     }
 
     /// Fetches the end of the file and decodes its metadata.

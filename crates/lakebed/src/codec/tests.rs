@@ -16,6 +16,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, Fields};
 use bytes::Bytes;
 use futures::executor::block_on;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use lakebed_log::error::{Code, Result};
 use lakebed_log::expr::{Expr, col, lit};
@@ -92,7 +93,7 @@ impl Case {
 
     pub(super) fn read(&self) -> Result<Vec<RecordBatch>> {
         let source = self.source();
-        block_on(Parquet.read(&self.env, &Op::default(), &self.store, source).try_collect())
+        block_on(decoded(&self.env, &self.store, source).try_collect())
     }
 
     pub(super) fn code(&self) -> Code {
@@ -102,6 +103,16 @@ impl Case {
     fn rows(&self) -> usize {
         self.read().unwrap().iter().map(RecordBatch::num_rows).sum()
     }
+}
+
+/// The rows of a source whose deleted rows are known.
+pub(super) fn decoded(
+    env: &Env,
+    store: &Store,
+    source: Source,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let deleted = std::future::ready(Ok(source.deleted.clone()));
+    Parquet.read(env, &Op::default(), store, source, Box::pin(deleted))
 }
 
 pub(super) fn options() -> FileOptions {
@@ -874,7 +885,7 @@ fn memory_comes_from_the_budget() {
     assert_eq!(small.code(), Code::MemoryExceeded);
     let enough = Case { env: small.env.with_budget(8 << 20), ..small };
     let source = Source { batch_rows: 100, ..enough.source() };
-    let mut rows = Parquet.read(&enough.env, &Op::default(), &enough.store, source);
+    let mut rows = decoded(&enough.env, &enough.store, source);
     block_on(rows.next()).unwrap().unwrap();
     assert!(0 < enough.env.budget().used());
     drop(rows);

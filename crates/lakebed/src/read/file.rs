@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -139,14 +139,13 @@ impl Inner {
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let mut pass = Pass(Some(file.turn.clone()));
         let (store, key) = self.roots.find_file(&file.task.path)?;
-        let deleted = self.deleted(&file).await?;
         let source = Source {
             key,
             size: file.task.size,
             schema: Arc::clone(&self.shape.file),
             filter: self.shape.file_filter.clone(),
             mapping: self.shape.spec.mapping,
-            deleted: deleted.as_ref().map(|it| Arc::clone(it.rows())),
+            deleted: None,
             only: file.only.clone(),
             rows: file.rows.clone(),
             counted: file.counted,
@@ -156,7 +155,9 @@ impl Inner {
         };
         // From here on the codec lets the next one come.
         pass.0 = None;
-        let rows = self.env.codec().read(&self.env, &self.op, &store, source);
+        let held = Arc::new(OnceLock::new());
+        let deleted = Arc::clone(&self).deleted(Arc::clone(&file), Arc::clone(&held));
+        let rows = self.env.codec().read(&self.env, &self.op, &store, source, Box::pin(deleted));
         let rows = rows.map_err(|it| match it.code() {
             Code::FileNotFound => {
                 let what = "the log names this data file and it is not there";
@@ -167,19 +168,25 @@ impl Inner {
         let width = self.env.cores().max(1);
         let finished = rows.map_ok(move |batch| {
             // The vector's memory is held as long as its rows are.
-            let _held = &deleted;
+            let _held = &held;
             Inner::finish(Arc::clone(&self), Arc::clone(&file), batch)
         });
         Ok(finished.try_buffered(width).boxed())
     }
 
-    async fn deleted(&self, file: &FileRead) -> Result<Option<Deleted>> {
+    /// The rows that the file's vector names, kept in `held`.
+    async fn deleted(
+        self: Arc<Inner>,
+        file: Arc<FileRead>,
+        held: Arc<OnceLock<Deleted>>,
+    ) -> Result<Option<Arc<RowSet>>> {
         let Some(vector) = &file.task.deletion_vector else { return Ok(None) };
         let deleted = match file.at {
             Some(at) => self.vectors.get(at, vector, &file.turn).await?,
             None => self.vectors.load(vector, &file.turn).await?,
         };
-        Ok((!deleted.rows().is_empty()).then_some(deleted))
+        let rows = Arc::clone(held.get_or_init(|| deleted).rows());
+        Ok((!rows.is_empty()).then_some(rows))
     }
 
     /// Work with a filter goes to the compute threads.

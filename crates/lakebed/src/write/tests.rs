@@ -24,7 +24,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
 use super::{Data, Layout, write};
-use crate::codec::{Codec, FileOptions, FileWriter, Parquet, Source, Turn, Written};
+use crate::codec::{Codec, Deletions, FileOptions, FileWriter, Parquet, Source, Turn, Written};
 use crate::env::{BoxFuture, Deadline, Env};
 use crate::op::Op;
 use crate::store::{Store, Upload};
@@ -97,7 +97,8 @@ impl Bed {
             batch_rows: 8192,
             turn: Turn::default(),
         };
-        let batches = Parquet.read(&self.env, &self.op, &self.store, source);
+        let deleted = Box::pin(std::future::ready(Ok(None)));
+        let batches = Parquet.read(&self.env, &self.op, &self.store, source, deleted);
         let batches: Vec<RecordBatch> = block_on(batches.try_collect()).unwrap();
         let column = |it: &RecordBatch| it.column(0).as_primitive::<Int64Type>().values().to_vec();
         batches.iter().flat_map(column).collect()
@@ -356,8 +357,9 @@ impl Codec for Lying {
         op: &Op,
         store: &Store,
         source: Source,
+        deleted: Deletions,
     ) -> BoxStream<'static, Result<RecordBatch>> {
-        Parquet.read(env, op, store, source)
+        Parquet.read(env, op, store, source, deleted)
     }
 
     fn write(

@@ -10,7 +10,7 @@ use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use futures::executor::block_on;
 use futures::stream::BoxStream;
-use lakebed::codec::{Codec, FileOptions, FileWriter, Parquet, Source};
+use lakebed::codec::{Codec, Deletions, FileOptions, FileWriter, Parquet, Source};
 use lakebed::feed::Changes;
 use lakebed::store::{Store, Upload};
 use lakebed::txn;
@@ -599,9 +599,10 @@ impl Codec for Hiding {
         op: &Op,
         store: &Store,
         source: Source,
+        deleted: Deletions,
     ) -> BoxStream<'static, lakebed::Result<RecordBatch>> {
         let hides = source.filter.is_some();
-        let rows = Parquet.read(env, op, store, source);
+        let rows = Parquet.read(env, op, store, source, deleted);
         let hidden = |it: RecordBatch| it.slice(it.num_rows() - 1, 1);
         rows.map(move |it| if hides { it.map(hidden) } else { it }).boxed()
     }

@@ -239,7 +239,7 @@ fn deletion_vectors() {
         for first in 0..20 {
             block_on(table.append(ids(first * 10..first * 10 + 10), Append::new())).unwrap();
         }
-        delete_first_rows(place, &block_on(table.snapshot()).unwrap());
+        delete_first_rows(&Env::tokio(), place, &block_on(table.snapshot()).unwrap());
         let (table, _) = (table.with_op(op.clone()), ());
         let snapshot = block_on(table.snapshot()).unwrap();
         block_on(snapshot.files()).unwrap();
@@ -261,7 +261,7 @@ fn deletion_vectors() {
 }
 
 /// The next version: every file without its first row, by a vector each in one file.
-fn delete_first_rows(place: &str, snapshot: &Snapshot) {
+pub fn delete_first_rows(env: &Env, place: &str, snapshot: &Snapshot) {
     let state = block_on(snapshot.files()).unwrap();
     let payload = [0].into_iter().collect::<RowSet>().to_bytes();
     let mut bytes = vec![row_set::FILE_VERSION];
@@ -285,7 +285,7 @@ fn delete_first_rows(place: &str, snapshot: &Snapshot) {
         let add = Add { deletion_vector: Some(vector), stats, data_change: true, ..add };
         lines.push(Action::Add(add).to_json_line());
     }
-    let store = Env::tokio().open(place).unwrap();
+    let store = env.open(place).unwrap();
     let op = Op::default();
     let vectors = "deletion_vector_00000000-0000-0000-0000-000000000000.bin";
     block_on(store.put(&op, vectors, bytes.into())).unwrap();

@@ -14,7 +14,8 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectStore, ObjectStoreExt, Result};
 
 use crate::between::{Between, Over};
-use crate::help::parts;
+use crate::help::{ids, parts};
+use crate::requests::delete_first_rows;
 
 /// Rows of the one file that is not small.
 const LONG: i64 = 400_000;
@@ -93,12 +94,18 @@ struct Big {
     env: Env,
 }
 
+/// An empty store that counts, and an environment with it.
+fn counted() -> (Arc<Over<Counted>>, Env) {
+    let env = Env::tokio();
+    let store = Over::new(Counted { env: env.clone(), seen: Arc::default() });
+    let env = env.with_store("counted://", Arc::clone(&store) as Arc<dyn ObjectStore>);
+    (store, env)
+}
+
 impl Big {
     /// One partition, `long`, is a file that is too large to be fetched whole.
     fn new() -> Big {
-        let env = Env::tokio();
-        let store = Over::new(Counted { env: env.clone(), seen: Arc::default() });
-        let env = env.with_store("counted://", Arc::clone(&store) as Arc<dyn ObjectStore>);
+        let (store, env) = counted();
         let big = Big { store, env };
         let table = big.open();
         let schema = Schema::parse_ddl("p string, id long").unwrap();
@@ -173,4 +180,29 @@ fn a_cold_read() {
     assert!(rounds <= 4 && requests <= 9, "{rounds} {requests}");
     let (rounds, requests) = big.read("long", LONG);
     assert!(rounds <= 5 && requests <= 9, "{rounds} {requests}");
+}
+
+/// A deletion vector is fetched while its file is looked at: it is a request, and no round.
+#[test]
+fn vectors_are_no_round() {
+    let (store, env) = counted();
+    let open = || Table::open_with(&env, "counted://t").unwrap();
+    block_on(open().append(ids(0..10), Append::new())).unwrap();
+    let read = |version: u64, expected: usize| {
+        store.begin();
+        let rows = async {
+            let snapshot = open().snapshot().await?;
+            assert_eq!(snapshot.version().get(), version);
+            snapshot.read(&Scan::new()).await?.collect().await
+        };
+        let rows = block_on(rows.boxed()).unwrap();
+        assert_eq!(rows.iter().map(|it| it.num_rows()).sum::<usize>(), expected);
+        store.end()
+    };
+    let (rounds, plain) = read(0, 10);
+    delete_first_rows(&env, "counted://t", &block_on(open().snapshot()).unwrap());
+    let (with_vector, requests) = read(1, 9);
+    assert_eq!(with_vector, rounds, "{requests:?}");
+    // Its file and its commit.
+    assert_eq!(requests.len(), plain.len() + 2, "{requests:?}");
 }

@@ -12,9 +12,8 @@ use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::tests::{Case, foreign_with};
-use crate::codec::{Codec, Parquet, Source};
-use crate::op::Op;
+use crate::codec::Source;
+use crate::codec::tests::{Case, decoded, foreign_with};
 
 const DDL: &str = "a long, s struct<x: long, y: long>, l array<struct<z: long>>, \
                    m map<long, struct<v: array<struct<k: long>>>>";
@@ -154,7 +153,7 @@ fn file(names: &Names, junk: &[(&'static str, String, Option<i32>)]) -> Bytes {
 fn read(bytes: Bytes, mapping: ColumnMapping, schema: &Schema) -> Result<Vec<RecordBatch>> {
     let case = Case { schema: schema.clone(), ..Case::new("a long", bytes) };
     let source = Source { mapping, ..case.source() };
-    block_on(Parquet.read(&case.env, &Op::default(), &case.store, source).try_collect())
+    block_on(decoded(&case.env, &case.store, source).try_collect())
 }
 
 /// A file without the fields that are left out; by the names of the table, as the files of an
@@ -257,7 +256,7 @@ fn row_groups_are_judged_by_the_right_column() {
         let filter = Some(col("a").gt(lit(1000)));
         let case = Case { schema: table(), filter, ..Case::new("a long", bytes) };
         let source = Source { mapping, ..case.source() };
-        let read = Parquet.read(&case.env, &Op::default(), &case.store, source);
+        let read = decoded(&case.env, &case.store, source);
         let batches: Vec<RecordBatch> = block_on(read.try_collect()).unwrap();
         batches.iter().map(RecordBatch::num_rows).sum::<usize>()
     };
