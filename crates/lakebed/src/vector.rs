@@ -227,6 +227,13 @@ impl Unit {
     fn new(path: String, first: bool, frames: Vec<Range<u64>>) -> Unit {
         Unit { path, first, frames, fetched: AsyncMutex::new(None) }
     }
+
+    /// Does more lie between the frames than in them?
+    fn is_sparse(&self) -> bool {
+        let held: u64 = self.frames.iter().map(|it| it.end - it.start).sum();
+        let ends = self.frames.first().zip(self.frames.last());
+        ends.is_some_and(|(first, last)| 2 * held < last.end.saturating_sub(first.start))
+    }
 }
 
 impl Inner {
@@ -295,10 +302,13 @@ impl Inner {
         let mut fetched = unit.fetched.lock().await;
         let frames = match &mut *fetched {
             Some(frames) => frames,
-            // Copied, so that none of them holds what lay between.
             none => {
                 let got = self.fetch(unit).await?;
-                none.insert(got.iter().map(|it| Some(Bytes::copy_from_slice(it))).collect())
+                // They are parts of one buffer. Copied where much lies between, or each would hold
+                // that, too.
+                let own =
+                    |it: Bytes| if unit.is_sparse() { Bytes::copy_from_slice(&it) } else { it };
+                none.insert(got.into_iter().map(|it| Some(own(it))).collect())
             }
         };
         let frame = frames.get_mut(slot).and_then(Option::take);

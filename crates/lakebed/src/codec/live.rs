@@ -32,6 +32,9 @@ use lakebed_log::error::{Error, Result};
 use super::spell;
 use super::squeeze::{Runs, Squeeze, runs};
 
+/// Offsets of text that are moved at once: few runs of rows are much longer.
+const OFFSETS: usize = 16;
+
 /// Rows that a word has bits for.
 const WORD_ROWS: usize = u64::BITS as usize;
 
@@ -197,42 +200,27 @@ impl Live {
         array: GenericByteArray<T>,
     ) -> Result<GenericByteArray<T>> {
         let (offsets, bytes, nulls) = array.into_parts();
-        let ends = offsets.get(1..).unwrap_or_default();
-        let mut lens: Vec<u32> = offsets
-            .iter()
-            .zip(ends)
-            .map(|(from, to)| to.wrapping_sub(*from).cast_unsigned())
-            .collect();
-        let kept = u32::squeeze(&mut lens, &self.words);
-        lens.truncate(kept);
-
-        let mut end = 0i32;
-        let mut left = Vec::with_capacity(kept + 1);
-        left.push(end);
-        left.extend(lens.iter().map(|it| {
-            end = end.wrapping_add(it.cast_signed());
-            end
-        }));
-        let place = |row: usize| offsets.get(row).map_or(0, |it| it.unsigned_abs() as usize);
-        let stretches = Runs::new(&self.words, self.rows).map(|it| place(it.start)..place(it.end));
-        let bytes = match bytes.into_vec::<u8>() {
-            Ok(mut bytes) => {
-                let mut to = 0;
-                for it in stretches {
-                    let len = it.len();
-                    bytes.copy_within(it, to);
-                    to += len;
-                }
-                bytes.truncate(to);
-                bytes
-            }
+        let (mut bytes, base) = match bytes.into_vec::<u8>() {
+            Ok(bytes) => (bytes, 0),
             Err(shared) => {
-                let mut bytes = Vec::with_capacity(end.unsigned_abs() as usize);
-                stretches
-                    .for_each(|it| bytes.extend_from_slice(shared.get(it).unwrap_or_default()));
-                bytes
+                let ends = offsets.first().zip(offsets.last());
+                let used = ends.and_then(|(from, to)| shared.get(place(*from)..place(*to)));
+                (used.unwrap_or_default().to_vec(), offsets.first().copied().unwrap_or(0))
             }
         };
+        let mut left = vec![0i32; self.kept + 1 + OFFSETS];
+        let (mut rows, mut end) = (1, 0i32);
+        for run in Runs::new(&self.words, self.rows) {
+            let of = offsets.get(run.start).zip(offsets.get(run.end));
+            let Some((from, to)) = of.map(|(from, to)| (from - base, to - base)) else { break };
+            bytes.copy_within(place(from)..place(to), place(end));
+            let moved = from + base - end;
+            let (ends, room) = (offsets.get(run.start + 1..), left.get_mut(rows..));
+            shifted(ends.unwrap_or_default(), run.len(), moved, room.unwrap_or_default());
+            (rows, end) = (rows + run.len(), end + (to - from));
+        }
+        bytes.truncate(place(end));
+        left.truncate(self.kept + 1);
         let nulls = self.nulls(nulls.as_ref());
         GenericByteArray::try_new(OffsetBuffer::new(left.into()), bytes.into(), nulls).map_err(lost)
     }
@@ -275,6 +263,32 @@ impl Shared {
         }
         made.push_back((of, Arc::clone(&live)));
         live
+    }
+}
+
+/// Where in the bytes of a text an offset is.
+fn place(offset: i32) -> usize {
+    offset.unsigned_abs() as usize
+}
+
+/// Writes at least the first `len` offsets to `to`, each less by `moved`. The next ones are written
+/// over what this one has too much.
+fn shifted(offsets: &[i32], len: usize, moved: i32, to: &mut [i32]) {
+    let (mut offsets, mut to, mut left) = (offsets, to, len);
+    while 0 < left {
+        let (some, after) = offsets.split_at(OFFSETS.min(offsets.len()));
+        let (place, rest) = to.split_at_mut(OFFSETS.min(to.len()));
+        match (<&[i32; OFFSETS]>::try_from(some), <&mut [i32; OFFSETS]>::try_from(&mut *place)) {
+            (Ok(some), Ok(place)) => *place = some.map(|it| it.wrapping_sub(moved)),
+            _ => {
+                let each = place.iter_mut().zip(some);
+                each.for_each(|(place, it)| *place = it.wrapping_sub(moved));
+                if some.is_empty() || place.is_empty() {
+                    return;
+                }
+            }
+        }
+        (offsets, to, left) = (after, rest, left.saturating_sub(OFFSETS));
     }
 }
 
