@@ -77,7 +77,7 @@ pub trait Runtime: Send + Sync {
     fn spawn(&self, future: BoxFuture<'static, ()>);
     /// Runs CPU work on its own threads, one per core; the simulator runs it at once.
     fn compute(&self, work: Box<dyn FnOnce() + Send + 'static>);
-    /// The same for short work that others wait for to begin, before all that waits in the queue of
+    /// The same for short work that lets more work begin: it goes before what waits in the queue of
     /// `compute`. By default as [`Runtime::compute`].
     fn compute_first(&self, work: Box<dyn FnOnce() + Send + 'static>) {
         self.compute(work);

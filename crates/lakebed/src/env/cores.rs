@@ -15,10 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use super::answer::Work;
+
 /// A block of memory of the size that pages of Parquet, and batches of them, stay below.
 const PAGE_BYTES_MAX: usize = 4 << 20;
-
-type Work = Box<dyn FnOnce() + Send + 'static>;
 
 pub(super) struct Cores {
     count: usize,
