@@ -37,6 +37,9 @@ use crate::store::join_ranges;
 const STEP_BYTES: usize = 4 << 20;
 /// Batches that one step decodes at most.
 const STEP_BATCHES: usize = 16;
+/// Rows far apart come in no more batches than about this: pages may say that they are larger than
+/// they are.
+const FAR_BATCHES: usize = 1_024;
 /// So many parts keep a core busy: few, because each step of one is a job and a wake-up, and more
 /// than one, because parts never cost quite the same, and who is done with its own goes on with
 /// another.
@@ -93,7 +96,7 @@ impl Pace {
         if bytes <= row_bytes {
             return Pace { rows: batch_rows, batches: step_batches(row_bytes, batch_rows) };
         }
-        let rows = (STEP_BYTES / bytes).clamp(1, batch_rows.max(1));
+        let rows = (STEP_BYTES / bytes).max(picked / FAR_BATCHES).clamp(1, batch_rows.max(1));
         Pace { rows, batches: step_batches(bytes, rows) }
     }
 }

@@ -44,6 +44,7 @@ pub(crate) struct Layers {
 }
 
 /// What a sidecar holds, without its files: to find out whether it holds one that is gone.
+#[derive(Default)]
 pub(crate) struct SidecarKeys {
     /// Live files, and their bytes.
     pub(crate) files: u64,
@@ -58,21 +59,30 @@ pub(crate) struct SidecarKeys {
 impl SidecarKeys {
     /// Of all its rows.
     pub(crate) fn of(names: &Names) -> SidecarKeys {
-        let (mut files, mut bytes, mut removes) = (0u64, 0u64, 0u64);
-        let (mut removed_until, mut hashes) = (None, Vec::new());
+        let mut keys = SidecarKeys::default();
+        keys.add(names);
+        keys.sorted()
+    }
+
+    /// Adds some of its rows.
+    fn add(&mut self, names: &Names) {
         if let Some((paths, sizes)) = &names.added {
-            files = paths.len() as u64;
+            self.files += paths.len() as u64;
             let size = |it: &i64| u64::try_from(*it).unwrap_or(0);
-            bytes = sizes.values().iter().map(size).fold(0, u64::saturating_add);
-            hashes.extend(path_hashes(paths));
+            self.bytes = sizes.values().iter().map(size).fold(self.bytes, u64::saturating_add);
+            self.hashes.extend(path_hashes(paths));
         }
         if let Some((paths, times)) = &names.removed {
-            removes = paths.len() as u64;
-            removed_until = times.iter().map(|it| it.unwrap_or(0)).max();
-            hashes.extend(path_hashes(paths));
+            self.removes += paths.len() as u64;
+            let until = times.iter().map(|it| it.unwrap_or(0)).max();
+            self.removed_until = self.removed_until.max(until);
+            self.hashes.extend(path_hashes(paths));
         }
-        hashes.sort_unstable();
-        SidecarKeys { files, bytes, removes, removed_until, hashes }
+    }
+
+    fn sorted(mut self) -> SidecarKeys {
+        self.hashes.sort_unstable();
+        self
     }
 
     /// May it hold a file of one of these paths? Their hashes are ascending.
@@ -246,15 +256,17 @@ impl Layers {
         store: &Store,
         at: usize,
     ) -> Result<SidecarKeys> {
-        let Some((piece, kept)) = self.pieces.get(at) else {
-            return Ok(SidecarKeys::of(&Names::default()));
-        };
+        let Some((piece, kept)) = self.pieces.get(at) else { return Ok(SidecarKeys::default()) };
         let footer = match &kept.footer {
             Some(it) => Arc::clone(it),
-            None => footer(op, store, piece).await?,
+            None => footer(op, store, piece).await.map_err(|it| trouble(piece, it).error())?,
         };
         let ranges = Names::ranges(&footer);
-        let keys = move |it: Reader| Ok(SidecarKeys::of(&Names::decode(it, &footer)?));
+        let keys = move |it: Reader| {
+            let mut keys = SidecarKeys::default();
+            Names::decode(it, &footer, |some| keys.add(some))?;
+            Ok(keys.sorted())
+        };
         let whole = kept.whole.clone();
         let read = decode_ranges(env, op, store, piece, whole, &ranges, keys).await;
         read.map_err(Trouble::error)?

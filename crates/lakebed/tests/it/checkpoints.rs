@@ -241,6 +241,33 @@ fn small_sidecars_are_put_together() {
     assert_eq!(rows(&snapshot), (1..=40).collect::<Vec<_>>());
 }
 
+/// A handle that does not know what a sidecar holds reads it, or says what is wrong with it.
+#[test]
+fn sidecars_that_do_not_tell_their_files() {
+    type Change = fn(&std::path::Path);
+    let changes: [(Change, lakebed::Code); 3] = [
+        (|it| fs::remove_file(it).unwrap(), lakebed::Code::MissingFile),
+        (|it| fs::write(it, "").unwrap(), lakebed::Code::SizeMismatch),
+        (
+            |it| fs::write(it, vec![7; fs::read(it).unwrap().len()]).unwrap(),
+            lakebed::Code::CorruptCheckpoint,
+        ),
+    ];
+    for (change, expected) in changes {
+        let second = Second::new(&[("delta.checkpointInterval", "4")]);
+        for id in 1..=5 {
+            block_on(second.table().append(parts(&[("a", id)]), Append::new())).unwrap();
+        }
+        let tops = second.top_levels();
+        let sidecar = &tops.values().last().unwrap().sidecars[0];
+        change(&second.log().join("_sidecars").join(&sidecar.path));
+        let snapshot = block_on(second.table().snapshot()).unwrap();
+        let error = block_on(snapshot.checkpoint()).unwrap_err();
+        assert_eq!(error.code(), expected, "{error:?}");
+        assert!(error.to_string().contains(&sidecar.path), "{error}");
+    }
+}
+
 fn tag<'a>(sidecar: &'a Sidecar, key: &str) -> Option<&'a str> {
     sidecar.tags.as_ref()?.get(key)?.as_deref()
 }

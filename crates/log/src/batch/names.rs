@@ -11,10 +11,13 @@ use ::parquet::file::reader::ChunkReader;
 use arrow_array::{Int64Array, StringArray};
 
 use super::LogBatch;
-use super::parquet::{guarded, is_ours, read_rows, section};
+use super::parquet::{check_one_action_per_row, guarded, is_ours, section, slices};
 use super::pick::Picked;
 use super::rules::spelled;
 use crate::error::Result;
+
+/// Rows decoded at a time.
+const SLICE_ROWS: usize = 8_192;
 
 /// The columns that are read.
 const LEAVES: [[&str; 2]; 4] =
@@ -43,7 +46,8 @@ impl Names {
         picked(metadata).ranges(metadata)
     }
 
-    /// Decodes them; `reader` must hold the ranges. A file without rows has none.
+    /// Decodes them, some rows at a time; `reader` must hold the ranges. A file without rows has
+    /// none.
     ///
     /// # Errors
     ///
@@ -52,30 +56,43 @@ impl Names {
     pub fn decode<R: ChunkReader + 'static>(
         reader: R,
         metadata: &Arc<ParquetMetaData>,
-    ) -> Result<Names> {
+        mut each: impl FnMut(&Names),
+    ) -> Result<()> {
         if metadata.file_metadata().num_rows() == 0 {
-            return Ok(Names::default());
+            return Ok(());
         }
         let picked = picked(metadata);
         picked.check_shape(metadata, reader.len())?;
         guarded(|| {
-            let rows = read_rows(reader, metadata, &picked)?;
-            let mut names = Names::default();
-            if let Some(adds) = section(&rows, "add")? {
-                let paths = spelled(adds.paths()?, is_ours(metadata));
-                names.added = Some((paths, adds.sizes("size")?));
+            for rows in slices(reader, metadata, &picked, SLICE_ROWS)? {
+                let rows = rows?;
+                check_one_action_per_row(&rows)?;
+                let mut names = Names::default();
+                if let Some(adds) = section(&rows, "add")? {
+                    let paths = spelled(adds.paths()?, is_ours(metadata));
+                    names.added = Some((paths, adds.sizes("size")?));
+                }
+                if let Some(removes) = section(&rows, "remove")? {
+                    names.removed = Some((removes.paths()?, removes.longs("deletionTimestamp")?));
+                }
+                each(&names);
             }
-            if let Some(removes) = section(&rows, "remove")? {
-                names.removed = Some((removes.paths()?, removes.longs("deletionTimestamp")?));
-            }
-            Ok(names)
+            Ok(())
         })
     }
 }
 
+/// The leaves. Where a kind of action has no paths all that it has is read, so that it is seen.
 fn picked(metadata: &ParquetMetaData) -> Picked {
-    let columns = metadata.file_metadata().schema_descr().columns().iter().enumerate();
-    let is_wanted = |path: &[String]| LEAVES.iter().any(|it| path == it);
-    let leaves = columns.filter(|(_, it)| is_wanted(it.path().parts())).map(|(at, _)| at);
-    Picked { groups: (0..metadata.num_row_groups()).collect(), leaves: leaves.collect() }
+    let columns = metadata.file_metadata().schema_descr().columns();
+    let is_there = |kind: &str| columns.iter().any(|it| it.path().parts() == [kind, "path"]);
+    let nameless: Vec<&str> =
+        ["add", "remove"].into_iter().filter(|kind| !is_there(kind)).collect();
+    let is_wanted = |path: &[String]| {
+        let kind = path.first().is_some_and(|it| nameless.contains(&it.as_str()));
+        kind || LEAVES.iter().any(|it| path == it)
+    };
+    let leaves = columns.iter().enumerate().filter(|(_, it)| is_wanted(it.path().parts()));
+    let groups = (0..metadata.num_row_groups()).collect();
+    Picked { groups, leaves: leaves.map(|(at, _)| at).collect() }
 }

@@ -119,7 +119,7 @@ fn placed<R: ChunkReader + 'static>(
     Arc::into_inner(file).ok_or_else(|| Error::internal("a checkpoint is held by its pages"))
 }
 
-/// The rows of the groups as batches of struct columns, so many rows each.
+/// The rows of the groups as batches of struct columns, so many rows each, all of them.
 pub(super) fn slices<R: ChunkReader + 'static>(
     reader: R,
     metadata: &Arc<ParquetMetaData>,
@@ -133,8 +133,24 @@ pub(super) fn slices<R: ChunkReader + 'static>(
     let builder =
         ParquetRecordBatchReaderBuilder::new_with_metadata(reader, arrow_metadata(metadata)?);
     let builder = builder.with_projection(mask).with_row_groups(picked.groups.clone());
-    let batches = builder.with_batch_size(rows).build().map_err(bad)?;
-    Ok(batches.map(|it| it.map_err(|it| corrupt("the columns do not decode").because(it))))
+    let mut batches = builder.with_batch_size(rows).build().map_err(bad)?;
+    let (said, mut found) = (picked.rows(metadata), 0);
+    Ok(std::iter::from_fn(move || match batches.next() {
+        Some(batch) => {
+            found += batch.as_ref().map_or(0, RecordBatch::num_rows);
+            Some(batch.map_err(|it| corrupt("the columns do not decode").because(it)))
+        }
+        None if found == said => None,
+        None => {
+            let lacking = other_rows(said, found);
+            found = said;
+            Some(Err(lacking))
+        }
+    }))
+}
+
+fn other_rows(said: usize, found: usize) -> Error {
+    corrupt(format!("the footer says {said} rows, {found} are there"))
 }
 
 /// The rows of the groups as one batch of struct columns.
@@ -162,10 +178,7 @@ pub(super) fn read_rows<R: ChunkReader + 'static>(
             .map_err(|it| corrupt("the row groups do not fit together").because(it))?,
     };
     if batch.num_rows() != rows {
-        return Err(corrupt(format!(
-            "the footer says {rows} rows, {} are there",
-            batch.num_rows()
-        )));
+        return Err(other_rows(rows, batch.num_rows()));
     }
     Ok(batch)
 }
@@ -238,7 +251,7 @@ pub(super) fn to_batch(rows: &RecordBatch, width: Width, ours: bool) -> Result<L
 }
 
 /// A row is one action: no two of the columns are filled in it.
-fn check_one_action_per_row(rows: &RecordBatch) -> Result<()> {
+pub(super) fn check_one_action_per_row(rows: &RecordBatch) -> Result<()> {
     let mut filled = BooleanBuffer::new_unset(rows.num_rows());
     for column in rows.columns() {
         let valid = match column.nulls() {

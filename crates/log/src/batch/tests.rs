@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
+use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::reader::ChunkReader;
 use arrow_array::builder::{ListBuilder, MapBuilder, MapFieldNames, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -660,28 +662,64 @@ fn names_of_a_checkpoint() {
     }
     let len = |it: &[Range<u64>]| it.iter().map(|it| it.end - it.start).sum::<u64>();
     assert!(len(&ranges) < len(&parquet_ranges(&metadata, Width::Narrow)));
-    let names = Names::decode(file, &metadata).unwrap();
+    let names = names_in(file, &metadata).unwrap();
     assert_eq!(names.added, Names::of(&whole).added);
     assert_eq!(names.removed, Names::of(&whole).removed);
     assert_eq!(names.added.unwrap().0.len(), 9);
 
-    let lacking = Names::decode(SparseFile::new(size), &metadata).unwrap_err();
+    let lacking = names_in(SparseFile::new(size), &metadata).unwrap_err();
     assert_eq!(lacking.code(), Code::CorruptCheckpoint);
     let check = |checkpoint: Checkpoint| {
         let bytes = checkpoint.bytes();
         let metadata = footer(&bytes);
-        Names::decode(bytes, &metadata).map_err(|it| it.code())
+        names_in(bytes, &metadata).map_err(|it| it.code())
     };
     let paths = Arc::new(StringArray::from(vec![Some("a"), None, Some("c")]));
-    let nameless = check(Checkpoint { paths, ..Checkpoint::new(3) });
-    assert_eq!(nameless.unwrap_err(), Code::CorruptCheckpoint);
     let sizes = Arc::new(Int64Array::from(vec![1, -1, 3]));
-    let negative = check(Checkpoint { sizes, ..Checkpoint::new(3) });
-    assert_eq!(negative.unwrap_err(), Code::CorruptCheckpoint);
+    let broken = [
+        Checkpoint { paths, ..Checkpoint::new(3) },
+        Checkpoint { sizes, ..Checkpoint::new(3) },
+        Checkpoint { without: &["path"], ..Checkpoint::new(3) },
+        Checkpoint { without: &["path", "size"], ..Checkpoint::new(3) },
+        Checkpoint { without: &["add"], ..Checkpoint::new(3) },
+        Checkpoint { also_removed: Some(3), ..Checkpoint::new(3) },
+    ];
+    for it in broken {
+        assert_eq!(check(it).unwrap_err(), Code::CorruptCheckpoint);
+    }
     let rooted = Arc::new(StringArray::from(vec!["/a", "b", "c"]));
     let rooted = Checkpoint { paths: rooted, ..Checkpoint::new(3) };
     let whole = LogBatch::from_parquet(rooted.bytes(), Width::Narrow).unwrap();
     assert_eq!(check(rooted).unwrap().added, Names::of(&whole).added);
+}
+
+/// All of them, of few rows.
+fn names_in<R: ChunkReader + 'static>(reader: R, metadata: &Arc<ParquetMetaData>) -> Result<Names> {
+    let mut found = Names::default();
+    Names::decode(reader, metadata, |it| found = it.clone())?;
+    Ok(found)
+}
+
+/// Where pages hold fewer rows than the footer says, no slice is the last one.
+#[test]
+fn rows_that_are_not_there() {
+    let bytes = Checkpoint::new(9).bytes();
+    let Footer::Ready(sound) = parquet_footer(&bytes, bytes.len() as u64).unwrap() else {
+        panic!("the whole file is enough");
+    };
+    let group = sound.row_group(0).clone().into_builder();
+    let more = group.set_num_rows(sound.row_group(0).num_rows() + 1).build().unwrap();
+    let lie = sound.as_ref().clone().into_builder().set_row_groups(vec![more]).build();
+    let lie = Arc::new(lie);
+    for (metadata, expected) in [(sound, None), (lie, Some(Code::CorruptCheckpoint))] {
+        let names = names_in(bytes.clone(), &metadata).map(drop);
+        let mut slices = Ok(());
+        for unit in FileUnit::of(&metadata, Width::Wide) {
+            slices =
+                slices.and_then(|()| unit.decode_slices(bytes.clone(), &metadata, 5, |_| Ok(())));
+        }
+        assert_eq!([names, slices].map(|it| it.map_err(|it| it.code()).err()), [expected; 2]);
+    }
 }
 
 /// spec: FILE-25

@@ -28,6 +28,9 @@ fn paces() {
     check([64, 8_192, 64 << 20, 8], 1, 1);
     check([64, 8_192, 0, 0], 8_192, 8);
     check([64, 1, 27 << 20, 2_000], 1, STEP_BATCHES);
+    // Pages that are called larger than anything.
+    check([64, 8_192, usize::MAX, 1_000_000], 976, 1);
+    check([64, 8_192, usize::MAX, 100_000_000], 8_192, 1);
 }
 
 /// Rows that lie far apart come in small batches, all of them.
