@@ -4,21 +4,34 @@
 //! hostile bytes claim two thousand million elements, and the allocation ends the process before
 //! the missing bytes are noticed. So every structure is walked once before the library sees it: a
 //! list cannot have more elements than there are bytes left, and nesting ends at a fixed depth.
+//!
+//! ```text
+//!   field     number, and what it says it is     value ..
+//!   known     read as what the format has it be, whatever it says
+//!   unknown   stepped over as what it says
+//! ```
+//!
+//! So does the library, and the walk has to see what the library will see: a field that says it is
+//! a number, where the format has a list, is read by it as a list. What it reads is in
+//! `shapes`; what is not there, it steps over.
 
 use crate::error::{Code, Error, Result};
 use crate::limits;
+
+mod shapes;
+
+use shapes::Kind;
 
 /// Deepest nesting of structures, lists and maps. Parquet's own metadata needs eight.
 const DEPTH_MAX: usize = 32;
 /// Deepest nesting of a file's schema. A list or map of the table is three levels in a file.
 const SCHEMA_DEPTH_MAX: usize = 3 * limits::SCHEMA_DEPTH_MAX;
-
-const BINARY: u8 = 8;
-const LIST: u8 = 9;
-const SET: u8 = 10;
-const MAP: u8 = 11;
-const STRUCT: u8 = 12;
-const UUID: u8 = 13;
+/// Highest number of a field: it has 16 bits, signed.
+const FIELD_MAX: usize = 32_767;
+/// Most elements of a file's schema.
+const SCHEMA_ELEMENTS_MAX: usize = 1 << 20;
+/// Most row groups: the format counts them in 16 bits, signed.
+const ROW_GROUPS_MAX: usize = 32_767;
 
 /// What the header of a page says about the bytes behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,8 +57,8 @@ pub struct PageHeader {
 /// Checks the metadata of a file and returns how many bytes it has.
 ///
 /// ```
-/// let list_of_two_thousand_million = [0x19, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x07];
-/// assert!(lakebed_log::thrift::footer(&list_of_two_thousand_million).is_err());
+/// let two_thousand_million_row_groups = [0x49, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
+/// assert!(lakebed_log::thrift::footer(&two_thousand_million_row_groups).is_err());
 /// ```
 ///
 /// # Errors
@@ -53,35 +66,43 @@ pub struct PageHeader {
 /// `corrupt-data` if it is cut short, nests too deep, or counts more than there is room for;
 /// `limit-exceeded` if the schema in it nests too deep: the library goes down it by recursion.
 pub fn footer(bytes: &[u8]) -> Result<usize> {
-    let mut walk = Walk { bytes, at: 0 };
-    let mut id = 0i64;
-    loop {
-        let head = walk.byte()?;
-        if head == 0 {
-            return Ok(walk.at);
-        }
-        id = walk.id(id, head)?;
-        match (id, head & 0x0f) {
-            (2, LIST) => walk.schema()?,
-            (_, 1 | 2) => (),
-            (_, kind) => walk.value(kind, 1)?,
+    let (mut walk, mut id) = (Walk { bytes, at: 0 }, 0);
+    while let Some((kind, says)) = walk.field(&mut id, shapes::FILE)? {
+        match id {
+            2 => walk.schema()?,
+            4 => walk.list(&Kind::Struct(shapes::ROW_GROUP), ROW_GROUPS_MAX, 1)?,
+            _ => walk.value(kind, says, 1)?,
         }
     }
+    Ok(walk.at)
 }
 
-/// Checks one structure, as [`footer`], and returns how many bytes it has.
+/// Checks where the pages of a column are, as [`footer`], and returns how many bytes it takes.
 ///
 /// ```
-/// assert_eq!(lakebed_log::thrift::structure(&[0x15, 0x02, 0, 9]).unwrap(), 3);
+/// let no_pages = [0x19, 0x0c, 0, 9];
+/// assert_eq!(lakebed_log::thrift::offset_index(&no_pages).unwrap(), 3);
 /// ```
 ///
 /// # Errors
 ///
 /// `corrupt-data` if it is cut short, nests too deep, or counts more than there is room for.
-pub fn structure(bytes: &[u8]) -> Result<usize> {
-    let mut walk = Walk { bytes, at: 0 };
-    walk.structure(0, &mut |_, _, _| ())?;
-    Ok(walk.at)
+pub fn offset_index(bytes: &[u8]) -> Result<usize> {
+    Walk { bytes, at: 0 }.whole(shapes::OFFSET_INDEX)
+}
+
+/// The same of the bounds of a column's pages.
+///
+/// ```
+/// let two_pages = [0x19, 0x22, 1, 2, 0];
+/// assert_eq!(lakebed_log::thrift::column_index(&two_pages).unwrap(), 5);
+/// ```
+///
+/// # Errors
+///
+/// As for [`offset_index`].
+pub fn column_index(bytes: &[u8]) -> Result<usize> {
+    Walk { bytes, at: 0 }.whole(shapes::COLUMN_INDEX)
 }
 
 /// Reads the header of a page at the start of `bytes`.
@@ -97,41 +118,27 @@ pub fn structure(bytes: &[u8]) -> Result<usize> {
 ///
 /// `corrupt-data` as for [`footer`], and for sizes that are absent or negative.
 pub fn page_header(bytes: &[u8]) -> Result<PageHeader> {
-    let mut walk = Walk { bytes, at: 0 };
+    let (mut walk, mut id) = (Walk { bytes, at: 0 }, 0);
     let mut header = PageHeader::default();
-    let mut sizes = (None, None);
-    let mut id = 0i64;
-    loop {
-        let head = walk.byte()?;
-        if head == 0 {
-            break;
-        }
-        id = walk.id(id, head)?;
-        match (id, head & 0x0f) {
-            (_, 1 | 2) => (),
-            (1, 4..=6) => header.kind = walk.integer()?,
-            (2, 4..=6) => sizes.0 = u64::try_from(walk.integer()?).ok(),
-            (3, 4..=6) => {
-                sizes.1 = u64::try_from(walk.integer()?).ok();
+    let (mut uncompressed, mut compressed) = (None, None);
+    while let Some((kind, says)) = walk.field(&mut id, shapes::PAGE_HEADER)? {
+        match (id, kind) {
+            (1, _) => header.kind = walk.int()?.into(),
+            (2, _) => uncompressed = u64::try_from(walk.int()?).ok(),
+            (3, _) => {
+                compressed = u64::try_from(walk.int()?).ok();
                 header.prefix = walk.at;
             }
-            (4, 4..=6) => {
+            (4, _) => {
                 walk.integer()?;
                 header.checksum = true;
             }
-            // Of a data page of either version.
-            (5 | 8, STRUCT) => {
-                let encoding = if id == 5 { 2 } else { 4 };
-                walk.structure(1, &mut |id, value, _| match id {
-                    1 => header.values = u64::try_from(value).ok(),
-                    _ if id == encoding => header.encoding = Some(value),
-                    _ => (),
-                })?;
-            }
-            (_, kind) => walk.value(kind, 1)?,
+            (5, Kind::Struct(fields)) => walk.data_page(fields, 2, &mut header)?,
+            (8, Kind::Struct(fields)) => walk.data_page(fields, 4, &mut header)?,
+            _ => walk.value(kind, says, 1)?,
         }
     }
-    let (Some(uncompressed), Some(compressed)) = sizes else {
+    let (Some(uncompressed), Some(compressed)) = (uncompressed, compressed) else {
         return Err(corrupt("page header has no usable size"));
     };
     Ok(PageHeader { uncompressed, compressed, len: walk.at, ..header })
@@ -167,53 +174,81 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Walks a structure; `seen` hears of its own integer fields: id, value, and where they end.
-    fn structure(&mut self, depth: usize, seen: &mut dyn FnMut(i64, i64, usize)) -> Result<()> {
-        if DEPTH_MAX <= depth {
-            return Err(corrupt("metadata nests too deep"));
-        }
-        let mut id = 0i64;
-        loop {
-            let head = self.byte()?;
-            if head == 0 {
-                return Ok(());
-            }
-            id = self.id(id, head)?;
-            match head & 0x0f {
-                1 | 2 => (),
-                3 => self.skip(1)?,
-                4..=6 => {
-                    let value = self.integer()?;
-                    seen(id, value, self.at);
-                }
-                kind => self.value(kind, depth + 1)?,
-            }
-        }
+    fn whole(mut self, fields: &'static [Kind]) -> Result<usize> {
+        self.structure(fields, 0)?;
+        Ok(self.at)
     }
 
-    /// The id of the field that begins with `head`.
-    fn id(&mut self, before: i64, head: u8) -> Result<i64> {
-        match head >> 4 {
-            0 => self.integer(),
-            step => Ok(before.saturating_add(i64::from(step))),
+    /// Where the next field begins: what it is to be, and what it says it is. `None` at the end.
+    ///
+    /// Inlined, because a scan comes here ten times a page.
+    #[inline(always)]
+    fn field(
+        &mut self,
+        id: &mut usize,
+        fields: &'static [Kind],
+    ) -> Result<Option<(&'static Kind, u8)>> {
+        let head = self.byte()?;
+        if head & 0x0f == 0 {
+            return Ok(None);
         }
+        let next = match head >> 4 {
+            0 => usize::try_from(self.integer()?).unwrap_or(usize::MAX),
+            step => *id + usize::from(step),
+        };
+        if FIELD_MAX < next {
+            return Err(corrupt("metadata has a field whose number is too large"));
+        }
+        *id = next;
+        Ok(Some((fields.get(next).unwrap_or(&Kind::Any), head & 0x0f)))
+    }
+
+    fn structure(&mut self, fields: &'static [Kind], depth: usize) -> Result<()> {
+        let mut id = 0;
+        while let Some((kind, says)) = self.field(&mut id, fields)? {
+            self.value(kind, says, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// What the header of a page says of its values; `encoding` is the field that has theirs.
+    fn data_page(
+        &mut self,
+        fields: &'static [Kind],
+        encoding: usize,
+        header: &mut PageHeader,
+    ) -> Result<()> {
+        let mut id = 0;
+        while let Some((kind, says)) = self.field(&mut id, fields)? {
+            match id {
+                1 => header.values = u64::try_from(self.int()?).ok(),
+                _ if id == encoding => header.encoding = Some(self.int()?.into()),
+                _ => self.value(kind, says, 2)?,
+            }
+        }
+        Ok(())
     }
 
     /// The list of schema elements: a tree in order of its nodes, each with a count of children.
     fn schema(&mut self) -> Result<()> {
-        let head = self.byte()?;
-        let len = self.list_len(head)?;
-        let mut open: Vec<i64> = Vec::new();
+        let (len, _) = self.list_head(SCHEMA_ELEMENTS_MAX)?;
+        // Nodes that are children of none so far, but for the root.
+        let mut free = len.saturating_sub(1);
+        let mut open: Vec<usize> = Vec::new();
         for _ in 0..len {
-            let mut children = 0;
-            match head & 0x0f {
-                STRUCT => self.structure(1, &mut |id, value, _| {
-                    if id == 5 {
-                        children = value;
-                    }
-                })?,
-                kind => self.value(kind, 1)?,
+            let (mut id, mut children) = (0, 0);
+            while let Some((kind, says)) = self.field(&mut id, shapes::SCHEMA_ELEMENT)? {
+                match id {
+                    5 => children = self.int()?,
+                    _ => self.value(kind, says, 2)?,
+                }
             }
+            let children = usize::try_from(children).ok();
+            let left = children.and_then(|it| free.checked_sub(it));
+            let (Some(children), Some(left)) = (children, left) else {
+                return Err(corrupt("the file's schema counts more than it holds"));
+            };
+            free = left;
             while let Some(rest) = open.last_mut() {
                 if 0 < *rest {
                     *rest -= 1;
@@ -232,55 +267,79 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn value(&mut self, kind: u8, depth: usize) -> Result<()> {
-        match kind {
-            1..=3 => self.skip(1),
-            4..=6 => self.integer().map(|_| ()),
-            7 => self.skip(8),
-            BINARY => {
+    /// A value that is of a kind, or else what it says it is.
+    fn value(&mut self, kind: &'static Kind, says: u8, depth: usize) -> Result<()> {
+        if DEPTH_MAX < depth {
+            return Err(corrupt("metadata nests too deep"));
+        }
+        match (kind, says) {
+            // The field has said which.
+            (Kind::Bool, _) | (Kind::Any, 1 | 2) => Ok(()),
+            (Kind::Byte, _) | (Kind::Any, 3) => self.skip(1),
+            (Kind::Int, _) | (Kind::Any, 4..=6) => self.integer().map(drop),
+            (Kind::Double, _) | (Kind::Any, 7) => self.skip(8),
+            (Kind::Binary, _) | (Kind::Any, 8) => {
                 let len = self.count()?;
                 self.skip(len)
             }
-            LIST | SET => self.list(depth),
-            MAP => self.map(depth),
-            STRUCT => self.structure(depth, &mut |_, _, _| ()),
-            UUID => self.skip(16),
+            (Kind::List(of), _) => self.list(of, usize::MAX, depth),
+            (Kind::Any, 9 | 10) => self.list(&Kind::Any, usize::MAX, depth),
+            (Kind::Any, 11) => self.map(depth),
+            (Kind::Struct(fields), _) => self.structure(fields, depth),
+            (Kind::Any, 12) => self.structure(&[], depth),
+            (Kind::Any, 13) => self.skip(16),
             _ => Err(corrupt("metadata holds a value of unknown kind")),
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<()> {
-        if DEPTH_MAX <= depth {
-            return Err(corrupt("metadata nests too deep"));
+    /// A list of at most `most` elements.
+    fn list(&mut self, of: &'static Kind, most: usize, depth: usize) -> Result<()> {
+        let (len, says) = self.list_head(most)?;
+        match (of, says) {
+            (Kind::Bool, _) => self.skip(len),
+            (Kind::Any, 1 | 2) => self.no_bools(len),
+            _ => (0..len).try_for_each(|_| self.value(of, says, depth + 1)),
         }
-        let head = self.byte()?;
-        let len = self.list_len(head)?;
-        (0..len).try_for_each(|_| self.value(head & 0x0f, depth + 1))
     }
 
-    fn list_len(&mut self, head: u8) -> Result<usize> {
+    /// How many elements a list has, and what it says they are.
+    fn list_head(&mut self, most: usize) -> Result<(usize, u8)> {
+        let head = self.byte()?;
         let len = match head >> 4 {
             15 => self.count()?,
             len => usize::from(len),
         };
         self.room(len)?;
-        Ok(len)
+        match len <= most {
+            true => Ok((len, head & 0x0f)),
+            false => Err(corrupt("metadata counts more than the format allows")),
+        }
     }
 
     fn map(&mut self, depth: usize) -> Result<()> {
-        if DEPTH_MAX <= depth {
-            return Err(corrupt("metadata nests too deep"));
-        }
         let len = self.count()?;
         if len == 0 {
             return Ok(());
         }
         self.room(len)?;
         let kinds = self.byte()?;
+        let (key, value) = (kinds >> 4, kinds & 0x0f);
+        if matches!(key, 1 | 2) || matches!(value, 1 | 2) {
+            self.no_bools(len)?;
+        }
         (0..len).try_for_each(|_| {
-            self.value(kinds >> 4, depth + 1)?;
-            self.value(kinds & 0x0f, depth + 1)
+            self.value(&Kind::Any, key, depth + 1)?;
+            self.value(&Kind::Any, value, depth + 1)
         })
+    }
+
+    /// One stands in a byte, but the library steps over it as if it stood in none: what follows
+    /// would be for the library alone to read.
+    fn no_bools(&self, len: usize) -> Result<()> {
+        match len {
+            0 => Ok(()),
+            _ => Err(corrupt("metadata holds values that nobody can step over")),
+        }
     }
 
     /// Every element takes a byte at least, so a larger count is a lie.
@@ -319,6 +378,12 @@ impl Walk<'_> {
         usize::try_from(self.varint()?).map_err(|_| corrupt("metadata counts more than it holds"))
     }
 
+    /// A number of 32 bits. Of a longer one the library would take the lower half.
+    fn int(&mut self) -> Result<i32> {
+        let value = self.integer()?;
+        i32::try_from(value).map_err(|_| corrupt("metadata holds a number that is too large"))
+    }
+
     fn integer(&mut self) -> Result<i64> {
         let value = self.varint()?;
         Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
@@ -334,25 +399,87 @@ mod tests {
     /// Bytes that lie about counts and depth are refused; sound ones are measured.
     #[test]
     fn lies_are_found() {
-        let list_bomb = [0x19, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x07];
-        let mut deep = vec![0x1c; 5_000];
-        deep.extend([0; 5_000]);
+        let list_bomb = [0xf9, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
+        // Row groups that say they are a number: the library counts them all the same.
+        let number_bomb = [0x46, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
+        let mut deep = vec![0xfc];
+        deep.extend([0x1c; 5_000]);
+        deep.extend([0; 5_001]);
         let endless = [0x15; 1].iter().chain(&[0xff; 12]).copied().collect::<Vec<u8>>();
+        let mut many = vec![0x49, 0xfc, 0x80, 0x80, 0x02];
+        many.extend([0; 32_769]);
         let table: &[(&[u8], Option<usize>)] = &[
             (&[0], Some(1)),
             (&[0x15, 0x02, 0, 9], Some(3)),
-            (&[0x18, 3, b'a', b'b', b'c', 0], Some(6)),
-            (&[0x18, 5, b'a', b'b', b'c', 0], None),
-            (&[0x19, 0x2c, 0, 0, 0], Some(5)),
+            (&[0xf8, 3, b'a', b'b', b'c', 0], Some(6)),
+            (&[0xf8, 5, b'a', b'b', b'c', 0], None),
+            (&[0xf9, 0x2c, 0, 0, 0], Some(5)),
+            (&[0xfb, 1, 0x55, 2, 2, 0], Some(6)),
+            (&[0xfb, 0, 0], Some(3)),
+            (&[0xf1, 0x12, 0], Some(3)),
             (&[0x15], None),
             (&[], None),
             (&list_bomb, None),
+            (&number_bomb, None),
             (&deep, None),
             (&endless, None),
+            (&many, None),
+            // Values without bytes for the library, with bytes for all others.
+            (&[0xf9, 0x22, 1, 1, 0], None),
+            (&[0xfb, 1, 0x51, 2, 1, 0], None),
+            // Number 65,538 of the fields, which is 2 in 16 bits.
+            (&[0x05, 0x84, 0x80, 0x08, 0, 0], None),
+            (&[0x05, 0x04, 0, 0], Some(4)),
+            // What it is, whatever it says: a version, a name of a writer.
+            (&[0x18, 2, 0], Some(3)),
+            (&[0x65, 2, b'a', b'b', 0], Some(5)),
         ];
         for (bytes, expected) in table {
             assert_eq!(footer(bytes).ok(), *expected, "{:?}", &bytes[..bytes.len().min(12)]);
         }
+    }
+
+    /// A tree of nodes has as many as it says.
+    #[test]
+    fn schemas_that_lie() {
+        let check = |children: &[i32], expected: std::result::Result<(), Code>| {
+            let mut bytes = vec![0x29, 0xfc];
+            let [low, high, ..] = children.len().to_le_bytes();
+            bytes.extend([low | 0x80, (low >> 7) | (high << 1)]);
+            for it in children {
+                bytes.push(0x55);
+                put_varint(*it, &mut bytes);
+                bytes.push(0);
+            }
+            bytes.push(0);
+            let found = footer(&bytes).map_err(|it| it.code());
+            assert_eq!(found, expected.map(|()| bytes.len()), "{} nodes", children.len());
+        };
+        check(&[], Ok(()));
+        check(&[0], Ok(()));
+        check(&[2, 0, 1, 0], Ok(()));
+        check(&[3, 0, 1, 0], Err(Code::CorruptData));
+        check(&[i32::MAX, 0], Err(Code::CorruptData));
+        check(&[1, -1], Err(Code::CorruptData));
+        let chain = |len: usize| [vec![1; len], vec![0]].concat();
+        check(&chain(SCHEMA_DEPTH_MAX), Ok(()));
+        check(&chain(SCHEMA_DEPTH_MAX + 1), Err(Code::LimitExceeded));
+    }
+
+    /// A number of more than 32 bits is another one for the library.
+    #[test]
+    fn pages_that_lie() {
+        let sizes = [0x15, 0, 0x15, 0x10, 0x15, 0x0e];
+        let check = |rest: &[u8], expected: Option<Option<u64>>| {
+            let header = page_header(&[&sizes, rest].concat()).ok();
+            assert_eq!(header.map(|it| it.values), expected, "{rest:?}");
+        };
+        check(&[0], Some(None));
+        check(&[0x2c, 0x15, 6, 0x15, 0, 0, 0], Some(Some(3)));
+        check(&[0x2c, 0x16, 0x80, 0x80, 0x80, 0x80, 0x20, 0, 0], None);
+        // Its size once more, under a number that is 2 in 16 bits.
+        check(&[0x05, 0x84, 0x80, 0x08, 0x7e, 0], None);
+        check(&[0x05, 0x04, 0xfe, 0xff, 0xff, 0xff, 0x1f, 0], None);
     }
 
     proptest! {
@@ -362,7 +489,7 @@ mod tests {
             if let Ok(len) = footer(&bytes) {
                 prop_assert!(len <= bytes.len());
             }
-            let _ = page_header(&bytes);
+            let _ = (page_header(&bytes), offset_index(&bytes), column_index(&bytes));
         }
 
         /// Varints read back.

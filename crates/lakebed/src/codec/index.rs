@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use lakebed_log::error::Result;
 use lakebed_log::thrift;
 use parquet::file::metadata::{
     ColumnChunkMetaData, FileMetaData, PageIndexPolicy, ParquetColumnIndex, ParquetMetaData,
@@ -188,10 +188,10 @@ fn part(start: Option<i64>, len: Option<i64>, size: u64) -> Option<Range<u64>> {
     (start < end && end <= size).then_some(start..end)
 }
 
-/// The bytes, if they are there and count no more than they hold.
-fn sound(file: &Sparse, range: Range<u64>) -> Option<Bytes> {
+/// Are the bytes there, and count they no more than they hold?
+fn check(file: &Sparse, range: Range<u64>, walk: fn(&[u8]) -> Result<usize>) -> Option<()> {
     let bytes = file.range(range.start, usize::try_from(range.end - range.start).ok()?)?;
-    thrift::structure(&bytes).ok().map(|_| bytes)
+    walk(&bytes).ok().map(drop)
 }
 
 fn offsets(
@@ -200,7 +200,7 @@ fn offsets(
     file: &Sparse,
     size: u64,
 ) -> Option<OffsetIndexMetaData> {
-    sound(file, offset_range(column, size)?)?;
+    check(file, offset_range(column, size)?, thrift::offset_index)?;
     let bare = column.clone().into_builder().set_column_index_offset(None);
     let bare = bare.set_column_index_length(None).build().ok()?;
     let policies = (PageIndexPolicy::Skip, PageIndexPolicy::Optional);
@@ -214,7 +214,7 @@ fn bounds(
     file: &Sparse,
     size: u64,
 ) -> Option<ColumnIndexMetaData> {
-    sound(file, bounds_range(column, size)?)?;
+    check(file, bounds_range(column, size)?, thrift::column_index)?;
     let bare = column.clone().into_builder().set_offset_index_offset(None);
     let bare = bare.set_offset_index_length(None).build().ok()?;
     let policies = (PageIndexPolicy::Optional, PageIndexPolicy::Skip);

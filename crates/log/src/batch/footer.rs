@@ -1,10 +1,8 @@
 //! The footer of a Parquet file, judged before it is believed.
 //!
-//! A footer is a Thrift structure whose lists say how long they are, and the Parquet reader
-//! reserves room for as many row groups as a list claims: 21 bytes can ask for hundreds of
-//! gigabytes, which no error handling survives. It also trusts that no offset is negative. So the
-//! bytes are walked once before they are decoded, and what comes out is checked against the size of
-//! the file.
+//! The Parquet reader reserves room for as much as the bytes claim and trusts that no offset is
+//! negative. So they are walked before they are decoded, see [`thrift`], and what comes out is
+//! checked against the size of the file.
 //!
 //! ```text
 //!   "PAR1"   column chunks ..   footer   length of the footer: u32 LE   "PAR1"
@@ -19,20 +17,13 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
+use crate::batch::rules::{corrupt, of_checkpoint};
 use crate::error::{Code, Error, Result};
 use crate::limits::FOOTER_BYTES_MAX;
+use crate::thrift;
 
 /// Length and magic at the end.
 const TAIL_BYTES: u64 = 8;
-
-/// Deepest nesting of the Thrift structures of a footer; the format itself needs about ten.
-const DEPTH_MAX: usize = 32;
-
-/// Most row groups: the format counts them in 16 bits, signed.
-const ROW_GROUPS_MAX: u64 = 32_767;
-
-/// Most elements of the file's schema.
-const SCHEMA_ELEMENTS_MAX: u64 = 1 << 20;
 
 /// What the end of a file says.
 #[derive(Clone, Debug)]
@@ -60,7 +51,7 @@ pub enum Footer {
 /// # Errors
 ///
 /// `corrupt-checkpoint` if this is not the end of a Parquet file or contradicts itself or the size;
-/// `limit-exceeded` past [`FOOTER_BYTES_MAX`].
+/// `limit-exceeded` past [`FOOTER_BYTES_MAX`], or if the schema in it nests too deep.
 pub fn parquet_footer(tail: &[u8], size: u64) -> Result<Footer> {
     let Some((before, end)) = tail.split_last_chunk::<8>() else {
         if size < 2 * TAIL_BYTES {
@@ -84,7 +75,7 @@ pub fn parquet_footer(tail: &[u8], size: u64) -> Result<Footer> {
     let Some(footer) = start.and_then(|it| before.get(it..)) else {
         return Ok(Footer::Need(length + TAIL_BYTES));
     };
-    Walk { rest: footer }.file_metadata()?;
+    thrift::footer(footer).map_err(of_checkpoint)?;
     let metadata = ParquetMetaDataReader::decode_metadata(footer)
         .map_err(|it| corrupt("the footer does not decode").because(it))?;
     check(&metadata, size - length - TAIL_BYTES)?;
@@ -119,135 +110,6 @@ fn check(metadata: &ParquetMetaData, data_end: u64) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Checks one structure of Thrift's compact protocol: no list in it claims more than there is.
-pub(super) fn walk(bytes: &[u8]) -> Result<()> {
-    Walk { rest: bytes }.structure(DEPTH_MAX, false)
-}
-
-/// Walks Thrift's compact protocol and keeps nothing.
-struct Walk<'a> {
-    rest: &'a [u8],
-}
-
-impl Walk<'_> {
-    /// The top structure, whose field 2 is the schema and field 4 the row groups.
-    fn file_metadata(&mut self) -> Result<()> {
-        self.structure(DEPTH_MAX, true)
-    }
-
-    fn structure(&mut self, depth: usize, is_top: bool) -> Result<()> {
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err(corrupt("the footer is nested too deep"));
-        };
-        let mut id = 0_u64;
-        loop {
-            let header = self.byte()?;
-            let kind = header & 0x0f;
-            if kind == 0 {
-                return Ok(());
-            }
-            id = match header >> 4 {
-                0 => self.varint()? >> 1,
-                delta => id.saturating_add(delta.into()),
-            };
-            let most = match id {
-                2 if is_top => SCHEMA_ELEMENTS_MAX,
-                4 if is_top => ROW_GROUPS_MAX,
-                _ => u64::MAX,
-            };
-            match kind {
-                1 | 2 => {}
-                9 | 10 => self.list(depth, most)?,
-                _ => self.value(kind, depth)?,
-            }
-        }
-    }
-
-    fn value(&mut self, kind: u8, depth: usize) -> Result<()> {
-        match kind {
-            // A boolean in a list or map has a byte of its own.
-            1..=3 => self.byte().map(drop),
-            4..=6 => self.varint().map(drop),
-            7 => self.take(8),
-            8 => {
-                let length = self.varint()?;
-                self.take(length)
-            }
-            9 | 10 => self.list(depth, u64::MAX),
-            11 => self.map(depth),
-            12 => self.structure(depth, false),
-            13 => self.take(16),
-            _ => Err(corrupt(format!("the footer has a field of unknown kind {kind}"))),
-        }
-    }
-
-    fn list(&mut self, depth: usize, most: u64) -> Result<()> {
-        let header = self.byte()?;
-        let length = match header >> 4 {
-            15 => self.varint()?,
-            short => short.into(),
-        };
-        self.check_length(length, most)?;
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err(corrupt("the footer is nested too deep"));
-        };
-        for _ in 0..length {
-            self.value(header & 0x0f, depth)?;
-        }
-        Ok(())
-    }
-
-    fn map(&mut self, depth: usize) -> Result<()> {
-        let length = self.varint()?;
-        self.check_length(length, u64::MAX)?;
-        if length == 0 {
-            return Ok(());
-        }
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err(corrupt("the footer is nested too deep"));
-        };
-        let kinds = self.byte()?;
-        for _ in 0..length {
-            self.value(kinds >> 4, depth)?;
-            self.value(kinds & 0x0f, depth)?;
-        }
-        Ok(())
-    }
-
-    /// An element takes a byte at least.
-    fn check_length(&self, length: u64, most: u64) -> Result<()> {
-        let left = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
-        if length > left.min(most) {
-            return Err(corrupt(format!("the footer has a list of {length} elements")));
-        }
-        Ok(())
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        let (first, rest) = self.rest.split_first().ok_or_else(cut)?;
-        self.rest = rest;
-        Ok(*first)
-    }
-
-    fn varint(&mut self) -> Result<u64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(corrupt("the footer has a number of more than 64 bits"))
-    }
-
-    fn take(&mut self, bytes: u64) -> Result<()> {
-        let rest = usize::try_from(bytes).ok().and_then(|it| self.rest.get(it..));
-        self.rest = rest.ok_or_else(cut)?;
-        Ok(())
-    }
 }
 
 /// A file of which only some ranges are in memory: what fetching the columns of one width leaves.
@@ -323,12 +185,4 @@ pub(super) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
         }
     }
     joined
-}
-
-fn cut() -> Error {
-    corrupt("the footer is cut short")
-}
-
-fn corrupt(what: impl Into<String>) -> Error {
-    Error::new(Code::CorruptCheckpoint, what)
 }

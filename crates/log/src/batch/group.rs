@@ -34,12 +34,13 @@ use parquet::file::statistics::Statistics;
 
 use crate::action::DeletionVector;
 use crate::batch::columns::{STATS_PARSED, Strings, Vectors};
-use crate::batch::footer::{joined, walk};
+use crate::batch::footer::joined;
 use crate::batch::parquet::{arrow_metadata, guarded, is_ours};
 use crate::batch::pick::{check_expansion, is_all_null, may_hold};
-use crate::batch::rules::{corrupt, spelled};
+use crate::batch::rules::{corrupt, of_checkpoint, spelled};
 use crate::batch::section::Section;
 use crate::error::Result;
+use crate::thrift;
 
 /// Bytes decoded at a time, about, as the footer counts them: they are to stay near the processor.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -187,7 +188,8 @@ impl Group {
                 let start = chunk.offset_index_offset().and_then(|it| u64::try_from(it).ok());
                 let length = chunk.offset_index_length().and_then(|it| usize::try_from(it).ok());
                 if let (Some(start), Some(length)) = (start, length) {
-                    walk(&file.get_bytes(start, length).map_err(bad)?)?;
+                    let index = file.get_bytes(start, length).map_err(bad)?;
+                    thrift::offset_index(&index).map_err(of_checkpoint)?;
                 }
             }
             let metadata = ParquetMetaData::clone(&self.metadata);

@@ -33,7 +33,7 @@ use crate::action::{
 };
 use crate::batch::columns::STATS_PARSED;
 use crate::batch::pick::Picked;
-use crate::batch::rules::{self, corrupt, spelled};
+use crate::batch::rules::{self, corrupt, of_checkpoint, spelled};
 use crate::batch::section::Section;
 use crate::batch::{Adds, Footer, LogBatch, Removes, Width, parquet_footer};
 use crate::error::{Error, Result};
@@ -113,7 +113,7 @@ fn placed<R: ChunkReader + 'static>(
     let file = Arc::new(reader);
     for group in picked.groups.iter().filter_map(|it| metadata.row_groups().get(*it)) {
         for column in picked.leaves.iter().filter_map(|it| group.columns().get(*it)) {
-            places::check(column, &file).map_err(|it| corrupt(it.message()).because(it))?;
+            places::check(column, &file).map_err(of_checkpoint)?;
         }
     }
     Arc::into_inner(file).ok_or_else(|| Error::internal("a checkpoint is held by its pages"))

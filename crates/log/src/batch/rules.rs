@@ -169,3 +169,11 @@ fn placed(error: Error, lines: &[usize], row: usize) -> Error {
 pub(super) fn corrupt(what: impl Into<String>) -> Error {
     Error::new(Code::CorruptCheckpoint, what)
 }
+
+/// What is wrong with bytes, if they are a checkpoint's.
+pub(super) fn of_checkpoint(error: Error) -> Error {
+    match error.code() {
+        Code::CorruptData => error.with_code(Code::CorruptCheckpoint),
+        _ => error,
+    }
+}

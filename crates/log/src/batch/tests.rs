@@ -1,9 +1,9 @@
 //! Commits as text, checkpoints as Parquet made here, and bytes of both changed by chance.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ::parquet::arrow::ArrowWriter;
-use ::parquet::file::metadata::ParquetMetaData;
+use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::reader::ChunkReader;
 use arrow_array::builder::{ListBuilder, MapBuilder, MapFieldNames, StringBuilder};
@@ -597,20 +597,61 @@ fn footers_that_lie() {
 
     // A list of 2^31-1 row groups in 21 bytes.
     let bomb = b"PAR1\x15\x02\x19\x0c\x16\x02\x19\xfc\xff\xff\xff\xff\x07\x0c\0\0\0PAR1";
+    // The same that say they are a number, below a schema of one node.
+    let number = b"PAR1\x15\x02\x19\x1c\x48\x01a\0\
+        \x16\x02\x16\xfc\xff\xff\xff\xff\x07\0\x12\0\0\0PAR1";
+    // A node with 2^31-1 children.
+    let children = b"PAR1\x15\x02\x19\x1c\x48\x01a\
+        \x15\xfe\xff\xff\xff\x0f\0\x16\0\x19\x0c\0\x13\0\0\0PAR1";
     // Structures in structures.
-    let mut deep = b"PAR1".to_vec();
+    let mut deep = b"PAR1\xfc".to_vec();
     deep.extend([0x1c; 5_000]);
-    deep.extend(5_000_u32.to_le_bytes());
+    deep.extend(5_001_u32.to_le_bytes());
     deep.extend(b"PAR1");
     let cut = sound.slice(..sound.len() / 2);
     let headless = sound.slice(sound.len() - 8..);
-    let bad: [&[u8]; 7] = [b"", b"PAR1", b"PAR1\0\0\0\0PAR1", bomb, &deep, &cut, &headless];
+    let bad: [&[u8]; 9] =
+        [b"", b"PAR1", b"PAR1\0\0\0\0PAR1", bomb, number, children, &deep, &cut, &headless];
     for bytes in bad {
         let error = LogBatch::from_parquet(Bytes::copy_from_slice(bytes), Width::Narrow);
         assert_eq!(error.unwrap_err().code(), Code::CorruptCheckpoint);
     }
+    // Nodes below nodes: the library goes down by recursion.
+    let mut chain = b"PAR1\x29\xfc\xa0\x8d\x06".to_vec();
+    chain.extend(b"\x55\x02\0".repeat(100_000));
+    chain.extend(300_006_u32.to_le_bytes());
+    chain.extend(b"PAR1");
+    chain.insert(chain.len() - 8, 0);
+    let error = LogBatch::from_parquet(chain.into(), Width::Narrow).unwrap_err();
+    assert_eq!(error.code(), Code::LimitExceeded);
     let huge = b"\xff\xff\xff\x7fPAR1";
     assert_eq!(parquet_footer(huge, u64::MAX).unwrap_err().code(), Code::LimitExceeded);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// The library reads a footer as it was walked, however broken it is: up to where that ended.
+    #[test]
+    fn footers_are_read_as_they_were_walked(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        static SOUND: LazyLock<Bytes> = LazyLock::new(|| Checkpoint::new(1).bytes());
+        let (rest, end) = SOUND.split_last_chunk::<8>().unwrap();
+        let len = u32::from_le_bytes(*end.first_chunk().unwrap()) as usize;
+        let mut bytes = rest[rest.len() - len..].to_vec();
+        for (at, to) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+        }
+        if let Ok(walked) = crate::thrift::footer(&bytes) {
+            let decodes = |it: &[u8]| {
+                let decode = || Ok(ParquetMetaDataReader::decode_metadata(it).is_ok());
+                parquet::guarded(decode).unwrap_or(false)
+            };
+            prop_assert_eq!(decodes(&bytes), decodes(&bytes[..walked]));
+        }
+    }
 }
 
 /// Only the bytes that a width names are needed for it.

@@ -3,6 +3,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use bytes::Bytes;
 use lakebed_log::expr::{col, lit};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
