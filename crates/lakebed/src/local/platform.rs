@@ -89,11 +89,22 @@ fn read_at(_file: &File, _buffer: &mut [u8], _at: u64) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Opens a file, to sync it.
+pub(super) fn open_to_sync(path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    if let Some(err) = FAILS_TO_OPEN.get() {
+        return Err(io::Error::from_raw_os_error(err));
+    }
+    File::open(path)
+}
+
+/// The same for a folder. `None` where folders cannot be opened: there the file system journals
+/// names by itself.
 #[cfg(unix)]
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn open_folder(folder: &Path) -> Option<io::Result<File>> {
     #[cfg(test)]
     SYNCED.with_borrow_mut(|it| it.push(folder.to_path_buf()));
-    File::open(folder)?.sync_all()
+    Some(open_to_sync(folder))
 }
 
 #[cfg(test)]
@@ -101,12 +112,28 @@ thread_local! {
     /// What this thread has synced, for tests.
     pub(super) static SYNCED: std::cell::RefCell<Vec<std::path::PathBuf>> =
         const { std::cell::RefCell::new(Vec::new()) };
+    /// With which error of the system this thread opens nothing to sync it, for tests.
+    pub(super) static FAILS_TO_OPEN: std::cell::Cell<Option<i32>> =
+        const { std::cell::Cell::new(None) };
 }
 
-/// Elsewhere folders cannot be opened; the file system journals names by itself.
 #[cfg(not(unix))]
-pub(super) fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
+pub(super) fn open_folder(_folder: &Path) -> Option<io::Result<File>> {
+    None
+}
+
+/// Has the system, or the process, no file or memory left just now? What it could not open for that
+/// it has not looked at.
+#[cfg(unix)]
+pub(super) fn is_short(err: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    err.raw_os_error().is_some_and(|it| short.contains(&it))
+}
+
+#[cfg(not(unix))]
+pub(super) fn is_short(err: &io::Error) -> bool {
+    err.kind() == io::ErrorKind::OutOfMemory
 }
 
 /// Takes the lock of a file or folder, as soon as nobody has it.

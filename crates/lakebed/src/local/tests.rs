@@ -411,6 +411,57 @@ fn names_that_may_be_lost() {
     assert!(root.sync("a").is_err(), "nor does it say so of what is there");
 }
 
+/// What the system had no file or memory left to open was not synced, and nothing was lost by it:
+/// it is not told as durable, and a later try makes it so. A disk that fails is another matter.
+///
+/// spec: STORE-15
+#[test]
+fn names_that_are_not_durable_yet() {
+    use rustix::io::Errno;
+    let fails = |err: Option<Errno>| platform::FAILS_TO_OPEN.set(err.map(Errno::raw_os_error));
+    for short in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+        let above = TempDir::new().unwrap();
+        let path = above.path().join("t");
+        let root = Root::new(&path, true);
+        let key = |version: u64| format!("_delta_log/{version:020}.json");
+        let there = |version: u64| path.join(key(version)).exists();
+        root.create_new(&path.join("day=1/data")).unwrap();
+        root.note(&path.join("day=1/data"));
+        let before = unsynced(&root);
+
+        // Of the data files: then there is no commit.
+        fails(Some(short));
+        for _ in 0..2 {
+            let put = root.put_if_absent(&key(0), b"x", "id", Some(0));
+            assert_eq!(put.unwrap_err().code(), Code::Unavailable, "{short}");
+            assert!(root.begin_to_settle().is_err());
+        }
+        assert!(!there(0) && before.iter().all(|it| unsynced(&root).contains(it)));
+        fails(None);
+        synced(above.path());
+        let put = root.put_if_absent(&key(0), b"x", "id", Some(0)).unwrap();
+        assert!(matches!(put, Put::Created(_)));
+        let names = ["t/day=1", "t", "", "t/_delta_log", "t"];
+        assert_eq!(synced(above.path()), names, "{short}");
+
+        // Of the commit: then it is there, and is not told.
+        let aside = root.aside(&key(1), b"x", "id").unwrap().unwrap();
+        fails(Some(short));
+        assert!(matches!(root.show(&key(1), aside).unwrap(), Put::Unknown(_)), "{short}");
+        assert!(there(1) && root.sync(&key(1)).is_err());
+        fails(None);
+        synced(above.path());
+        root.sync(&key(1)).unwrap();
+        assert_eq!(synced(above.path()), ["t/_delta_log"], "{short}");
+
+        fails(Some(Errno::IO));
+        assert!(root.sync(&key(1)).is_err());
+        fails(None);
+        let error = root.sync(&key(1)).unwrap_err();
+        assert!(error.to_string().contains("open the table anew"), "{error}");
+    }
+}
+
 /// The contents of small files are made durable with the names. A file for which that fails is
 /// removed, and a commit that had looked for its files before does not get its name.
 #[cfg(target_os = "linux")]

@@ -211,10 +211,7 @@ impl Target {
             return Err(writing(std::io::ErrorKind::AlreadyExists.into()));
         }
         drop(temporary);
-        self.root.sync_into(&target).map_err(|err| {
-            self.root.lost_by(&err);
-            writing(err)
-        })?;
+        self.root.sync_into(&target).map_err(writing)?;
         Ok(None)
     }
 

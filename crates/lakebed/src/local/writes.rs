@@ -34,7 +34,7 @@ use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::log_path::{CheckpointName, LOG_DIR, LogPath};
 use lakebed_log::version::Version;
 
-use super::platform::{etag, has_two_names, sync_folder};
+use super::platform::{etag, has_two_names, is_short, open_folder, open_to_sync};
 use super::{FOLDERS_MAX, Root, is_missing, writing};
 use crate::store::Put;
 
@@ -89,10 +89,7 @@ impl Root {
         self.sweep();
         match synced {
             Ok(()) => Ok(Put::Created(tag)),
-            Err(err) => {
-                self.lost_by(&err);
-                Ok(Put::Unknown(writing(err)))
-            }
+            Err(err) => Ok(Put::Unknown(writing(err))),
         }
     }
 
@@ -103,17 +100,27 @@ impl Root {
         }
         let path = self.inside(key)?;
         self.folders().check()?;
-        let synced = File::open(&path).and_then(|it| it.sync_all());
-        synced.and_then(|()| self.sync_into(&path)).map_err(|err| {
-            self.lost_by(&err);
-            writing(err)
-        })
+        let synced = self.sync_opened(open_to_sync(&path), |_| false);
+        synced.and_then(|()| self.sync_into(&path)).map_err(writing)
     }
 
-    /// A folder that is gone has lost no name that somebody will miss. Any other failed sync is
-    /// told once: the next one would say yes to what this one has lost.
-    pub(super) fn lost_by(&self, err: &io::Error) {
-        self.folders().lost |= !is_missing(err);
+    /// Syncs what was opened for that. A sync that fails is told once: the next one would say yes
+    /// to what this one has lost. Nothing is lost where none was tried, because the system had no
+    /// file left to open it with; nor by what is gone, where nobody will miss a name.
+    fn sync_opened(
+        &self,
+        opened: io::Result<File>,
+        is_fine: impl Fn(&io::Error) -> bool,
+    ) -> io::Result<()> {
+        let untried = opened.as_ref().is_err_and(is_short);
+        match opened.and_then(|it| it.sync_all()) {
+            Err(err) if is_fine(&err) => Ok(()),
+            Err(err) => {
+                self.folders().lost |= !untried && !is_missing(&err);
+                Err(err)
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// A commit whose predecessor is gone would tear a gap: the table was removed, and perhaps made
@@ -221,13 +228,11 @@ impl Root {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let Some(opened) = open_folder(folder) else { return Ok(()) };
         let is_of_others =
             || self.path.parent() == Some(folder) && !self.folders().named.contains_key(&self.path);
-        match sync_folder(folder) {
-            // Where we may not look somebody else has made the table's folder.
-            Err(err) if is_refused(&err) && is_of_others() => Ok(()),
-            synced => synced,
-        }
+        // Where we may not look somebody else has made the table's folder.
+        self.sync_opened(opened, |err| is_refused(err) && is_of_others())
     }
 
     /// The name of a file is to be made durable by whoever settles next.
@@ -301,7 +306,6 @@ impl Root {
             let synced = written.iter().map(|it| self.sync_written(it));
             return synced.fold(Ok(()), Result::and).map_err(writing);
         };
-        self.lost_by(&err);
         let mut folders = self.folders();
         for folder in noted {
             match fs::symlink_metadata(&folder) {
