@@ -8,8 +8,8 @@ use lakebed::op::Op;
 use lakebed::table::Resolved;
 use lakebed::write::{Data, Layout};
 use lakebed::{
-    Append, ArrowOptions, CleanLog, Code, Committed, Create, Env, Error, Expr, Overwrite, Result,
-    Scan, Schema, Snapshot, Table, Version,
+    Append, ArrowOptions, CleanLog, Code, Committed, Create, Env, Error, Expr, Overwrite, Protocol,
+    Result, Scan, Schema, Snapshot, Table, Version,
 };
 use serde_json::{Value, json};
 
@@ -249,10 +249,6 @@ pub(crate) async fn info(session: &Session<'_>, at: &At) -> Result<()> {
         head.txns.iter().map(|it| (it.0.as_str(), it.1.version)).collect();
     let plan = snapshot.plan_with(&session.op, &Scan::new()).await?;
     let rows = plan.tasks().iter().try_fold(0u64, |sum, it| sum.checked_add(it.live_records()?));
-    let protocol = format!(
-        "reader {}, writer {}",
-        head.protocol.min_reader_version, head.protocol.min_writer_version
-    );
     session.answer(&[
         ("location", json!(session.table(&at.table)?.location())),
         ("id", json!(head.metadata.id)),
@@ -260,7 +256,7 @@ pub(crate) async fn info(session: &Session<'_>, at: &At) -> Result<()> {
         ("description", json!(head.metadata.description)),
         ("version", json!(snapshot.version().get())),
         ("committed", json!(snapshot.timestamp().await?.to_string())),
-        ("protocol", json!(protocol)),
+        ("protocol", json!(versions(&head.protocol))),
         ("features", json!(features)),
         ("columns", json!(columns)),
         ("partitioned by", json!(head.metadata.partition_columns)),
@@ -272,26 +268,29 @@ pub(crate) async fn info(session: &Session<'_>, at: &At) -> Result<()> {
     ])
 }
 
+fn versions(of: &Protocol) -> String {
+    format!("reader {}, writer {}", of.min_reader_version, of.min_writer_version)
+}
+
 /// What can be said of a table that this build cannot read, and then why.
 fn unreadable(session: &Session<'_>, at: &At, error: lakebed::Error) -> Result<()> {
-    let protocol = error.missing_feature().and_then(|it| it.protocol.as_ref());
-    if let Some(protocol) = protocol {
-        let names = |it: &[lakebed::TableFeature]| -> Vec<String> {
-            it.iter().map(ToString::to_string).collect()
-        };
-        let lacking: Vec<_> = (protocol.reader_features.iter().flatten())
-            .filter(|it| !it.can_read() || it.is_catalog_managed())
-            .cloned()
-            .collect();
-        let versions = format!(
-            "reader {}, writer {}",
-            protocol.min_reader_version, protocol.min_writer_version
-        );
+    if let Some(known) = error.unreadable() {
+        let protocol = &known.protocol;
+        let lists = [&protocol.reader_features, &protocol.writer_features];
+        // What a reader version implies that nobody here knows is not known.
+        let is_told = !known.missing.is_empty() || lists.into_iter().any(Option::is_some);
+        let features = if is_told { protocol.features() } else { Vec::new() };
+        let missing = known.missing.iter().map(|it| it.feature.to_string());
+        let mut lacking: Vec<String> = missing.collect();
+        if known.missing.is_empty() {
+            lacking.push(format!("reader version {}", protocol.min_reader_version));
+        }
         session.answer(&[
             ("location", json!(session.table(&at.table)?.location())),
-            ("protocol", json!(versions)),
-            ("features", json!(names(&protocol.features()))),
-            ("not readable here", json!(names(&lacking))),
+            ("version", json!(known.version.map(Version::get))),
+            ("protocol", json!(versions(protocol))),
+            ("features", json!(features.iter().map(ToString::to_string).collect::<Vec<_>>())),
+            ("not readable here", json!(lacking)),
         ])?;
     }
     Err(error)

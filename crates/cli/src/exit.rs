@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt::Write as _;
 
 use lakebed::txn::Unresolved;
-use lakebed::{Code, Error, ErrorKind, MissingFeature};
+use lakebed::{Code, Error, ErrorKind};
 use serde_json::json;
 
 /// An error that knows better than its code how bad it is, and what to do.
@@ -65,7 +65,7 @@ fn help(error: &Error, is_write: bool) -> Option<String> {
     if let Some(advised) = error.payload::<Advised>() {
         return Some(advised.1.to_string());
     }
-    if let Some(missing) = error.payload::<MissingFeature>()
+    if let Some(missing) = error.missing_feature()
         && missing.feature.is_catalog_managed()
     {
         return Some(MANAGED.to_string());
@@ -209,7 +209,7 @@ mod tests {
         );
         let lacks = |feature: &str| {
             let feature = lakebed::TableFeature::parse(feature);
-            let missing = MissingFeature { feature, to_read: true, protocol: None };
+            let missing = lakebed::MissingFeature { feature, to_read: true };
             new(Code::UnsupportedProtocol).with_payload(missing)
         };
         check(lacks("catalogManaged"), false, "`Table::with_catalog`");

@@ -300,7 +300,7 @@ fn check_writable(feature: &TableFeature, key: &str) -> Result<()> {
 
 fn missing(feature: TableFeature, asked_by: &str) -> Error {
     let what = format!("{asked_by} needs the feature `{feature}`, which this build cannot write");
-    let payload = MissingFeature { feature, to_read: false, protocol: None };
+    let payload = MissingFeature { feature, to_read: false };
     Error::new(Code::UnsupportedProtocol, what).with_payload(payload)
 }
 

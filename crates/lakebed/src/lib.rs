@@ -121,7 +121,7 @@ pub use lakebed_log::property::IsolationLevel;
 pub use lakebed_log::scan::{Scan, ScanPlan, ScanTask};
 pub use lakebed_log::schema::{ArrowOptions, DataType, PrimitiveType, Schema, StructField};
 pub use lakebed_log::schema::{is_variant, schema_as_text, variants_as_text};
-pub use lakebed_log::support::MissingFeature;
+pub use lakebed_log::support::{MissingFeature, Unreadable};
 pub use lakebed_log::time::Timestamp;
 pub use lakebed_log::value::Value;
 pub use lakebed_log::version::Version;

@@ -75,7 +75,8 @@ impl Head {
         metadata: Metadata,
         access: Access,
     ) -> Result<Head> {
-        let Admission { read, schema, mapping } = support::admit(&protocol, &metadata, access)?;
+        let admitted = support::admit(&protocol, &metadata, access);
+        let Admission { read, schema, mapping } = admitted.map_err(|it| it.of_version(version))?;
         let schema = Arc::new(schema);
         let properties = Properties::read(&metadata.configuration);
         Ok(Head {

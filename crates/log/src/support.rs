@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::feature::{FeatureKind, TableFeature};
 use crate::property::Properties;
 use crate::schema::{ColumnMapping, DataType, PrimitiveType, Schema, StructType};
+use crate::version::Version;
 
 /// Proof that [`readable`] agreed.
 #[derive(Clone, Copy, Debug)]
@@ -108,23 +109,13 @@ pub(crate) struct Admission {
 pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata, access: Access) -> Result<Admission> {
     protocol.check()?;
     if protocol.min_reader_version > READER_VERSION_MAX {
-        return Err(version("read", protocol.min_reader_version, READER_VERSION_MAX));
+        let error = version("read", protocol.min_reader_version, READER_VERSION_MAX);
+        return Err(error.with_payload(Unreadable::new(protocol, Vec::new())));
     }
-    let listed = protocol.reader_features.iter().flatten();
-    let for_readers = |it: &&TableFeature| {
-        it.kind() == Some(FeatureKind::ReaderWriter) || it.is_misspelled_for_readers()
-    };
-    let also = protocol.writer_features.iter().flatten().filter(for_readers);
-    for feature in listed.chain(also) {
-        if feature.is_catalog_managed() {
-            match access {
-                Access::Path => return Err(managed(feature, protocol)),
-                Access::Catalog => continue,
-            }
-        }
-        if !feature.can_read() {
-            return Err(missing(feature, true, Some(protocol)));
-        }
+    let lacks = lacking(protocol, access);
+    if let Some(first) = lacks.first() {
+        let error = if first.is_catalog_managed() { managed(first) } else { missing(first, true) };
+        return Err(error.with_payload(Unreadable::new(protocol, lacks)));
     }
     let schema = metadata.checked()?;
     let mapping = column_mapping(protocol, metadata);
@@ -132,9 +123,30 @@ pub(crate) fn admit(protocol: &Protocol, metadata: &Metadata, access: Access) ->
     if let Some(feature) = type_feature(&schema)
         && !feature.can_read()
     {
-        return Err(missing(&feature, true, Some(protocol)));
+        let error = missing(&feature, true);
+        return Err(error.with_payload(Unreadable::new(protocol, vec![feature])));
     }
     Ok(Admission { read: ReadPermit { access }, schema, mapping })
+}
+
+/// The features that keep this build from reading.
+fn lacking(protocol: &Protocol, access: Access) -> Vec<TableFeature> {
+    let for_readers = |it: &&TableFeature| {
+        it.kind() == Some(FeatureKind::ReaderWriter) || it.is_misspelled_for_readers()
+    };
+    let listed = protocol.reader_features.iter().flatten();
+    let also = protocol.writer_features.iter().flatten().filter(for_readers);
+    let mut lacks = Vec::new();
+    for feature in listed.chain(also) {
+        let has = match feature.is_catalog_managed() {
+            true => access == Access::Catalog,
+            false => feature.can_read(),
+        };
+        if !has && !lacks.contains(feature) {
+            lacks.push(feature.clone());
+        }
+    }
+    lacks
 }
 
 /// How the data files of a table name its columns: as the mode says, if the protocol allows columns
@@ -173,7 +185,7 @@ pub fn checkpointable(protocol: &Protocol, permit: ReadPermit) -> Result<()> {
             || matches!(it, TableFeature::Unknown(_))
     };
     match features.iter().find(is_protected) {
-        Some(feature) => Err(missing(feature, false, None)),
+        Some(feature) => Err(missing(feature, false)),
         None if permit.access() == Access::Catalog => Err(by_catalog()),
         None => Ok(()),
     }
@@ -221,7 +233,7 @@ pub(crate) fn also_writable(
     let properties = Properties::read(&metadata.configuration);
     for feature in protocol.features() {
         if !feature.can_write() && is_used(&feature, &properties, schema) {
-            return Err(missing(&feature, false, None));
+            return Err(missing(&feature, false));
         }
     }
     if schema.fields().iter().any(|it| holds_interval(&it.data_type)) {
@@ -231,7 +243,7 @@ pub(crate) fn also_writable(
     if let Some(feature) = type_feature(schema)
         && !feature.can_write()
     {
-        return Err(missing(&feature, false, None));
+        return Err(missing(&feature, false));
     }
     // A constraint binds whether or not the protocol says that there may be one. A mode of column
     // mapping that means nothing today gets its meaning when the protocol is raised.
@@ -244,7 +256,7 @@ pub(crate) fn also_writable(
         TableFeature::AllowColumnDefaults,
     ] {
         if !feature.can_write() && is_used(&feature, &properties, schema) {
-            return Err(missing(&feature, false, None));
+            return Err(missing(&feature, false));
         }
     }
     Properties::check(&metadata.configuration)?;
@@ -315,28 +327,21 @@ fn version(verb: &str, needed: i32, highest: i32) -> Error {
     Error::new(Code::UnsupportedProtocol, what)
 }
 
-fn missing(feature: &TableFeature, to_read: bool, protocol: Option<&Protocol>) -> Error {
+fn missing(feature: &TableFeature, to_read: bool) -> Error {
     let verb = if to_read { "read" } else { "write" };
     let name: String = feature.name().chars().take(80).flat_map(char::escape_debug).collect();
     let what =
         format!("the table needs feature `{name}` to {verb}, which this build does not have");
-    Error::new(Code::UnsupportedProtocol, what).with_payload(MissingFeature {
-        feature: feature.clone(),
-        to_read,
-        protocol: protocol.cloned(),
-    })
+    let payload = MissingFeature { feature: feature.clone(), to_read };
+    Error::new(Code::UnsupportedProtocol, what).with_payload(payload)
 }
 
-fn managed(feature: &TableFeature, protocol: &Protocol) -> Error {
+fn managed(feature: &TableFeature) -> Error {
     let what = format!(
         "the table has feature `{feature}`: its newest commits may be known to its catalog alone, \
          so it is not read by its path; open it with the commits that the catalog gives"
     );
-    Error::new(Code::UnsupportedProtocol, what).with_payload(MissingFeature {
-        feature: feature.clone(),
-        to_read: true,
-        protocol: Some(protocol.clone()),
-    })
+    Error::new(Code::UnsupportedProtocol, what)
 }
 
 /// The feature that a table needs and this build lacks.
@@ -346,14 +351,62 @@ pub struct MissingFeature {
     pub feature: TableFeature,
     /// Needed to read, or only to write?
     pub to_read: bool,
-    /// All that the table needs, where it is one that cannot be read.
-    pub protocol: Option<Protocol>,
+}
+
+/// What is known of a table that this build cannot read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unreadable {
+    /// Its version, where one was to be read.
+    pub version: Option<Version>,
+    /// All that it needs.
+    pub protocol: Protocol,
+    /// What of it is missing; empty where it is the reader version itself, of which nobody here
+    /// knows what it means.
+    pub missing: Vec<MissingFeature>,
+}
+
+impl Unreadable {
+    fn new(protocol: &Protocol, lacks: Vec<TableFeature>) -> Unreadable {
+        let missing = lacks.into_iter().map(|feature| MissingFeature { feature, to_read: true });
+        Unreadable { version: None, protocol: protocol.clone(), missing: missing.collect() }
+    }
 }
 
 impl Error {
     /// Which feature is missing, for `unsupported-protocol`; `None` where a whole version is.
     pub fn missing_feature(&self) -> Option<&MissingFeature> {
+        self.payload().or_else(|| self.unreadable()?.missing.first())
+    }
+
+    /// What is known of a table that cannot be read, for `unsupported-protocol`.
+    ///
+    /// ```
+    /// use lakebed_log::action::{Metadata, Protocol};
+    /// use lakebed_log::state::Head;
+    /// use lakebed_log::version::Version;
+    /// # let metadata = Metadata {
+    /// #     id: "x".to_string(), name: None, description: None,
+    /// #     format_provider: "parquet".to_string(), format_options: Default::default(),
+    /// #     schema_string: r#"{"type":"struct","fields":[]}"#.to_string(),
+    /// #     partition_columns: Vec::new(), configuration: Default::default(), created_time: None,
+    /// # };
+    ///
+    /// let newer = Protocol { min_reader_version: 4, ..Protocol::legacy() };
+    /// let refused = Head::new(Version::from(9), newer, metadata).unwrap_err();
+    /// let known = refused.unreadable().unwrap();
+    /// assert_eq!(known.version, Some(Version::from(9)));
+    /// assert_eq!(known.protocol.min_reader_version, 4);
+    /// ```
+    pub fn unreadable(&self) -> Option<&Unreadable> {
         self.payload()
+    }
+
+    /// The same error, of this version of the table.
+    pub(crate) fn of_version(self, version: Version) -> Error {
+        match self.unreadable().cloned() {
+            Some(it) => self.with_payload(Unreadable { version: Some(version), ..it }),
+            None => self,
+        }
     }
 }
 
@@ -480,7 +533,14 @@ mod tests {
             assert_eq!(permit.access(), Access::Catalog);
             check(&protocol, &plain, name, name);
         }
-        let other = listed(&["catalogManaged", "telepathy"], &[]);
+        let other = listed(&["catalogManaged", "telepathy"], &["telepathy", "DELETIONvectors"]);
+        let lacks = |access| {
+            let refused = readable_by(&other, &plain, access).unwrap_err();
+            let lacks = refused.unreadable().unwrap().missing.clone();
+            lacks.iter().map(|it| it.feature.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(lacks(Access::Path), ["catalogManaged", "telepathy", "DELETIONvectors"]);
+        assert_eq!(lacks(Access::Catalog), ["telepathy", "DELETIONvectors"]);
         let refused = readable_by(&other, &plain, Access::Catalog).unwrap_err();
         assert_eq!(refused.missing_feature().unwrap().feature.name(), "telepathy");
     }

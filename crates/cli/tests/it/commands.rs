@@ -402,11 +402,33 @@ fn info_of_a_table_of_the_future() {
     let lines = text.lines().filter(|it| !it.contains("commitInfo"));
     let text = lines.collect::<Vec<_>>().join("\n");
     let text = text.replace("\"timestampNtz\"", "\"telepathy\",\"timestampNtz\"");
-    std::fs::write(&log, text).unwrap();
-    let said = shell.try_run(&["info", "t", "--format", "json"]);
-    assert_eq!(said.code, 6, "{said:?}");
-    let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(told["not_readable_here"], serde_json::json!(["telepathy"]), "{said:?}");
-    assert_eq!(told["protocol"], "reader 3, writer 7");
-    assert!(said.err.contains("telepathy"), "{said:?}");
+    std::fs::write(&log, &text).unwrap();
+    let told = || {
+        let said = shell.try_run(&["info", "t", "--format", "json"]);
+        assert_eq!(said.code, 6, "{said:?}");
+        let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(told["version"], 0);
+        assert_eq!(told["location"], "t");
+        (told, said.err)
+    };
+    let (it, error) = told();
+    assert_eq!(it["not_readable_here"], serde_json::json!(["telepathy"]));
+    assert_eq!(it["protocol"], "reader 3, writer 7");
+    assert!(error.contains("telepathy"), "{error}");
+
+    // Of a newer version of the protocol, its features are those that are listed.
+    let newer = text.replace("\"minReaderVersion\":3", "\"minReaderVersion\":4");
+    std::fs::write(&log, &newer).unwrap();
+    let (it, error) = told();
+    assert_eq!(it["not_readable_here"], serde_json::json!(["reader version 4"]));
+    assert_eq!(it["protocol"], "reader 4, writer 7");
+    assert!(it["features"].as_array().unwrap().contains(&"telepathy".into()), "{it}");
+    assert!(error.contains("protocol version 4"), "{error}");
+
+    let bare = newer.lines().filter(|it| !it.contains("\"protocol\"")).collect::<Vec<_>>();
+    let protocol = r#"{"protocol":{"minReaderVersion":99,"minWriterVersion":99}}"#;
+    std::fs::write(&log, [&[protocol], &bare[..]].concat().join("\n")).unwrap();
+    let (it, _) = told();
+    assert_eq!(it["features"], serde_json::json!([]));
+    assert_eq!(it["protocol"], "reader 99, writer 99");
 }
