@@ -230,6 +230,11 @@ fn advice(code: &str, severity: Severity) -> &'static str {
             "restore the commit from a backup; a checkpoint at or after it lets newer versions be \
              read"
         }
+        "invalid-protocol" | "invalid-metadata" | "invalid-schema" => {
+            "restore the commit from a backup; the checksum (`.crc`) of its version may repeat the \
+             `protocol` and `metaData` that it should hold, and a checkpoint at or after it lets \
+             newer versions be read"
+        }
         "missing-file" => {
             "restore the file from a backup, or remove it from the table by overwriting what it \
              held; find out what deleted it"
@@ -274,7 +279,7 @@ pub(crate) async fn doctor(context: &Context, options: &Doctor) -> Result<Report
     {
         return Err(it.at(store.location()));
     }
-    let bridges = log::check(context, &files, &mut report).await?;
+    let (bridges, last) = log::check(context, &files, &mut report).await?;
     compacted::check(context, &files, &bridges, &mut report).await?;
 
     let opened = async {
@@ -288,10 +293,13 @@ pub(crate) async fn doctor(context: &Context, options: &Doctor) -> Result<Report
         Ok(it) => it,
         Err(it) => {
             // Where the log is broken, that was said before.
-            if report.has_error(it.code()) {
-                return Ok(report);
+            if !report.has_error(it.code()) {
+                report.take(Severity::Error, lakebed_log::log_path::LOG_DIR, &it)?;
             }
-            report.take(Severity::Error, lakebed_log::log_path::LOG_DIR, &it)?;
+            // The commits may tell the files all the same.
+            if let Some(state) = last {
+                data::check(context, &state, &mut report).await?.warn(&mut report);
+            }
             return Ok(report);
         }
     };

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use lakebed_log::action::{CommitInfo, Metadata};
-use lakebed_log::batch::Width;
+use lakebed_log::action::{CommitInfo, Metadata, Protocol};
+use lakebed_log::batch::{LogBatch, Width};
 use lakebed_log::checksum::Facts;
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
 use lakebed_log::files::FileList;
 use lakebed_log::limits::HINT_BYTES_MAX;
 use lakebed_log::log_path::{CheckpointName, HINT, LOG_DIR, LogPath};
 use lakebed_log::replay::Replay;
+use lakebed_log::schema::Schema;
 use lakebed_log::segment::{Hint, LogFile};
 use lakebed_log::state::{Head, TableState};
 use lakebed_log::support::Access;
@@ -28,19 +29,21 @@ const AHEAD: usize = 32;
 /// How much of a checksum file is read, in bytes.
 const CHECKSUM_BYTES_MAX: u64 = 256 << 20;
 
-/// Gives the versions that have a complete checkpoint.
+/// Gives the versions that have a complete checkpoint, and the state of the newest version as far
+/// as the log tells it.
 pub(super) async fn check(
     context: &Context,
     files: &[LogFile],
     report: &mut Report,
-) -> Result<BTreeSet<Version>> {
+) -> Result<(BTreeSet<Version>, Option<TableState>)> {
     let checkpoints = checkpoints(files, report);
     check_hint(context, files, &checkpoints, report).await?;
     check_gaps(files, &checkpoints, report);
     let access = context.catalog.as_ref().map_or(Access::Path, |_| Access::Catalog);
-    let walk = Walk { context, access, report, state: None, last_time: None };
-    walk.run(files, &checkpoints).await?;
-    Ok(checkpoints.into_keys().collect())
+    let lacks = Lacks::default();
+    let walk = Walk { context, access, report, state: None, lacks, last_time: None };
+    let state = walk.run(files, &checkpoints).await?;
+    Ok((checkpoints.into_keys().collect(), state))
 }
 
 /// The complete checkpoints of each version, each with its files.
@@ -139,13 +142,45 @@ struct Walk<'a> {
     access: Access,
     report: &'a mut Report,
     state: Option<TableState>,
+    /// What in the state only stands in for what is not known.
+    lacks: Lacks,
     last_time: Option<i64>,
+}
+
+/// What commits should have said, and have not, or not soundly.
+#[derive(Clone, Copy, Default)]
+struct Lacks {
+    protocol: bool,
+    metadata: bool,
+}
+
+impl Lacks {
+    /// What is still lacking after a commit.
+    fn after(self, commit: &LogBatch) -> Lacks {
+        Lacks {
+            protocol: self.protocol && commit.protocol.is_none(),
+            metadata: self.metadata && commit.metadata.is_none(),
+        }
+    }
+
+    /// Does a field of a checksum hold what is not known?
+    fn hides(self, field: &str) -> bool {
+        match field {
+            "protocol" | "numProtocol" => self.protocol,
+            "metadata" | "numMetadata" => self.metadata,
+            _ => false,
+        }
+    }
 }
 
 type Read = (LogFile, Result<Option<Arc<Commit>>>);
 
 impl Walk<'_> {
-    async fn run(mut self, files: &[LogFile], checkpoints: &Checkpoints) -> Result<()> {
+    async fn run(
+        mut self,
+        files: &[LogFile],
+        checkpoints: &Checkpoints,
+    ) -> Result<Option<TableState>> {
         let context = self.context;
         let mut commits: Vec<LogFile> = files.iter().filter(|it| is_commit(it)).cloned().collect();
         let is_staged = |it: &LogFile| matches!(it.path, LogPath::Staged { .. });
@@ -183,7 +218,7 @@ impl Walk<'_> {
                 self.checksum(version).await?;
             }
         }
-        Ok(())
+        Ok(self.state)
     }
 
     fn commit(&mut self, file: &LogFile, read: Result<Option<Arc<Commit>>>) -> Result<()> {
@@ -198,24 +233,56 @@ impl Walk<'_> {
             Ok(None) => return Ok(()),
             Err(it) => return self.report.take(Severity::Error, &place, &it),
         };
-        let next = match before {
-            Some(state) => state.advance(commit.version, &commit.batch),
-            None if commit.version == Version::ZERO => {
-                let mut replay = Replay::new(Version::ZERO, Width::Narrow).by(self.access);
-                replay.feed(commit.batch.clone()).and_then(|()| replay.finish())
-            }
-            None => return Ok(()),
-        };
-        match next {
-            Ok(state) => {
-                self.time(&state.head, &commit, &place);
-                self.state = Some(state);
-            }
-            // A version that this build cannot read is not for it to judge.
-            Err(it) if it.kind() == ErrorKind::Unsupported => {}
-            Err(it) => self.report.take(Severity::Error, &place, &it)?,
+        if before.is_none() && commit.version != Version::ZERO {
+            return Ok(());
+        }
+        if let Some(state) = self.next(before.as_ref(), &commit, &place)? {
+            self.time(&state.head, &commit, &place);
+            self.state = Some(state);
         }
         Ok(())
+    }
+
+    /// The state after a commit. Protocol or metadata that is missing or broken is told, and
+    /// something stands in for it, so that what does not depend on it is still looked at.
+    fn next(
+        &mut self,
+        before: Option<&TableState>,
+        commit: &Commit,
+        place: &str,
+    ) -> Result<Option<TableState>> {
+        let (version, mut batch) = (commit.version, commit.batch.clone());
+        let mut lacks = before.map_or_else(Lacks::default, |_| self.lacks.after(&batch));
+        loop {
+            let next = match before {
+                Some(state) => state.advance(version, &batch),
+                None => {
+                    let mut replay = Replay::new(version, Width::Narrow).by(self.access);
+                    replay.feed(batch.clone()).and_then(|()| replay.finish())
+                }
+            };
+            let error = match next {
+                Ok(state) => {
+                    self.lacks = lacks;
+                    return Ok(Some(state));
+                }
+                // A version that this build cannot read is not for it to judge.
+                Err(it) if it.kind() == ErrorKind::Unsupported => return Ok(None),
+                Err(it) => it,
+            };
+            self.report.take(Severity::Error, place, &error)?;
+            match error.code() {
+                Code::InvalidProtocol if !lacks.protocol => {
+                    batch.protocol = before.is_none().then(Protocol::legacy);
+                    lacks.protocol = true;
+                }
+                Code::InvalidMetadata | Code::InvalidSchema if !lacks.metadata => {
+                    batch.metadata = before.is_none().then(no_metadata);
+                    lacks.metadata = true;
+                }
+                _ => return Ok(None),
+            }
+        }
     }
 
     fn time(&mut self, head: &Head, commit: &Commit, place: &str) {
@@ -266,9 +333,9 @@ impl Walk<'_> {
                 };
             }
         };
-        match &self.state {
+        match &mut self.state {
             Some(state) => {
-                let wrong = differences(state, &found);
+                let wrong = differences(state, &found, self.lacks);
                 if !wrong.is_empty() {
                     let what = format!(
                         "it differs from the commits up to version {version}: {}",
@@ -276,9 +343,13 @@ impl Walk<'_> {
                     );
                     self.report.push("checkpoint-differs", Severity::Error, &place, what);
                 }
+                if self.lacks.protocol || self.lacks.metadata {
+                    state.head = found.head;
+                }
             }
             None => self.state = Some(found),
         }
+        self.lacks = Lacks::default();
         self.statistics(&place, set).await
     }
 
@@ -320,7 +391,8 @@ impl Walk<'_> {
         let Some(state) = self.state.as_ref().filter(|it| it.head.version == version) else {
             return Ok(());
         };
-        let wrong = facts.mismatches(state);
+        let mut wrong = facts.mismatches(state);
+        wrong.retain(|it| !self.lacks.hides(it));
         if !wrong.is_empty() {
             let what = format!("it differs from the log in {}", wrong.join(", "));
             self.report.push("checksum-mismatch", Severity::Error, &path, what);
@@ -331,7 +403,7 @@ impl Walk<'_> {
 
 /// In what two states of one version differ. Tombstones may: each writer drops them by its own
 /// clock.
-fn differences(ours: &TableState, theirs: &TableState) -> Vec<String> {
+fn differences(ours: &TableState, theirs: &TableState, lacks: Lacks) -> Vec<String> {
     let mut wrong = Vec::new();
     let (a, b) = (digest(&ours.files), digest(&theirs.files));
     if a.0 != b.0 {
@@ -341,8 +413,8 @@ fn differences(ours: &TableState, theirs: &TableState) -> Vec<String> {
     }
     let (a, b) = (&ours.head, &theirs.head);
     let parts = [
-        ("`protocol`", a.protocol == b.protocol),
-        ("`metaData`", same_metadata(a, b)),
+        ("`protocol`", lacks.protocol || a.protocol == b.protocol),
+        ("`metaData`", lacks.metadata || same_metadata(a, b)),
         ("domains", a.domains == b.domains),
     ];
     wrong.extend(parts.into_iter().filter(|it| !it.1).map(|it| it.0.to_string()));
@@ -351,6 +423,21 @@ fn differences(ours: &TableState, theirs: &TableState) -> Vec<String> {
         wrong.push("application transactions".to_string());
     }
     wrong
+}
+
+/// Stands in for metadata that nobody knows.
+fn no_metadata() -> Metadata {
+    Metadata {
+        id: String::new(),
+        name: None,
+        description: None,
+        format_provider: "parquet".to_string(),
+        format_options: BTreeMap::new(),
+        schema_string: Schema::default().to_json(),
+        partition_columns: Vec::new(),
+        configuration: BTreeMap::new(),
+        created_time: None,
+    }
 }
 
 /// One schema may be written in several ways.

@@ -144,6 +144,104 @@ fn what_is_broken_is_found() {
     );
 }
 
+/// The first commit without some of its lines.
+fn without(it: &Path, what: &[&str]) {
+    foreign(&commit(it, 0));
+    let text = fs::read_to_string(commit(it, 0)).unwrap();
+    let is_left = |line: &&str| !what.iter().any(|it| line.contains(&format!("{{\"{it}\":")));
+    let lines: Vec<_> = text.lines().filter(is_left).collect();
+    assert!(lines.len() < text.lines().count());
+    fs::write(commit(it, 0), lines.join("\n")).unwrap();
+}
+
+fn without_checkpoint(it: &Path) {
+    fs::remove_file(log(it, &format!("{:020}.checkpoint.parquet", 3))).unwrap();
+}
+
+/// Whoever does not say what the table is says its files all the same, and these are held against
+/// checkpoints, checksums and folders.
+///
+/// spec: DOC-10
+#[test]
+fn checks_go_on_without_protocol_and_metadata() {
+    let (protocol, metadata) = ("error invalid-protocol", "error invalid-metadata");
+    check("no metadata", true, |it| without(it, &["metaData"]), &[metadata]);
+    check("no protocol", true, |it| without(it, &["protocol"]), &[protocol]);
+    let both = |it: &Path| without(it, &["protocol", "metaData"]);
+    check("neither", false, both, &[protocol, metadata]);
+    let schema = |it: &Path| {
+        foreign(&commit(it, 0));
+        edit(&commit(it, 0), "\"schemaString\":\"{", "\"schemaString\":\"");
+    };
+    check("a schema that is none", false, schema, &["error invalid-schema"]);
+
+    // What the files are is known from the commits alone, up to the checkpoint and without it.
+    let counts = |at: u64, lie: &'static str| {
+        move |it: &Path| {
+            both(it);
+            without_checkpoint(it);
+            fs::write(log(it, &format!("{at:020}.crc")), lie).unwrap();
+        }
+    };
+    let hint = "warning hint";
+    let lie = r#"{"numFiles":7}"#;
+    check("a sum", false, counts(4, lie), &[hint, protocol, metadata, "error checksum-mismatch"]);
+    let honest = r#"{"numMetadata":3,"numProtocol":1}"#;
+    check("a sum of what is unknown", false, counts(4, honest), &[hint, protocol, metadata]);
+    let gone = |it: &Path| {
+        both(it);
+        without_checkpoint(it);
+        fs::remove_file(data(it, "c")).unwrap();
+    };
+    check("a file", false, gone, &[hint, protocol, metadata, "error missing-file"]);
+    let gap = |it: &Path| {
+        both(it);
+        without_checkpoint(it);
+        fs::remove_file(commit(it, 2)).unwrap();
+    };
+    check("a gap", false, gap, &[hint, "error version-gap", protocol, metadata]);
+    let other = |it: &Path| {
+        both(it);
+        foreign(&commit(it, 2));
+        edit(&commit(it, 2), "\"day\":\"a\"", "\"day\":\"x\"");
+        fs::remove_file(log(it, &format!("{:020}.crc", 2))).unwrap();
+    };
+    let differs = "error checkpoint-differs";
+    check("a checkpoint", false, other, &[protocol, metadata, differs]);
+
+    let folder = tempfile::tempdir().unwrap();
+    made(folder.path());
+    both(folder.path());
+    without_checkpoint(folder.path());
+    let found = report(folder.path(), false);
+    assert_eq!((found.version(), found.checked().data_files), (None, 4));
+    assert!(found.findings()[1].place.ends_with(".json"), "{:?}", found.findings());
+    assert!(found.findings()[1].advice.contains("`.crc`"));
+}
+
+/// A later commit says what the table is, and from there on all is known.
+///
+/// spec: DOC-10
+#[test]
+fn metadata_that_comes_late() {
+    let (hint, metadata) = ("warning hint", "error invalid-metadata");
+    let late = |lie: &'static str| {
+        move |it: &Path| {
+            without_checkpoint(it);
+            let text = fs::read_to_string(commit(it, 0)).unwrap();
+            let line = text.lines().find(|it| it.contains("{\"metaData\":")).unwrap().to_string();
+            without(it, &["metaData"]);
+            foreign(&commit(it, 1));
+            let rest = fs::read_to_string(commit(it, 1)).unwrap();
+            fs::write(commit(it, 1), line + "\n" + &rest).unwrap();
+            fs::write(log(it, &format!("{:020}.crc", 4)), lie).unwrap();
+        }
+    };
+    check("late", true, late(r#"{"numMetadata":1}"#), &[hint, metadata]);
+    let lies = late(r#"{"numMetadata":2}"#);
+    check("late, and a sum", false, lies, &[hint, metadata, "error checksum-mismatch"]);
+}
+
 /// spec: DOC-4, DOC-7
 #[test]
 fn checksums_and_files_are_held_against_the_log() {
