@@ -330,19 +330,15 @@ pub(crate) async fn diff(
         let files = Files::new(context, newest, head, scan, false)?;
         let (a, b) = if is_forward { (was, is) } else { (is, was) };
         let difference = env.compute(move || Ok(Difference::new(&a.files, &b.files))).await?;
-        Ok((files, difference))
+        let schema = Arc::clone(&files.told.result);
+        Ok((schema, files.of(difference, None, 0)))
     };
-    let (files, difference) = context.bounded("planning the difference", plan).await?;
-    let (table, count) = (context.store.location(), difference.len());
+    let (schema, files) = context.bounded("planning the difference", plan).await?;
+    let (table, count) = (context.store.location(), files.len());
     tracing::info!(table, from = %from.version(), to = %to.version(), files = count, "diff");
 
-    let schema = Arc::clone(&files.told.result);
-    let lanes = (0..count).zip(Turn::line()).filter_map(move |(at, turn)| {
-        match difference.task(at, &files.told.head) {
-            Ok(task) => files.lane(task, None, turn, 0).map(Ok),
-            Err(it) => Some(Err(it)),
-        }
-    });
+    let lanes = (0..count).zip(Turn::line());
+    let lanes = lanes.filter_map(move |(at, turn)| files.lane(at, turn, 0).transpose());
     let parts = ahead(context, stream::iter(lanes).boxed());
     let rows = limited(parts.boxed(), scan.row_limit(), context.op.clone());
     Ok(Batches::new(schema, deadline.stream("reading the difference", rows)))

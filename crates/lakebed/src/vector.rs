@@ -99,6 +99,8 @@ struct Inner {
     tasks: usize,
     vectors: Box<Descriptors>,
     windows: Mutex<Windows>,
+    /// Files whose version has been looked at.
+    checked: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// The windows that are not yet used up, by their first task.
@@ -107,8 +109,6 @@ struct Windows {
     /// Tasks that are in a window, or were.
     seen: usize,
     open: BTreeMap<usize, Window>,
-    /// Files whose version has been looked at.
-    checked: BTreeSet<String>,
 }
 
 struct Window {
@@ -143,17 +143,25 @@ impl Deleted {
 impl Vectors {
     /// For single vectors, see [`Vectors::load`].
     pub(crate) fn new(env: &Env, op: &Op, roots: &Roots) -> Vectors {
-        Vectors::of_tasks(env, op, roots, 0, |_| None)
+        Vectors(Arc::new(Inner {
+            env: env.clone(),
+            op: op.clone(),
+            roots: roots.clone(),
+            tasks: 0,
+            vectors: Box::new(|_| None),
+            windows: Mutex::default(),
+            checked: Arc::default(),
+        }))
     }
 
-    /// For `tasks` tasks, whose vectors will be asked for about in their order. Makes no request.
-    pub(crate) fn of_tasks(
-        env: &Env,
-        op: &Op,
-        roots: &Roots,
+    /// The same for `tasks` tasks, whose vectors will be asked for about in their order. Makes no
+    /// request.
+    pub(crate) fn expecting(
+        &self,
         tasks: usize,
         vectors: impl Fn(usize) -> Option<DeletionVector> + Send + Sync + 'static,
     ) -> Vectors {
+        let Inner { env, op, roots, checked, .. } = &*self.0;
         Vectors(Arc::new(Inner {
             env: env.clone(),
             op: op.clone(),
@@ -161,6 +169,7 @@ impl Vectors {
             tasks,
             vectors: Box::new(vectors),
             windows: Mutex::default(),
+            checked: Arc::clone(checked),
         }))
     }
 
@@ -208,7 +217,7 @@ impl Vectors {
                 Some(self.0.env.budget().acquire(size.saturating_mul(DECODED)).await?)
             }
         };
-        let first = self.0.windows().checked.insert(path.clone());
+        let first = self.0.is_unchecked(&path);
         let frame = offset..offset.saturating_add(size).saturating_add(FRAME_BYTES);
         let unit = Unit::new(path.clone(), first, vec![frame]);
         let framed = self.0.fetched(&unit, 0).await?;
@@ -239,6 +248,12 @@ impl Unit {
 impl Inner {
     fn windows(&self) -> MutexGuard<'_, Windows> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Is the version of a file to be looked at? Asked once, by whoever is about to.
+    fn is_unchecked(&self, path: &str) -> bool {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.insert(path.to_string())
     }
 
     /// Where the vector of a task is fetched together with others.
@@ -286,7 +301,7 @@ impl Inner {
                 let (unit, after) = rest.split_at(rest.partition_point(near).max(1));
                 rest = after;
                 let frames = unit.iter().map(|it| it.1.clone()).collect();
-                let first = windows.checked.insert(path.clone());
+                let first = self.is_unchecked(&path);
                 let fetched = Arc::new(Unit::new(path.clone(), first, frames));
                 let slots = unit.iter().enumerate();
                 of.extend(slots.map(|(slot, it)| (it.0, (Arc::clone(&fetched), slot))));

@@ -101,6 +101,28 @@ pub struct ChangeTask {
     pub except: Option<DeletionVector>,
 }
 
+/// What to read for row changes, a file at a time.
+pub trait Tasks {
+    /// How many tasks.
+    fn len(&self) -> usize;
+
+    /// No row changes?
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The vectors of one task, `among` and `except`, without the rest of it.
+    fn vectors(&self, at: usize) -> [Option<DeletionVector>; 2];
+
+    /// One task. Partition values are typed by `head`, the version in whose schema rows are told.
+    ///
+    /// # Errors
+    ///
+    /// `invalid-partition-value`; `invalid-action` for a negative size; `internal` if there is no
+    /// such task.
+    fn task(&self, at: usize, head: &Head) -> Result<ChangeTask>;
+}
+
 /// What to read for the row changes of one commit: deletes before inserts, in an order that depends
 /// on the commit alone. Tasks are made one at a time, so that a commit of a million files costs no
 /// more than its columns.
@@ -205,65 +227,6 @@ impl CommitChanges {
         Ok(changes)
     }
 
-    /// How many tasks.
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    /// No row changes?
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// One task. Partition values are typed by `head`, the version in whose schema rows are told.
-    ///
-    /// # Errors
-    ///
-    /// `invalid-partition-value`; `invalid-action` for a negative size; `internal` if there is no
-    /// such task.
-    pub fn task(&self, at: usize, head: &Head) -> Result<ChangeTask> {
-        let item = self.items.get(at).copied();
-        match item.ok_or_else(|| Error::internal(format!("there is no change task {at}")))? {
-            Item::Cdc(row) => {
-                let cdc = self.commit.cdc.get(row);
-                let it = cdc.ok_or_else(|| Error::internal("no such change file"))?;
-                File::new(&it.path, it.size, &it.partition_values).task(head, None, [None, None])
-            }
-            Item::Deleted { remove, of } => {
-                let remove = self.remove(remove)?;
-                let except = [None, remove.deletion_vector.clone()];
-                match of {
-                    Some(of) => {
-                        let add = before(self.before.as_ref())?.get(of)?;
-                        File::of(&add).task(head, Some(ChangeType::Delete), except)
-                    }
-                    None => {
-                        let values = remove.partition_values.clone().unwrap_or_default();
-                        let size = remove.size.unwrap_or(-1);
-                        let mut file = File::new(&remove.path, size, &values);
-                        file.nulls_left_out = true;
-                        file.task(head, Some(ChangeType::Delete), except)
-                    }
-                }
-            }
-            Item::Marked { remove, add } => {
-                let (remove, add) = (self.remove(remove)?, self.add(add)?);
-                let vectors = [add.deletion_vector.clone(), remove.deletion_vector];
-                File::of(&add).task(head, Some(ChangeType::Delete), vectors)
-            }
-            Item::Unmarked { remove, add } => {
-                let (remove, add) = (self.remove(remove)?, self.add(add)?);
-                let vectors = [remove.deletion_vector, add.deletion_vector.clone()];
-                File::of(&add).task(head, Some(ChangeType::Insert), vectors)
-            }
-            Item::Inserted(row) => {
-                let add = self.add(row)?;
-                let except = [None, add.deletion_vector.clone()];
-                File::of(&add).task(head, Some(ChangeType::Insert), except)
-            }
-        }
-    }
-
     fn add(&self, row: usize) -> Result<Add> {
         self.commit.adds.as_ref().ok_or_else(|| Error::internal("there are no adds"))?.get(row)
     }
@@ -285,6 +248,53 @@ impl CommitChanges {
                 let what = "the commit removes a file that was not live, and says neither its size \
                             nor its partition values";
                 Err(placed(Error::new(Code::InvalidAction, what), &it.path))
+            }
+        }
+    }
+}
+
+impl Tasks for CommitChanges {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn vectors(&self, at: usize) -> [Option<DeletionVector>; 2] {
+        let of_add = |row| self.commit.adds.as_ref().and_then(|it| it.vector(row));
+        let of_remove = |row| self.commit.removes.as_ref().and_then(|it| it.vector(row));
+        match self.items.get(at).copied() {
+            None | Some(Item::Cdc(_)) => [None, None],
+            Some(Item::Deleted { remove, .. }) => [None, of_remove(remove)],
+            Some(Item::Marked { remove, add }) => [of_add(add), of_remove(remove)],
+            Some(Item::Unmarked { remove, add }) => [of_remove(remove), of_add(add)],
+            Some(Item::Inserted(row)) => [None, of_add(row)],
+        }
+    }
+
+    fn task(&self, at: usize, head: &Head) -> Result<ChangeTask> {
+        let item = self.items.get(at).copied();
+        let vectors = self.vectors(at);
+        match item.ok_or_else(|| Error::internal(format!("there is no change task {at}")))? {
+            Item::Cdc(row) => {
+                let cdc = self.commit.cdc.get(row);
+                let it = cdc.ok_or_else(|| Error::internal("no such change file"))?;
+                File::new(&it.path, it.size, &it.partition_values).task(head, None, vectors)
+            }
+            Item::Deleted { of: Some(of), .. } => {
+                let add = before(self.before.as_ref())?.get(of)?;
+                File::of(&add).task(head, Some(ChangeType::Delete), vectors)
+            }
+            Item::Deleted { remove, of: None } => {
+                let remove = self.remove(remove)?;
+                let values = remove.partition_values.unwrap_or_default();
+                let mut file = File::new(&remove.path, remove.size.unwrap_or(-1), &values);
+                file.nulls_left_out = true;
+                file.task(head, Some(ChangeType::Delete), vectors)
+            }
+            Item::Marked { add, .. } => {
+                File::of(&self.add(add)?).task(head, Some(ChangeType::Delete), vectors)
+            }
+            Item::Unmarked { add, .. } | Item::Inserted(add) => {
+                File::of(&self.add(add)?).task(head, Some(ChangeType::Insert), vectors)
             }
         }
     }
@@ -365,48 +375,35 @@ impl Difference {
         items.extend(inserts);
         Difference { from: from.clone(), to: to.clone(), items }
     }
+}
 
-    /// How many tasks.
-    pub fn len(&self) -> usize {
+impl Tasks for Difference {
+    fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// No difference?
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+    fn vectors(&self, at: usize) -> [Option<DeletionVector>; 2] {
+        let of = |files: &FileList, at| files.row(at).and_then(|(adds, row)| adds.vector(row));
+        match self.items.get(at).copied() {
+            None => [None, None],
+            Some(Differs::Deleted(at)) => [None, of(&self.from, at)],
+            Some(Differs::Marked(was, is)) => [of(&self.to, is), of(&self.from, was)],
+            Some(Differs::Unmarked(was, is)) => [of(&self.from, was), of(&self.to, is)],
+            Some(Differs::Inserted(at)) => [None, of(&self.to, at)],
+        }
     }
 
-    /// One task, as [`CommitChanges::task`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn task(&self, at: usize, head: &Head) -> Result<ChangeTask> {
+    fn task(&self, at: usize, head: &Head) -> Result<ChangeTask> {
         let item = self.items.get(at).copied();
         let item = item.ok_or_else(|| Error::internal(format!("there is no difference {at}")))?;
-        let (add, change, vectors) = match item {
-            Differs::Deleted(at) => {
-                let add = self.from.get(at)?;
-                let except = add.deletion_vector.clone();
-                (add, ChangeType::Delete, [None, except])
-            }
-            Differs::Marked(was, is) => {
-                let (was, is) = (self.from.get(was)?, self.to.get(is)?);
-                let vectors = [is.deletion_vector.clone(), was.deletion_vector];
-                (is, ChangeType::Delete, vectors)
-            }
-            Differs::Unmarked(was, is) => {
-                let (was, is) = (self.from.get(was)?, self.to.get(is)?);
-                let vectors = [was.deletion_vector, is.deletion_vector.clone()];
-                (is, ChangeType::Insert, vectors)
-            }
-            Differs::Inserted(at) => {
-                let add = self.to.get(at)?;
-                let except = add.deletion_vector.clone();
-                (add, ChangeType::Insert, [None, except])
+        let (add, change) = match item {
+            Differs::Deleted(at) => (self.from.get(at)?, ChangeType::Delete),
+            Differs::Marked(_, is) => (self.to.get(is)?, ChangeType::Delete),
+            Differs::Unmarked(_, at) | Differs::Inserted(at) => {
+                (self.to.get(at)?, ChangeType::Insert)
             }
         };
-        File::of(&add).task(head, Some(change), vectors)
+        File::of(&add).task(head, Some(change), self.vectors(at))
     }
 }
 

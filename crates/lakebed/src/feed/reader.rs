@@ -1,15 +1,18 @@
 //! Opens the files of a feed, one lane a file.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use lakebed_log::action::DeletionVector;
 use lakebed_log::batch::Width;
-use lakebed_log::changes::ChangeTask;
+use lakebed_log::changes::{ChangeTask, Tasks};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::scan::{Scan, ScanTask};
 use lakebed_log::state::Head;
 use lakebed_log::time::Timestamp;
+use lakebed_log::value::Value;
 use lakebed_log::version::Version;
 
 use super::lanes::Lane;
@@ -29,6 +32,45 @@ pub(super) struct Files {
     change: Reader,
     /// The newest version there is: a file that it does not need may be gone.
     newest: Snapshot,
+}
+
+/// The same for tasks that belong together: their vectors are fetched together.
+pub(super) struct FilesOf<T> {
+    files: Files,
+    tasks: Arc<T>,
+    commit: Option<(Version, Timestamp)>,
+}
+
+/// Each task has two places among the vectors.
+fn among_of(at: usize) -> usize {
+    at.saturating_mul(2)
+}
+
+fn except_of(at: usize) -> usize {
+    among_of(at).saturating_add(1)
+}
+
+impl<T: Tasks> FilesOf<T> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// The rows of a task, without those before the physical row `from`; no part is empty. `None`:
+    /// no row of it can match.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tasks::task`].
+    pub(super) fn lane(&self, at: usize, turn: Turn, from: u64) -> Result<Option<Lane<Part>>> {
+        let told = &self.files.told;
+        let task = self.tasks.task(at, &told.head)?;
+        let Some(constants) = told.constants(&task, self.commit) else {
+            turn.pass();
+            return Ok(None);
+        };
+        Ok(Some(self.files.lane(at, task, constants, turn, from)))
+    }
 }
 
 impl Files {
@@ -52,20 +94,38 @@ impl Files {
         Ok(Files { context, told, data, change, newest })
     }
 
-    /// The rows of a task, without those before the physical row `from`; no part is empty. `None`:
-    /// no row of it can match.
-    pub(super) fn lane(
+    /// For the tasks of a version, or of a difference, from one of them on.
+    pub(super) fn of<T: Tasks + Send + Sync + 'static>(
         &self,
-        task: ChangeTask,
+        tasks: T,
         commit: Option<(Version, Timestamp)>,
+        from: usize,
+    ) -> FilesOf<T> {
+        let tasks = Arc::new(tasks);
+        let vector = {
+            let (tasks, told) = (Arc::clone(&tasks), Arc::clone(&self.told));
+            move |slot: usize| {
+                let at = Some(slot / 2).filter(|it| from <= *it)?;
+                let [among, except] = tasks.vectors(at);
+                let vector = if slot == among_of(at) { among? } else { except? };
+                // A file that is passed by asks for none.
+                told.constants(&tasks.task(at, &told.head).ok()?, commit).map(|_| vector)
+            }
+        };
+        let data = self.data.expecting(tasks.len().saturating_mul(2), vector);
+        FilesOf { files: Files { data, ..self.clone() }, tasks, commit }
+    }
+
+    fn lane(
+        &self,
+        at: usize,
+        task: ChangeTask,
+        constants: BTreeMap<String, Option<Value>>,
         turn: Turn,
         from: u64,
-    ) -> Option<Lane<Part>> {
-        let Some(constants) = self.told.constants(&task, commit) else {
-            turn.pass();
-            return None;
-        };
+    ) -> Lane<Part> {
         let file = FileRead {
+            at: Some(except_of(at)),
             constants,
             turn,
             ..FileRead::new(ScanTask {
@@ -83,7 +143,7 @@ impl Files {
         let (files, task) = (self.clone(), Arc::new(task));
         let rows = {
             let (files, task) = (files.clone(), Arc::clone(&task));
-            stream::once(async move { files.begin(&task, file).await }).try_flatten()
+            stream::once(async move { files.begin(at, &task, file).await }).try_flatten()
         };
         let told = Arc::clone(&self.told);
         let parts = rows.and_then(move |it| future::ready(told.part(&it, from)));
@@ -97,18 +157,20 @@ impl Files {
                 }
             }
         };
-        Some(parts.then(explained).boxed())
+        parts.then(explained).boxed()
     }
 
     /// Rows that a vector names are a vector less another one, and only then does it take both.
     async fn begin(
         &self,
+        at: usize,
         task: &ChangeTask,
         mut file: FileRead,
     ) -> Result<Lane<arrow_array::RecordBatch>> {
         let reader = if task.change.is_some() { &self.data } else { &self.change };
         let Some(among) = &task.among else { return Ok(reader.file(file)) };
-        let held = self.vectors([Some(among), task.except.as_ref()], &file.turn).await;
+        let of = [(among_of(at), Some(among)), (except_of(at), task.except.as_ref())];
+        let held = self.vectors(of, &file.turn).await;
         let held = held.inspect_err(|_| file.turn.pass())?;
         let [among, except] = &held;
         let (Some(among), except) = (among, except.as_ref()) else {
@@ -132,13 +194,13 @@ impl Files {
 
     async fn vectors(
         &self,
-        of: [Option<&lakebed_log::action::DeletionVector>; 2],
+        of: [(usize, Option<&DeletionVector>); 2],
         turn: &Turn,
     ) -> Result<[Option<Deleted>; 2]> {
         let mut held = [None, None];
-        for (of, held) in of.into_iter().zip(&mut held) {
+        for ((slot, of), held) in of.into_iter().zip(&mut held) {
             if let Some(of) = of {
-                *held = Some(self.data.vectors().load(of, turn).await?);
+                *held = Some(self.data.vectors().get(slot, of, turn).await?);
             }
         }
         Ok(held)

@@ -9,13 +9,13 @@ use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use futures::TryStreamExt;
 use futures::executor::block_on;
 use lakebed_log::action::{
-    Action, Add, AddCdc, CommitInfo, DeletionVector, Metadata, Protocol, Remove,
+    Action, Add, AddCdc, CommitInfo, DeletionVector, Metadata, Protocol, Remove, VectorBytes,
 };
 use lakebed_log::error::{Code, Result};
 use lakebed_log::expr::{col, lit};
 use lakebed_log::feature::TableFeature;
 use lakebed_log::log_path::LogPath;
-use lakebed_log::row_set::RowSet;
+use lakebed_log::row_set::{FILE_VERSION, RowSet, frame};
 use lakebed_log::scan::Scan;
 use lakebed_log::schema::Schema;
 use lakebed_log::time::Timestamp;
@@ -36,6 +36,7 @@ struct Bed {
     table: Table,
     next: u32,
     sizes: BTreeMap<String, i64>,
+    /// Those that lie in files.
     vectors: BTreeMap<String, DeletionVector>,
 }
 
@@ -105,18 +106,36 @@ impl Bed {
         self.columns(path, &columns);
     }
 
+    /// One file of vectors, for commits that name these rows.
+    fn stored(&mut self, file: u32, all: &[String]) {
+        let id = lakebed_log::z85::encode(&[[0; 12].as_slice(), &file.to_be_bytes()].concat());
+        let mut bytes = vec![FILE_VERSION];
+        for rows in all {
+            let offset = Some(i32::try_from(bytes.len()).unwrap());
+            let inline = self.vector(rows);
+            let Ok(VectorBytes::Inline(payload)) = inline.bytes() else { panic!("{rows}") };
+            bytes.extend(frame(&payload).unwrap());
+            let (storage_type, path_or_inline_dv) = ("u".to_string(), id.clone());
+            let stored = DeletionVector { storage_type, path_or_inline_dv, offset, ..inline };
+            self.vectors.insert(rows.clone(), stored);
+        }
+        let key = format!("deletion_vector_00000000-0000-0000-0000-{file:012x}.bin");
+        block_on(self.store.put(&Op::default(), &key, bytes.into())).unwrap();
+    }
+
     fn vector(&mut self, rows: &str) -> DeletionVector {
+        if let Some(stored) = self.vectors.get(rows) {
+            return stored.clone();
+        }
         let set: RowSet = rows.split(',').map(|it| it.parse::<u64>().unwrap()).collect();
         let bytes = set.to_bytes();
-        let vector = DeletionVector {
+        DeletionVector {
             storage_type: "i".to_string(),
             path_or_inline_dv: lakebed_log::z85::encode(&bytes),
             offset: None,
             size_in_bytes: i32::try_from(bytes.len()).unwrap(),
             cardinality: i64::try_from(set.len()).unwrap(),
-        };
-        self.vectors.insert(rows.to_string(), vector.clone());
-        vector
+        }
     }
 
     /// One commit: `+a` adds the file `a`, `-a` removes it, `*a` is a change file; `:1,4` is its
@@ -629,6 +648,63 @@ fn equal_files_cost_nothing() {
     let batches = block_on(rows.collect()).unwrap();
     assert_eq!(batches.iter().flat_map(words).collect::<Vec<_>>(), ["21 c1 pc delete"]);
     assert_eq!(op.usage().requests() - planned, 1);
+}
+
+/// Vectors of a version, and of a difference, are a request a file of them, and none for what the
+/// filter leaves out. Each row is told as if they were fetched one by one.
+///
+/// spec: DV-17
+#[test]
+fn vectors_of_a_version_are_fetched_together() {
+    let mut bed = Bed::new();
+    let paths = ["a", "b", "c", "d", "e", "f"];
+    let rows = |more: &str| (0..6).map(|it| format!("{it}{more}")).collect::<Vec<_>>();
+    let (first, second, third) = (rows(""), rows(",6"), rows(",7"));
+    paths.iter().for_each(|it| bed.file(it, 8));
+    bed.stored(1, &first);
+    bed.stored(2, &second);
+    bed.stored(3, &third[..1]);
+    bed.stored(4, &third[1..]);
+    let commit = |word: &dyn Fn(usize) -> String| (0..6).map(word).collect::<Vec<_>>().join(" ");
+    let moved = |from: &[String], to: &[String]| {
+        commit(&|it| format!("-{0}:{1} +{0}:{2}", paths[it], from[it], to[it]))
+    };
+    bed.commit(&commit(&|it| format!("+{}", paths[it])));
+    bed.commit(&commit(&|it| format!("-{0} +{0}:{1}", paths[it], first[it])));
+    bed.commit(&moved(&first, &second));
+    bed.commit(&moved(&second, &third));
+
+    let told = |row: &dyn Fn(usize) -> usize, what: &str| {
+        let word = |at: usize| {
+            let (path, row) = (paths[at], row(at));
+            format!("{} {path}{row} p{path} {what}", at * 10 + row)
+        };
+        (0..6).map(word).collect::<Vec<_>>()
+    };
+    let expected = [
+        told(&|it| it, "delete 2"),
+        told(&|_| 6, "delete 3"),
+        [told(&|_| 7, "delete 4"), told(&|_| 6, "insert 4")].concat(),
+    ];
+    let gets = |which: Changes| {
+        let op = Op::default();
+        let feed = block_on(bed.table.with_op(op.clone()).changes(which)).unwrap();
+        let planned = op.usage().gets;
+        let rows = block_on(feed.collect()).unwrap();
+        (rows.iter().flat_map(words).collect::<Vec<_>>(), op.usage().gets - planned)
+    };
+    // The commit, the data files, and the files of vectors.
+    for (at, requests) in [(2, 1 + 6 + 1), (3, 1 + 6 + 2), (4, 1 + 12 + 3)] {
+        let which = Changes::new(v(at)).to(v(at));
+        assert_eq!(gets(which), (expected[at as usize - 2].clone(), requests), "{at}");
+    }
+    let of_a = Changes::new(v(4)).to(v(4)).filter(col("p").eq(lit("pa")));
+    assert_eq!(gets(of_a).1, 1 + 2 + 2, "not the vectors of others");
+    let op = Op::default();
+    let rows = block_on(bed.table.with_op(op.clone()).diff(v(1), v(3))).unwrap();
+    let planned = op.usage().gets;
+    let rows: usize = block_on(rows.collect()).unwrap().iter().map(RecordBatch::num_rows).sum();
+    assert_eq!((rows, op.usage().gets - planned), (12, 6 + 1));
 }
 
 /// Much that is read ahead, in a small budget: the order holds and nothing waits for ever.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lakebed_log::batch::Width;
-use lakebed_log::changes::{CommitChanges, check_schema};
+use lakebed_log::changes::{CommitChanges, Tasks as _, check_schema};
 use lakebed_log::error::{Code, Error, Result};
 use lakebed_log::files::FileList;
 use lakebed_log::log_path::LogPath;
@@ -22,7 +22,7 @@ use lakebed_log::version::Version;
 use super::cursor::Cursor;
 use super::lanes::Lane;
 use super::range::other_table;
-use super::reader::Files;
+use super::reader::{Files, FilesOf};
 use super::rows::Part;
 use crate::codec::Turn;
 use crate::load::{self, Commit};
@@ -62,9 +62,8 @@ pub(super) struct Walk {
 /// A commit whose files are being handed out.
 struct Current {
     version: Version,
-    timestamp: Timestamp,
     table: String,
-    changes: CommitChanges,
+    changes: FilesOf<CommitChanges>,
     next: usize,
     /// The physical row to begin with in the next file.
     row: u64,
@@ -133,10 +132,8 @@ impl Walk {
                 return Ok(Some(stream::iter([Ok(passed)]).boxed()));
             }
             current.next += 1;
-            let task = current.changes.task(at, &self.files.told.head)?;
-            let commit = Some((current.version, current.timestamp));
             let turn = self.turns.next().unwrap_or_default();
-            let Some(lane) = self.files.lane(task, commit, turn, row) else { continue };
+            let Some(lane) = current.changes.lane(at, turn, row)? else { continue };
             let file = u64::try_from(at).unwrap_or(u64::MAX);
             let place = Cursor { file, ..Cursor::at(&current.table, current.version) };
             let step = move |part: Part| Step::Rows { part, file: place.clone() };
@@ -195,12 +192,12 @@ impl Walk {
             );
             return Err(Error::invalid(what));
         }
+        let next = if starts { next } else { 0 };
         Ok(Current {
             version,
-            timestamp,
             table: self.head.metadata.id.clone(),
-            changes,
-            next: if starts { next } else { 0 },
+            changes: self.files.of(changes, Some((version, timestamp)), next),
+            next,
             row: if starts { self.start.row } else { 0 },
         })
     }

@@ -100,14 +100,13 @@ impl Reader {
     /// The same, for tasks that are known before and read about in this order, once each: their
     /// vectors are fetched together.
     pub(crate) fn expecting(
-        self,
+        &self,
         tasks: usize,
         vector: impl Fn(usize) -> Option<DeletionVector> + Send + Sync + 'static,
     ) -> Reader {
-        let Inner { env, op, roots, .. } = &*self.0;
-        let vectors = Vectors::of_tasks(env, op, roots, tasks, vector);
-        let (env, op, roots) = (env.clone(), op.clone(), roots.clone());
-        let shape = Arc::clone(&self.0.shape);
+        let Inner { env, op, roots, shape, vectors } = &*self.0;
+        let vectors = vectors.expecting(tasks, vector);
+        let (env, op, roots, shape) = (env.clone(), op.clone(), roots.clone(), Arc::clone(shape));
         Reader(Arc::new(Inner { env, op, roots, shape, vectors }))
     }
 

@@ -48,7 +48,7 @@ impl Bed {
     fn expecting(&self, op: &Op) -> Vectors {
         let (vectors, roots) = (self.vectors.clone(), Roots::new(&self.env, &self.store).unwrap());
         let at = move |at: usize| vectors.get(at).cloned();
-        Vectors::of_tasks(&self.env, op, &roots, self.vectors.len(), at)
+        Vectors::new(&self.env, op, &roots).expecting(self.vectors.len(), at)
     }
 
     fn code(&self, vector: &DeletionVector) -> Code {

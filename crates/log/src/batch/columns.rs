@@ -283,6 +283,11 @@ impl Adds {
         &self.0.partition_values
     }
 
+    /// The row's vector.
+    pub fn vector(&self, row: usize) -> Option<DeletionVector> {
+        self.0.vectors.get(row)
+    }
+
     /// Unique id of the row's vector.
     pub fn dv_id(&self, row: usize) -> Option<String> {
         self.0.vectors.unique_id(row)
@@ -384,6 +389,11 @@ impl Removes {
     /// Vectors.
     pub fn deletion_vector(&self) -> &StructArray {
         &self.0.vectors.vectors
+    }
+
+    /// The row's vector.
+    pub fn vector(&self, row: usize) -> Option<DeletionVector> {
+        self.0.vectors.get(row)
     }
 
     /// Unique id of the row's vector.
