@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, DataType, Field, Schema as ArrowSchema, SchemaRef, TimeUnit};
+use lakebed::codec::check_footer;
 use lakebed::{Code, Error, Result, Schema};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -272,7 +273,11 @@ fn broken(name: &str, error: ArrowError) -> Error {
 }
 
 fn parquet(source: Source) -> Result<(SchemaRef, Batches)> {
-    let Source { name, file, .. } = source;
+    let Source { name, mut file, .. } = source;
+    check_footer(&mut file).map_err(|it| match it.code() {
+        Code::Unavailable => it.at(&name),
+        _ => Error::new(Code::InvalidData, it.message()).at(&name),
+    })?;
     let invalid =
         |it: parquet::errors::ParquetError| Error::new(Code::InvalidData, it.to_string()).at(&name);
     let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(invalid)?;

@@ -50,6 +50,7 @@ use lakebed_log::schema::{ColumnMapping, Schema};
 use lakebed_log::stats::Stats;
 
 pub(crate) use ahead::Ahead;
+pub use reader::check_footer;
 pub use turn::Turn;
 
 use crate::env::{BoxFuture, Env};

@@ -60,6 +60,11 @@ fn cells_that_do_not_parse() {
     check(&shell, &["write", "t", "ragged.csv"], 5, &["ragged.csv"]);
     shell.write("no.parquet", "n,d\n1\n");
     check(&shell, &["write", "t", "no.parquet"], 5, &["no.parquet"]);
+    // Two thousand million row groups, by a field that says it is a number.
+    let footer = [0x46, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
+    let bomb = [b"PAR1".as_slice(), &footer, &[8, 0, 0, 0], b"PAR1"].concat();
+    std::fs::write(shell.path("bomb.parquet"), bomb).unwrap();
+    check(&shell, &["write", "t", "bomb.parquet"], 5, &["bomb.parquet", "counts more"]);
     assert_eq!(shell.files("t"), before, "a refused write leaves nothing behind");
 }
 

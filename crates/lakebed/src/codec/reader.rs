@@ -17,6 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -270,8 +271,7 @@ impl Job {
             return Err(self.suspect(&what).await);
         }
         if limits::FOOTER_BYTES_MAX < len {
-            let what = format!("footer of {len} bytes is over {}", limits::FOOTER_BYTES_MAX);
-            return Err(Error::new(Code::LimitExceeded, what));
+            return Err(too_long(len));
         }
         let _permit = match len {
             0..FOOTER_FREE_BYTES => None,
@@ -370,6 +370,44 @@ impl Job {
         let finish = move || draft.finish(&source, &Sparse::new(source.size, parts, None));
         prepare(&self.env, finish).await
     }
+}
+
+/// Checks the metadata of a file for whoever has the Parquet library read it: that sizes its memory
+/// by what the metadata counts. Whether it is a Parquet file at all is for the library to tell.
+///
+/// ```
+/// let two_thousand_million_row_groups = [0x49, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
+/// let mut file = b"PAR1".to_vec();
+/// file.extend(two_thousand_million_row_groups);
+/// file.extend(b"\x08\0\0\0PAR1");
+/// assert!(lakebed::codec::check_footer(&mut std::io::Cursor::new(file)).is_err());
+/// ```
+///
+/// # Errors
+///
+/// `corrupt-data` for metadata that counts more than it holds, or nests too deep; `limit-exceeded`
+/// for 256 MiB of it, and a schema that nests too deep; `unavailable` if it cannot be read.
+pub fn check_footer(file: &mut (impl io::Read + io::Seek)) -> Result<()> {
+    let failed = |it| Error::new(Code::Unavailable, "the file cannot be read").because(it);
+    let size = file.seek(io::SeekFrom::End(0)).map_err(failed)?;
+    let Some(end) = size.checked_sub(8) else { return Ok(()) };
+    let mut tail = [0; 8];
+    file.seek(io::SeekFrom::Start(end)).and_then(|_| file.read_exact(&mut tail)).map_err(failed)?;
+    let [a, b, c, d, magic @ ..] = tail;
+    let len = u64::from(u32::from_le_bytes([a, b, c, d]));
+    let Some(start) = end.checked_sub(len).filter(|_| &magic == b"PAR1") else { return Ok(()) };
+    if limits::FOOTER_BYTES_MAX < len {
+        return Err(too_long(len));
+    }
+    let mut footer = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    let read = file.seek(io::SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut footer));
+    read.map_err(failed)?;
+    thrift::footer(&footer).map(drop)
+}
+
+fn too_long(footer: u64) -> Error {
+    let what = format!("footer of {footer} bytes is over {}", limits::FOOTER_BYTES_MAX);
+    Error::new(Code::LimitExceeded, what)
 }
 
 /// Runs work over the file's bytes on a compute thread. If it panics, the bytes are to blame.
