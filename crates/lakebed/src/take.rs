@@ -139,7 +139,7 @@ async fn read_one(reader: &Reader, file: Asked, turn: Turn) -> Result<Vec<Record
         // The rows that are asked for are alive, so that the vector is not needed again.
         Some(vector) => {
             let deleted = reader.vectors().load(&vector, &Turn::default()).await?;
-            alive(deleted.rows(), &rows)
+            alive(&deleted, &rows)
         }
         None => rows.into_iter().collect(),
     };

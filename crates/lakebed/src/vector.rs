@@ -13,7 +13,8 @@
 //! ```
 //!
 //! What a window holds is small and not accounted for; a vector that is not small is fetched by
-//! itself and pays from the budget, when its file's turn has come.
+//! itself and pays from the budget, when its file's turn has come. Its rows are then paid for with
+//! the file that they are of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -28,7 +29,6 @@ use lakebed_log::limits::VECTOR_BYTES_MAX;
 use lakebed_log::mutant::planted;
 use lakebed_log::row_set::{FILE_VERSION, FRAME_BYTES, RowSet, unframe};
 
-use crate::budget::Permit;
 use crate::codec::Turn;
 use crate::env::Env;
 use crate::op::Op;
@@ -82,7 +82,7 @@ pub async fn rows(
     vector: &DeletionVector,
 ) -> Result<Arc<RowSet>> {
     let vectors = Vectors::new(env, op, &Roots::new(env, store)?);
-    Ok(Arc::clone(vectors.load(vector, &Turn::default()).await?.rows()))
+    vectors.load(vector, &Turn::default()).await
 }
 
 /// Gives the vector of a task, by its place in the plan.
@@ -124,20 +124,6 @@ struct Unit {
     frames: Vec<Range<u64>>,
     /// The framed vectors that nobody has asked for yet; `None` before they are fetched.
     fetched: AsyncMutex<Option<Vec<Option<Bytes>>>>,
-}
-
-/// The rows that a vector deletes. Holds its memory.
-#[derive(Clone, Debug)]
-pub(crate) struct Deleted {
-    rows: Arc<RowSet>,
-    _permit: Option<Arc<Permit>>,
-}
-
-impl Deleted {
-    /// The rows.
-    pub(crate) fn rows(&self) -> &Arc<RowSet> {
-        &self.rows
-    }
 }
 
 impl Vectors {
@@ -184,10 +170,10 @@ impl Vectors {
         at: usize,
         vector: &DeletionVector,
         turn: &Turn,
-    ) -> Result<Deleted> {
+    ) -> Result<Arc<RowSet>> {
         let Some((unit, slot)) = self.0.planned(at) else { return self.load(vector, turn).await };
         let framed = self.0.fetched(&unit, slot).await?;
-        self.0.decode(vector.clone(), framed, None, unit.path.clone()).await
+        self.0.decode(vector.clone(), framed, unit.path.clone()).await
     }
 
     /// One vector. A large one waits for its turn, and for memory.
@@ -197,16 +183,18 @@ impl Vectors {
     /// `corrupt-dv` for bytes that are not the vector that the log describes; `missing-file`;
     /// `path-escape`, `unsupported-path`, `invalid-path` for a file outside the allowed roots;
     /// `memory-exceeded`; and what the store says. Placed at the file.
-    pub(crate) async fn load(&self, vector: &DeletionVector, turn: &Turn) -> Result<Deleted> {
+    pub(crate) async fn load(&self, vector: &DeletionVector, turn: &Turn) -> Result<Arc<RowSet>> {
         let (path, offset, size) = match vector.bytes()? {
             VectorBytes::Inline(payload) => {
                 let vector = vector.clone();
-                let work = move || Ok(Deleted::new(vector.rows(&payload)?, None));
+                let work = move || Ok(rows_of(vector.rows(&payload)?));
                 return self.0.env.compute_first(work).await;
             }
             VectorBytes::File { path, offset, size } => (path, offset, size),
         };
-        let permit = match size {
+        // Who holds the rows pays for them with what else it takes, at once: holding this one while
+        // it waits for that, it could wait for ever.
+        let _permit = match size {
             0..=SMALL_BYTES => None,
             _ if VECTOR_BYTES_MAX < size => {
                 let what = format!("a vector of {size} bytes, the limit is {VECTOR_BYTES_MAX}");
@@ -221,15 +209,14 @@ impl Vectors {
         let frame = offset..offset.saturating_add(size).saturating_add(FRAME_BYTES);
         let unit = Unit::new(path.clone(), first, vec![frame]);
         let framed = self.0.fetched(&unit, 0).await?;
-        self.0.decode(vector.clone(), framed, permit, path).await
+        self.0.decode(vector.clone(), framed, path).await
     }
 }
 
-impl Deleted {
-    fn new(rows: RowSet, permit: Option<Permit>) -> Deleted {
-        let rows = if planted(20) { rows.iter().map(|it| it + 1).collect() } else { rows };
-        Deleted { rows: Arc::new(rows), _permit: permit.map(Arc::new) }
-    }
+/// The rows of a vector.
+fn rows_of(rows: RowSet) -> Arc<RowSet> {
+    let rows = if planted(20) { rows.iter().map(|it| it + 1).collect() } else { rows };
+    Arc::new(rows)
 }
 
 impl Unit {
@@ -237,11 +224,15 @@ impl Unit {
         Unit { path, first, frames, fetched: AsyncMutex::new(None) }
     }
 
-    /// Does more lie between the frames than in them?
+    /// Does more lie between the frames, and before the first, than in them? They ascend.
     fn is_sparse(&self) -> bool {
-        let held: u64 = self.frames.iter().map(|it| it.end - it.start).sum();
-        let ends = self.frames.first().zip(self.frames.last());
-        ends.is_some_and(|(first, last)| 2 * held < last.end.saturating_sub(first.start))
+        let (mut held, mut end) = (0u64, 0u64);
+        for frame in &self.frames {
+            held = held.saturating_add(frame.end.saturating_sub(frame.start.max(end)));
+            end = end.max(frame.end);
+        }
+        let start = self.frames.first().map_or(0, |it| if self.first { 0 } else { it.start });
+        held.saturating_mul(2) < end.saturating_sub(start)
     }
 }
 
@@ -366,13 +357,9 @@ impl Inner {
         &self,
         vector: DeletionVector,
         framed: Bytes,
-        permit: Option<Permit>,
         path: String,
-    ) -> Result<Deleted> {
-        let rows = move || {
-            let rows = vector.rows(unframe(&framed)?)?;
-            Ok(Deleted::new(rows, permit))
-        };
+    ) -> Result<Arc<RowSet>> {
+        let rows = move || Ok(rows_of(vector.rows(unframe(&framed)?)?));
         self.env.compute_first(rows).await.map_err(|it| it.at(self.roots.shown(&path)))
     }
 }

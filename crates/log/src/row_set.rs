@@ -27,6 +27,10 @@ pub const FILE_VERSION: u8 = 1;
 /// Bytes of a framed vector besides its payload: size and checksum.
 pub const FRAME_BYTES: u64 = 8;
 
+/// About what a bitmap takes, and each of its pieces, besides the positions in it.
+const BITMAP_BYTES: u64 = 96;
+const PIECE_BYTES: u64 = 64;
+
 /// So many positions are taken out of a bitmap at once.
 const AT_ONCE: usize = 64;
 
@@ -51,6 +55,22 @@ impl RowSet {
     /// The empty set.
     pub fn new() -> RowSet {
         RowSet::default()
+    }
+
+    /// About the bytes that it takes.
+    pub fn heap_bytes(&self) -> u64 {
+        let of = |(_, it): (u32, &RoaringBitmap)| {
+            let stats = it.statistics();
+            let bytes = [
+                stats.n_bytes_array_containers,
+                stats.n_bytes_run_containers,
+                stats.n_bytes_bitset_containers,
+            ];
+            BITMAP_BYTES
+                .saturating_add(u64::from(stats.n_containers).saturating_mul(PIECE_BYTES))
+                .saturating_add(bytes.into_iter().fold(0, u64::saturating_add))
+        };
+        self.0.bitmaps().map(of).fold(0, u64::saturating_add)
     }
 
     /// How many positions.

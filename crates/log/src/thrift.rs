@@ -67,9 +67,15 @@ pub struct PageHeader {
 /// `limit-exceeded` if the schema in it nests too deep: the library goes down it by recursion.
 pub fn footer(bytes: &[u8]) -> Result<usize> {
     let (mut walk, mut id) = (Walk { bytes, at: 0 }, 0);
+    let mut has_schema = false;
     while let Some((kind, says)) = walk.field(&mut id, shapes::FILE)? {
         match id {
-            2 => walk.schema()?,
+            // The library steps over a second one as what it says it is.
+            2 if has_schema => return Err(corrupt("metadata has two schemas")),
+            2 => {
+                walk.schema()?;
+                has_schema = true;
+            }
             4 => walk.list(&Kind::Struct(shapes::ROW_GROUP), ROW_GROUPS_MAX, 1)?,
             _ => walk.value(kind, says, 1)?,
         }
@@ -402,6 +408,10 @@ mod tests {
         let list_bomb = [0xf9, 0xf5, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
         // Row groups that say they are a number: the library counts them all the same.
         let number_bomb = [0x46, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0];
+        let two_schemas = [
+            0x15, 2, 0x19, 0x1c, 0x48, 1, b'a', 0, 0x08, 4, 2, 0x48, 7, 0x29, 0xfc, 0xff, 0xff,
+            0xff, 0xff, 7, 0,
+        ];
         let mut deep = vec![0xfc];
         deep.extend([0x1c; 5_000]);
         deep.extend([0; 5_001]);
@@ -430,6 +440,9 @@ mod tests {
             // Number 65,538 of the fields, which is 2 in 16 bits.
             (&[0x05, 0x84, 0x80, 0x08, 0, 0], None),
             (&[0x05, 0x04, 0, 0], Some(4)),
+            // A second schema: for whoever steps over it, row groups without end.
+            (&two_schemas, None),
+            (two_schemas.get(..8).unwrap(), None),
             // What it is, whatever it says: a version, a name of a writer.
             (&[0x18, 2, 0], Some(3)),
             (&[0x65, 2, b'a', b'b', 0], Some(5)),

@@ -142,7 +142,10 @@ async fn open(mut job: Job, deleted: Deletions, pass: Pass) -> Result<Ahead<Reco
     let (metadata, tail) = looked?;
     job.source = job.source.leaving_out(deleted);
     let job = Arc::new(job);
-    let total = job.env.budget().total();
+    // Sets of rows are there already, and are paid for with the rest.
+    let sets = [&job.source.deleted, &job.source.only].into_iter().flatten();
+    let sets = sets.map(|it| it.heap_bytes()).fold(0, u64::saturating_add);
+    let total = job.env.budget().total().saturating_sub(sets);
     let plan = job.plan(metadata, &tail).await?.within(total);
 
     let near = match tail.0 == 0 || plan.groups.is_empty() || plan.choice.decoded.is_empty() {
@@ -155,7 +158,8 @@ async fn open(mut job: Job, deleted: Deletions, pass: Pass) -> Result<Ahead<Reco
     let affordable = (total / 4).checked_div(plan.group_bytes).unwrap_or(GROUPS_MAX);
     let width = affordable.min(GROUPS_MAX).min(plan.groups.len() as u64).max(1);
     pass.0.come().await;
-    let permit = job.env.budget().acquire(plan.group_bytes.saturating_mul(width)).await?;
+    let bytes = plan.group_bytes.saturating_mul(width).saturating_add(sets);
+    let permit = job.env.budget().acquire(bytes).await?;
     drop(pass);
     let file = Arc::new(File {
         job,

@@ -9,6 +9,7 @@ use lakebed_log::action::DeletionVector;
 use lakebed_log::batch::Width;
 use lakebed_log::changes::{ChangeTask, Tasks};
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::row_set::RowSet;
 use lakebed_log::scan::{Scan, ScanTask};
 use lakebed_log::state::Head;
 use lakebed_log::time::Timestamp;
@@ -21,7 +22,6 @@ use crate::codec::Turn;
 use crate::read::{FileRead, Reader, Shape};
 use crate::snapshot::Snapshot;
 use crate::txn::Context;
-use crate::vector::Deleted;
 
 /// Reads one file after another. Cheap to clone.
 #[derive(Clone)]
@@ -177,26 +177,22 @@ impl Files {
             return Err(Error::internal("a vector was not read"));
         };
         let only = match except {
-            Some(except) => Arc::new(among.rows().minus(except.rows())),
-            None => Arc::clone(among.rows()),
+            Some(except) => Arc::new(among.minus(except)),
+            None => Arc::clone(among),
         };
         if only.is_empty() {
             file.turn.pass();
             return Ok(stream::empty().boxed());
         }
         (file.task.deletion_vector, file.only) = (None, Some(only));
-        // The vectors' memory is held as long as the rows are read.
-        let rows = reader.file(file).inspect(move |_| {
-            let _held = &held;
-        });
-        Ok(rows.boxed())
+        Ok(reader.file(file))
     }
 
     async fn vectors(
         &self,
         of: [(usize, Option<&DeletionVector>); 2],
         turn: &Turn,
-    ) -> Result<[Option<Deleted>; 2]> {
+    ) -> Result<[Option<Arc<RowSet>>; 2]> {
         let mut held = [None, None];
         for ((slot, of), held) in of.into_iter().zip(&mut held) {
             if let Some(of) = of {

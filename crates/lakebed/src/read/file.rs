@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -18,7 +18,7 @@ use crate::env::{BoxFuture, Env};
 use crate::op::Op;
 use crate::place::Roots;
 use crate::store::Store;
-use crate::vector::{Deleted, Vectors};
+use crate::vector::Vectors;
 
 /// Reads files, one like another. Cheap to clone.
 ///
@@ -154,8 +154,7 @@ impl Inner {
         };
         // From here on the codec lets the next one come.
         pass.0 = None;
-        let held = Arc::new(OnceLock::new());
-        let deleted = Arc::clone(&self).deleted(Arc::clone(&file), Arc::clone(&held));
+        let deleted = Arc::clone(&self).deleted(Arc::clone(&file));
         let rows = self.env.codec().read(&self.env, &self.op, &store, source, Box::pin(deleted));
         let rows = rows.map_err(|it| match it.code() {
             Code::FileNotFound => {
@@ -165,27 +164,19 @@ impl Inner {
             _ => it,
         });
         let width = self.env.cores().max(1);
-        let finished = rows.map_ok(move |batch| {
-            // The vector's memory is held as long as its rows are.
-            let _held = &held;
-            Inner::finish(Arc::clone(&self), Arc::clone(&file), batch)
-        });
+        let finished =
+            rows.map_ok(move |batch| Inner::finish(Arc::clone(&self), Arc::clone(&file), batch));
         Ok(finished.try_buffered(width).boxed())
     }
 
-    /// The rows that the file's vector names, kept in `held`.
-    async fn deleted(
-        self: Arc<Inner>,
-        file: Arc<FileRead>,
-        held: Arc<OnceLock<Deleted>>,
-    ) -> Result<Option<Arc<RowSet>>> {
+    /// The rows that the file's vector names.
+    async fn deleted(self: Arc<Inner>, file: Arc<FileRead>) -> Result<Option<Arc<RowSet>>> {
         let Some(vector) = &file.task.deletion_vector else { return Ok(None) };
         let deleted = match file.at {
             Some(at) => self.vectors.get(at, vector, &file.turn).await?,
             None => self.vectors.load(vector, &file.turn).await?,
         };
-        let rows = Arc::clone(held.get_or_init(|| deleted).rows());
-        Ok((!rows.is_empty()).then_some(rows))
+        Ok((!deleted.is_empty()).then_some(deleted))
     }
 
     /// Work with a filter goes to the compute threads.

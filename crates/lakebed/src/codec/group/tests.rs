@@ -1,7 +1,8 @@
 //! How far the columns of a row group go at once.
 
-use arrow_array::StringArray;
 use arrow_array::cast::AsArray;
+use arrow_array::{Int64Array, StringArray};
+use lakebed_log::row_set::RowSet;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 
@@ -56,4 +57,21 @@ fn rows_far_apart() {
     case.only = None;
     let dense = case.read().unwrap();
     assert!(dense.iter().all(|it| it.num_rows() == case.batch_rows), "other batches");
+}
+
+/// The sets of rows that say what is read are paid for with what is read.
+#[test]
+fn sets_of_rows_are_paid_for() {
+    let numbers = Int64Array::from_iter_values(0..100_000);
+    let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).unwrap();
+    let mut case = Case::new("n long", foreign_with(&batch, WriterProperties::default()));
+    let deleted: RowSet = (0..100_000).step_by(2).collect();
+    let needed = deleted.heap_bytes();
+    case.deleted = Some(Arc::new(deleted));
+    case.env = case.env.with_budget(64 << 20);
+    let rows = case.read().unwrap().iter().map(RecordBatch::num_rows).sum::<usize>();
+    assert_eq!(rows, 50_000);
+    assert_eq!(case.env.budget().used(), 0);
+    case.env = case.env.with_budget(needed);
+    assert_eq!(case.code(), Code::MemoryExceeded);
 }
