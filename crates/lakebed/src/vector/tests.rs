@@ -134,6 +134,24 @@ fn far_apart() {
     assert!(op.usage().bytes_read < 1000, "{}", op.usage().bytes_read);
 }
 
+/// Vectors are copied out of what was fetched where they are the lesser part of it.
+#[test]
+fn frames_far_apart() {
+    let check = |first: bool, frames: &[Range<u64>], expected: bool| {
+        let unit = Unit::new("a".to_string(), first, frames.to_vec());
+        assert_eq!(unit.is_sparse(), expected, "{first} {frames:?}");
+    };
+    check(false, &[], false);
+    check(false, &[500..600], false);
+    check(true, &[50..150], false);
+    check(true, &[500..600], true);
+    check(false, &[0..100, 100..200], false);
+    check(false, &[0..100, 300..400], false);
+    check(false, &[0..100, 301..400], true);
+    // What is there twice is held once.
+    check(false, &[0..100, 0..100, 50..100, 900..950], true);
+}
+
 /// A large vector takes its memory from the budget while it is fetched and decoded, and waits for
 /// its turn to do so. Then whoever has the rows pays for them: he may need more, and must not wait
 /// for that while he holds some.

@@ -65,13 +65,30 @@ fn sets_of_rows_are_paid_for() {
     let numbers = Int64Array::from_iter_values(0..100_000);
     let batch = RecordBatch::try_from_iter([("n", Arc::new(numbers) as _)]).unwrap();
     let mut case = Case::new("n long", foreign_with(&batch, WriterProperties::default()));
-    let deleted: RowSet = (0..100_000).step_by(2).collect();
-    let needed = deleted.heap_bytes();
-    case.deleted = Some(Arc::new(deleted));
-    case.env = case.env.with_budget(64 << 20);
-    let rows = case.read().unwrap().iter().map(RecordBatch::num_rows).sum::<usize>();
-    assert_eq!(rows, 50_000);
-    assert_eq!(case.env.budget().used(), 0);
-    case.env = case.env.with_budget(needed);
-    assert_eq!(case.code(), Code::MemoryExceeded);
+    let env = case.env.clone();
+    let mut read = |deleted: &RowSet, budget: u64| {
+        case.deleted = Some(Arc::new(deleted.clone()));
+        // Half of it is for reads.
+        case.env = env.with_budget(2 * budget);
+        let rows = case.read().map(|it| it.iter().map(RecordBatch::num_rows).sum::<usize>());
+        rows.map_err(|it| it.code())
+    };
+    let (few, many): (RowSet, RowSet) =
+        ([7].into_iter().collect(), (0..100_000).step_by(2).collect());
+    // The least budget with the smaller set.
+    let (mut low, mut high) = (0, 64 << 20);
+    while low + 1 < high {
+        let middle = (low + high) / 2;
+        match read(&few, middle) {
+            Ok(99_999) => high = middle,
+            other => {
+                assert_eq!(other, Err(Code::MemoryExceeded));
+                low = middle;
+            }
+        }
+    }
+    // A copy of a set has less spare room.
+    let (more, spare) = (many.heap_bytes() - few.heap_bytes(), 100);
+    assert_eq!(read(&many, high + more - spare), Err(Code::MemoryExceeded));
+    assert_eq!(read(&many, high + more + spare), Ok(50_000));
 }
