@@ -555,7 +555,8 @@ impl Ground<'_> {
                 let text = match &form {
                     Form::Whole(_) => {
                         walked.check_places(column, self.sparse).map_err(placed)?;
-                        walked.text(column, self.sparse, rows, dense, max)
+                        let text = walked.text(column, self.sparse, rows, dense, max);
+                        text.map(|it| self.raw(it, column))
                     }
                     Form::Paged(pages, wanted) => {
                         let patch = Patch::new(column, pages, wanted, self.picks, self.sparse)?;

@@ -15,13 +15,14 @@ use std::sync::Arc;
 
 use lakebed_log::error::Result;
 use lakebed_log::thrift;
+use parquet::basic::Type as Physical;
 use parquet::file::metadata::{
     ColumnChunkMetaData, FileMetaData, PageIndexPolicy, ParquetColumnIndex, ParquetMetaData,
     ParquetMetaDataReader, ParquetOffsetIndex, RowGroupMetaData,
 };
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::OffsetIndexMetaData;
-use parquet::schema::types::{SchemaDescriptor, Type};
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 
 use super::pick::Picks;
 use super::sparse::Sparse;
@@ -244,18 +245,54 @@ pub(super) fn lone(
     column: ColumnChunkMetaData,
     rows: i64,
 ) -> Option<ParquetMetaData> {
-    let file = metadata.file_metadata();
-    let field = column.column_descr().self_type_ptr();
-    let root = Type::group_type_builder("schema").with_fields(vec![field]).build().ok()?;
-    let schema = Arc::new(SchemaDescriptor::new(Arc::new(root)));
+    let schema = of_fields(vec![column.column_descr().self_type_ptr()])?;
     let group = RowGroupMetaData::builder(Arc::clone(&schema))
         .set_num_rows(rows)
         .set_total_byte_size(column.uncompressed_size())
         .add_column_metadata(column)
         .build();
+    Some(with_groups(metadata.file_metadata(), schema, rows, vec![group.ok()?]))
+}
+
+/// The same metadata, but that of these top-level columns it does not say that they are text.
+pub(super) fn unannotated(
+    metadata: &ParquetMetaData,
+    of: impl Fn(usize) -> bool,
+) -> Option<ParquetMetaData> {
+    let file = metadata.file_metadata();
+    let bare = |field: &Type| {
+        let info = field.get_basic_info();
+        let bare = Type::primitive_type_builder(info.name(), Physical::BYTE_ARRAY)
+            .with_repetition(info.repetition())
+            .with_id(info.has_id().then(|| info.id()));
+        let is_bytes = field.is_primitive() && field.get_physical_type() == Physical::BYTE_ARRAY;
+        is_bytes.then(|| bare.build().ok().map(Arc::new))?
+    };
+    let field = |(at, field): (usize, &TypePtr)| match of(at) {
+        true => bare(field),
+        false => Some(Arc::clone(field)),
+    };
+    let fields = file.schema_descr().root_schema().get_fields().iter().enumerate().map(field);
+    let schema = of_fields(fields.collect::<Option<_>>()?)?;
+    Some(with_groups(file, schema, file.num_rows(), metadata.row_groups().to_vec()))
+}
+
+fn of_fields(fields: Vec<TypePtr>) -> Option<SchemaDescPtr> {
+    let root = Type::group_type_builder("schema").with_fields(fields).build().ok()?;
+    Some(Arc::new(SchemaDescriptor::new(Arc::new(root))))
+}
+
+fn with_groups(
+    file: &FileMetaData,
+    schema: SchemaDescPtr,
+    rows: i64,
+    groups: Vec<RowGroupMetaData>,
+) -> ParquetMetaData {
     let created = file.created_by().map(str::to_string);
-    let file = FileMetaData::new(file.version(), rows, created, None, schema, None);
-    Some(ParquetMetaData::new(file, vec![group.ok()?]))
+    ParquetMetaData::new(
+        FileMetaData::new(file.version(), rows, created, None, schema, None),
+        groups,
+    )
 }
 
 #[cfg(all(test, feature = "tokio"))]

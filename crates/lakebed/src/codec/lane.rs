@@ -29,7 +29,7 @@ use super::group::Pace;
 use super::index::{self, Pages};
 use super::live::{Live, Shared};
 use super::logical::{self, Place};
-use super::page::{Text, Walked};
+use super::page::{self, Text, Walked};
 use super::pick::{Cursor, Picks};
 use super::reader::{File, bare, corrupt, damaged, undecodable};
 use super::sparse::Sparse;
@@ -37,6 +37,9 @@ use super::wanted;
 
 /// Text of a batch that is not cut further.
 pub(super) const TEXT_BYTES: usize = 64 << 20;
+
+/// Metadata of no more column chunks than this is copied.
+const COPIED_MAX: usize = 10_000;
 
 /// How a leaf column of a row group is read.
 #[derive(Clone, Debug)]
@@ -208,6 +211,17 @@ pub(super) struct Ground<'a> {
 }
 
 impl Ground<'_> {
+    /// Text of which rows are left out would be checked twice: before, by the library, and after.
+    pub(super) fn raw(&self, text: Text, column: &ColumnChunkMetaData) -> Text {
+        let metadata = self.file.metadata.metadata();
+        let columns = metadata.file_metadata().schema_descr().num_columns();
+        let small = metadata.num_row_groups().saturating_mul(columns) <= COPIED_MAX;
+        match text {
+            Text::Straight if !self.exact && small && page::is_annotated(column) => Text::Raw,
+            text => text,
+        }
+    }
+
     /// A lane of whole columns: `mine` are places among the decoded columns, ascending. The lane
     /// with `rest` has the columns that the file lacks, and positions, too.
     pub(super) fn whole(&self, slot: usize, mine: &[usize], rest: Option<Rest>) -> Result<Lane> {
@@ -270,7 +284,8 @@ impl Ground<'_> {
         let ready = |(to, from): &Place| {
             let from = from.and_then(|it| mine.get(it));
             let root = from.and_then(|it| self.file.root(*it).ok());
-            let read = root.filter(|it| self.texts.contains_key(it));
+            let formed = |it: &Text| *it != Text::Raw;
+            let read = root.filter(|it| self.texts.get(it).is_some_and(formed));
             let read = read.and_then(|it| choice.schema.fields().get(it));
             let wanted = table.get(*to).map(|it| it.data_type());
             read.map(|it| flat(it.data_type())).is_some_and(|it| wanted == Some(&it))
@@ -391,6 +406,7 @@ pub(super) fn hint(field: &FieldRef, text: Option<&Text>) -> FieldRef {
         Some(Text::Coded) if flat == DataType::Utf8 => {
             DataType::Dictionary(Box::new(DataType::Int32), Box::new(flat))
         }
+        Some(Text::Raw) => DataType::Binary,
         Some(_) => flat,
     };
     Arc::new(field.as_ref().clone().with_data_type(data_type))

@@ -23,7 +23,8 @@ use arrow_array::{
     RecordBatch, RecordBatchOptions, downcast_primitive,
 };
 use arrow_buffer::{
-    BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer,
+    ArrowNativeType, BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer,
+    ScalarBuffer,
 };
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 use arrow_select::filter::filter;
@@ -68,20 +69,28 @@ impl Live {
         Live { rows, kept: 0, words: vec![0; rows.div_ceil(WORD_ROWS)] }
     }
 
-    /// Keeps a row of the batch.
-    pub(super) fn keep(&mut self, row: usize) {
-        if let Some(word) = self.words.get_mut(row / WORD_ROWS).filter(|_| row < self.rows) {
-            self.kept += usize::from(*word >> (row % WORD_ROWS) & 1 == 0);
-            *word |= 1 << (row % WORD_ROWS);
+    /// Keeps these rows of the batch.
+    pub(super) fn keep(&mut self, rows: impl Iterator<Item = usize>) {
+        for row in rows.filter(|it| *it < self.rows) {
+            if let Some(word) = self.words.get_mut(row / WORD_ROWS) {
+                *word |= 1 << (row % WORD_ROWS);
+            }
         }
+        self.count();
     }
 
-    /// Keeps it no longer.
-    pub(super) fn leave_out(&mut self, row: usize) {
-        if let Some(word) = self.words.get_mut(row / WORD_ROWS) {
-            self.kept -= usize::from(*word >> (row % WORD_ROWS) & 1 == 1);
-            *word &= !(1 << (row % WORD_ROWS));
+    /// Keeps these no longer.
+    pub(super) fn leave_out(&mut self, rows: impl Iterator<Item = usize>) {
+        for row in rows {
+            if let Some(word) = self.words.get_mut(row / WORD_ROWS) {
+                *word &= !(1 << (row % WORD_ROWS));
+            }
         }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.kept = self.words.iter().map(|it| it.count_ones() as usize).sum();
     }
 
     /// The batch with these rows alone, its text spelled out.
@@ -185,10 +194,7 @@ impl Live {
     }
 
     fn packed<T: Squeeze>(&self, values: Buffer) -> Buffer {
-        let mut values = match values.into_vec::<T>() {
-            Ok(values) => values,
-            Err(shared) => shared.typed_data::<T>().to_vec(),
-        };
+        let mut values = owned::<T>(values);
         let kept = T::squeeze(&mut values, &self.words);
         values.truncate(kept);
         Buffer::from_vec(values)
@@ -208,21 +214,23 @@ impl Live {
                 (used.unwrap_or_default().to_vec(), offsets.first().copied().unwrap_or(0))
             }
         };
-        let mut left = vec![0i32; self.kept + 1 + OFFSETS];
-        let (mut rows, mut end) = (1, 0i32);
+        let mut offsets = owned::<i32>(offsets.into_inner().into_inner());
+        let (mut rows, mut end) = (0, 0i32);
         for run in Runs::new(&self.words, self.rows) {
-            let of = offsets.get(run.start).zip(offsets.get(run.end));
-            let Some((from, to)) = of.map(|(from, to)| (from - base, to - base)) else { break };
+            let ends = offsets.get(run.start).zip(offsets.get(run.end));
+            let Some((from, to)) = ends.map(|(from, to)| (from - base, to - base)) else { break };
             bytes.copy_within(place(from)..place(to), place(end));
-            let moved = from + base - end;
-            let (ends, room) = (offsets.get(run.start + 1..), left.get_mut(rows..));
-            shifted(ends.unwrap_or_default(), run.len(), moved, room.unwrap_or_default());
+            moved(&mut offsets, run.start + 1..run.end + 1, rows + 1, from + base - end);
             (rows, end) = (rows + run.len(), end + (to - from));
         }
         bytes.truncate(place(end));
-        left.truncate(self.kept + 1);
+        offsets.truncate(self.kept + 1);
+        if let Some(first) = offsets.first_mut() {
+            *first = 0;
+        }
         let nulls = self.nulls(nulls.as_ref());
-        GenericByteArray::try_new(OffsetBuffer::new(left.into()), bytes.into(), nulls).map_err(lost)
+        let offsets = OffsetBuffer::new(offsets.into());
+        GenericByteArray::try_new(offsets, bytes.into(), nulls).map_err(lost)
     }
 
     /// Which of the rows are null; `None` if none is.
@@ -266,29 +274,34 @@ impl Shared {
     }
 }
 
+/// The values; in the same memory, if nobody else holds it.
+fn owned<T: ArrowNativeType>(values: Buffer) -> Vec<T> {
+    values.into_vec::<T>().unwrap_or_else(|shared| shared.typed_data::<T>().to_vec())
+}
+
 /// Where in the bytes of a text an offset is.
 fn place(offset: i32) -> usize {
     offset.unsigned_abs() as usize
 }
 
-/// Writes at least the first `len` offsets to `to`, each less by `moved`. The next ones are written
-/// over what this one has too much.
-fn shifted(offsets: &[i32], len: usize, moved: i32, to: &mut [i32]) {
-    let (mut offsets, mut to, mut left) = (offsets, to, len);
-    while 0 < left {
-        let (some, after) = offsets.split_at(OFFSETS.min(offsets.len()));
-        let (place, rest) = to.split_at_mut(OFFSETS.min(to.len()));
-        match (<&[i32; OFFSETS]>::try_from(some), <&mut [i32; OFFSETS]>::try_from(&mut *place)) {
-            (Ok(some), Ok(place)) => *place = some.map(|it| it.wrapping_sub(moved)),
-            _ => {
-                let each = place.iter_mut().zip(some);
-                each.for_each(|(place, it)| *place = it.wrapping_sub(moved));
-                if some.is_empty() || place.is_empty() {
-                    return;
-                }
-            }
+/// Moves the offsets of some rows up to `to`, each less by `less`.
+fn moved(offsets: &mut [i32], of: Range<usize>, to: usize, less: i32) {
+    let mut done = 0;
+    // What is written too much is where nothing is any more that is still to be moved.
+    let far = OFFSETS <= of.start.saturating_sub(to);
+    while far && done < of.len() {
+        let some = offsets.get(of.start + done..).and_then(|it| it.first_chunk::<OFFSETS>());
+        let Some(some) = some.map(|it| it.map(|it| it.wrapping_sub(less))) else { break };
+        let place = offsets.get_mut(to + done..).and_then(|it| it.first_chunk_mut::<OFFSETS>());
+        let Some(place) = place else { break };
+        *place = some;
+        done += OFFSETS;
+    }
+    for at in done..of.len() {
+        let offset = offsets.get(of.start + at).copied();
+        if let Some((offset, place)) = offset.zip(offsets.get_mut(to + at)) {
+            *place = offset.wrapping_sub(less);
         }
-        (offsets, to, left) = (after, rest, left.saturating_sub(OFFSETS));
     }
 }
 

@@ -38,6 +38,8 @@ const PLACES: [i64; 2] = [2, 8];
 pub(super) enum Text {
     /// Into the form that the table has.
     Straight,
+    /// As bytes: that they are text is found out when the rows that go are gone.
+    Raw,
     /// As places in a small dictionary of short texts.
     Coded,
 }
@@ -186,12 +188,17 @@ impl Walked {
             return None;
         }
         let small = texts.longest <= SHORT_BYTES && texts.count <= rows / ROWS_PER_TEXT;
-        let annotated = descriptor.converted_type() == ConvertedType::UTF8;
+        let annotated = is_annotated(column);
         match self.dictionary && !self.spelled && small && annotated {
             true => Some(Text::Coded),
             false => Some(Text::Straight),
         }
     }
+}
+
+/// Does the file say that the column is text? Then the library checks what it decodes.
+pub(super) fn is_annotated(column: &ColumnChunkMetaData) -> bool {
+    column.column_descr().converted_type() == ConvertedType::UTF8
 }
 
 /// What is in a dictionary.

@@ -35,7 +35,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaD
 
 use super::ahead::Ahead;
 use super::draft::{Draft, Plan};
-use super::index::Index;
+use super::index::{self, Index};
 use super::late::{self, Late};
 use super::logical::Choice;
 use super::page::Text;
@@ -223,7 +223,14 @@ impl File {
         let fields = self.choice.schema.fields().iter().enumerate();
         let fields = fields.map(|(at, field)| lane::hint(field, texts.get(&at)));
         let options = bare().with_schema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
-        let metadata = Arc::clone(self.metadata.metadata());
+        let raw = |it: usize| texts.get(&it) == Some(&Text::Raw);
+        let metadata = match texts.keys().any(|it| raw(*it)) {
+            false => Arc::clone(self.metadata.metadata()),
+            true => {
+                let bare = index::unannotated(self.metadata.metadata(), raw);
+                Arc::new(bare.ok_or_else(|| corrupt("a column of text is not one of bytes"))?)
+            }
+        };
         let metadata = ArrowReaderMetadata::try_new(metadata, options).map_err(damaged)?;
         *hinted = Some((texts.clone(), metadata.clone()));
         Ok(metadata)

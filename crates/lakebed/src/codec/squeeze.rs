@@ -113,27 +113,29 @@ pub(super) fn runs<T: Copy>(values: &mut [T], words: &[u64]) -> usize {
 pub(super) struct Runs<'a> {
     words: &'a [u64],
     len: usize,
+    /// Which word it is at.
     at: usize,
+    /// Bits of this word that are in no stretch yet.
+    left: u64,
 }
 
 impl Runs<'_> {
     /// Those of the first `len` bits.
     pub(super) fn new(words: &[u64], len: usize) -> Runs<'_> {
-        Runs { words, len, at: 0 }
+        Runs { words, len, at: 0, left: words.first().copied().unwrap_or(0) }
     }
 
-    /// The next bit that is not as those that `flip` has set.
-    fn next_bit(&self, from: usize, flip: u64) -> usize {
-        let mut at = from / WORD;
-        let mut seen = from % WORD;
-        while let Some(word) = self.words.get(at) {
-            let rest = (word ^ flip) >> seen << seen;
-            if rest != 0 {
-                return self.len.min(at * WORD + rest.trailing_zeros() as usize);
+    /// The end of a stretch that the word before did not end.
+    fn go_on(&mut self) -> usize {
+        loop {
+            self.at += 1;
+            let word = self.words.get(self.at).copied().unwrap_or(0);
+            if word != u64::MAX {
+                let ones = word.trailing_ones();
+                self.left = word >> ones << ones;
+                return self.at * WORD + ones as usize;
             }
-            (at, seen) = (at + 1, 0);
         }
-        self.len
     }
 }
 
@@ -141,9 +143,21 @@ impl Iterator for Runs<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
-        let start = self.next_bit(self.at, 0);
-        self.at = self.next_bit(start, u64::MAX);
-        (start < self.len).then_some(start..self.at)
+        while self.left == 0 {
+            self.at += 1;
+            self.left = *self.words.get(self.at)?;
+        }
+        let start = self.at * WORD + self.left.trailing_zeros() as usize;
+        // One more at the lowest bit carries through the stretch to the first bit behind it.
+        let lowest = self.left & self.left.wrapping_neg();
+        let end = match self.left.checked_add(lowest) {
+            Some(carried) => {
+                self.left &= carried;
+                self.at * WORD + carried.trailing_zeros() as usize
+            }
+            None => self.go_on(),
+        };
+        (start < self.len).then_some(start..end.min(self.len))
     }
 }
 

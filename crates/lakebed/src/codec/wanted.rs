@@ -156,10 +156,10 @@ pub(super) fn live(source: &Source, rows: &[Range<u64>]) -> Live {
     for range in rows {
         let place = |it: u64| at.saturating_add(index(it - range.start));
         if let Some(only) = &source.only {
-            only.range(range.clone()).for_each(|it| live.keep(place(it)));
+            live.keep(only.range(range.clone()).map(place));
         }
         if let Some(deleted) = &source.deleted {
-            deleted.range(range.clone()).for_each(|it| live.leave_out(place(it)));
+            live.leave_out(deleted.range(range.clone()).map(place));
         }
         at = at.saturating_add(len(range));
     }

@@ -34,9 +34,7 @@ proptest! {
         let coded = DictionaryArray::new(Int32Array::from(keys), values);
         let mask: Vec<bool> = draws.iter().map(|it| *it < kept_of_ten).collect();
         let mut live = Live::none(mask.len());
-        for (at, _) in mask.iter().enumerate().filter(|it| *it.1) {
-            live.keep(at);
-        }
+        live.keep((0..mask.len()).filter(|at| mask[*at]));
         let text = cast(&coded, &DataType::Utf8).unwrap();
         let expected = filter(&text, &BooleanArray::from(mask)).unwrap();
         let spelled = spell(coded, &live).unwrap();
