@@ -3,8 +3,8 @@
 //! A commit writes one file of vectors, so that many data files share it, and a request for each
 //! would cost more than what it brings. But to fetch all that a plan names before its first row
 //! would be as bad. So vectors are fetched by the window: the next tasks of the plan, as many as
-//! have a few megabytes of vectors; and within a window by the file, when the first of its tasks
-//! asks.
+//! have a few megabytes of vectors, and fewer in the first windows, for which the first rows wait;
+//! and within a window by the file, when the first of its tasks asks.
 //!
 //! ```text
 //!   tasks     a    b    c    d    e  |  f    g  ..     a window
@@ -35,7 +35,9 @@ use crate::op::Op;
 use crate::place::Roots;
 use crate::store::Store;
 
-/// Vectors of a window, in bytes, and at most this many tasks.
+/// Vectors of the first window, in bytes. Each has twice as many as the one before.
+const FIRST_BYTES: u64 = 256 << 10;
+/// Most bytes of a window, and at most this many tasks.
 const WINDOW_BYTES: u64 = 2 << 20;
 const WINDOW_TASKS: usize = 4096;
 /// Vectors that are fetched together lie within so many bytes, so that gaps do not add up.
@@ -103,12 +105,20 @@ struct Inner {
     checked: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// The windows that are not yet used up, by their first task.
-#[derive(Default)]
+/// The windows.
 struct Windows {
     /// Tasks that are in a window, or were.
     seen: usize,
+    /// Bytes of the next one.
+    next: u64,
+    /// Those that are not yet used up, by their first task.
     open: BTreeMap<usize, Window>,
+}
+
+impl Default for Windows {
+    fn default() -> Windows {
+        Windows { seen: 0, next: FIRST_BYTES, open: BTreeMap::new() }
+    }
 }
 
 struct Window {
@@ -263,13 +273,11 @@ impl Inner {
 
     /// The next window. Vectors that do not make sense, and large ones, are in none.
     fn open(&self, windows: &mut Windows) {
-        let start = windows.seen;
+        let (start, most) = (windows.seen, windows.next);
+        windows.next = most.saturating_mul(2).min(WINDOW_BYTES);
         let mut by_path: BTreeMap<String, Vec<(usize, Range<u64>)>> = BTreeMap::new();
         let mut bytes = 0;
-        while windows.seen < self.tasks
-            && bytes < WINDOW_BYTES
-            && windows.seen - start < WINDOW_TASKS
-        {
+        while windows.seen < self.tasks && bytes < most && windows.seen - start < WINDOW_TASKS {
             let at = windows.seen;
             windows.seen += 1;
             let Some(Ok(VectorBytes::File { path, offset, size })) =

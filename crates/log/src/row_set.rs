@@ -110,7 +110,7 @@ impl RowSet {
 
     /// The positions from `rows.start` on and before `rows.end`, ascending.
     pub fn range(&self, rows: Range<u64>) -> impl Iterator<Item = u64> + '_ {
-        Positions::new(&self.0, rows.start).take_while(move |it| *it < rows.end)
+        Positions::new(&self.0, rows)
     }
 
     /// How many positions are in the range.
@@ -236,19 +236,20 @@ struct Positions<'a> {
     /// Of the bucket whose first position is `first`.
     inside: Option<Iter<'a>>,
     first: u64,
+    end: u64,
     /// The low bits of some positions, and which of them are still to come.
     some: [u32; AT_ONCE],
     ready: Range<usize>,
 }
 
 impl Positions<'_> {
-    /// The positions from `start` on.
-    fn new(of: &RoaringTreemap, start: u64) -> Positions<'_> {
+    /// The positions of a range.
+    fn new(of: &RoaringTreemap, rows: Range<u64>) -> Positions<'_> {
         let mut buckets = of.bitmaps();
         let (mut inside, mut first) = (None, 0);
         for (high, bitmap) in buckets.by_ref() {
             first = u64::from(high) << 32;
-            let Some(past) = start.checked_sub(first) else {
+            let Some(past) = rows.start.checked_sub(first) else {
                 inside = Some(bitmap.iter());
                 break;
             };
@@ -259,7 +260,19 @@ impl Positions<'_> {
                 break;
             }
         }
-        Positions { buckets, inside, first, some: [0; AT_ONCE], ready: 0..0 }
+        Positions { buckets, inside, first, end: rows.end, some: [0; AT_ONCE], ready: 0..0 }
+    }
+
+    /// Takes out the next positions; `None` if there are no more.
+    fn take_out(&mut self) -> Option<()> {
+        loop {
+            self.ready = 0..self.inside.as_mut()?.next_many(&mut self.some).len();
+            if !self.ready.is_empty() {
+                return Some(());
+            }
+            let (high, bitmap) = self.buckets.next()?;
+            (self.first, self.inside) = (u64::from(high) << 32, Some(bitmap.iter()));
+        }
     }
 }
 
@@ -267,14 +280,25 @@ impl Iterator for Positions<'_> {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
+        if self.ready.is_empty() {
+            self.take_out()?;
+        }
+        let low = self.ready.next().and_then(|at| self.some.get(at));
+        low.map(|it| self.first | u64::from(*it)).filter(|it| *it < self.end)
+    }
+
+    fn fold<B, F: FnMut(B, u64) -> B>(mut self, init: B, mut each: F) -> B {
+        let mut folded = init;
         loop {
-            if let Some(at) = self.ready.next() {
-                return self.some.get(at).map(|it| self.first | u64::from(*it));
+            for low in self.some.get(self.ready.clone()).unwrap_or_default() {
+                let row = self.first | u64::from(*low);
+                if self.end <= row {
+                    return folded;
+                }
+                folded = each(folded, row);
             }
-            self.ready = 0..self.inside.as_mut()?.next_many(&mut self.some).len();
-            if self.ready.is_empty() {
-                let (high, bitmap) = self.buckets.next()?;
-                (self.first, self.inside) = (u64::from(high) << 32, Some(bitmap.iter()));
+            if self.take_out().is_none() {
+                return folded;
             }
         }
     }

@@ -71,21 +71,21 @@ impl Live {
 
     /// Keeps these rows of the batch.
     pub(super) fn keep(&mut self, rows: impl Iterator<Item = usize>) {
-        for row in rows.filter(|it| *it < self.rows) {
+        rows.filter(|it| *it < self.rows).for_each(|row| {
             if let Some(word) = self.words.get_mut(row / WORD_ROWS) {
                 *word |= 1 << (row % WORD_ROWS);
             }
-        }
+        });
         self.count();
     }
 
     /// Keeps these no longer.
     pub(super) fn leave_out(&mut self, rows: impl Iterator<Item = usize>) {
-        for row in rows {
+        rows.for_each(|row| {
             if let Some(word) = self.words.get_mut(row / WORD_ROWS) {
                 *word &= !(1 << (row % WORD_ROWS));
             }
-        }
+        });
         self.count();
     }
 

@@ -21,6 +21,8 @@ use fearless_simd::{Level, Simd, SimdBase, SimdMask, dispatch};
 
 /// Bits of a word.
 const WORD: usize = u64::BITS as usize;
+/// What is loaded and stored for a word lies within so many values.
+const ROOM: usize = 2 * WORD;
 /// With fewer values at a time it is cheaper to copy run after run.
 const LANES_MIN: usize = 4;
 
@@ -65,31 +67,33 @@ fn lanes<S: Simd, V: SimdBase<S>>(simd: S, values: &mut [V::Element], words: &[u
     if V::LEN < LANES_MIN {
         return runs(values, words);
     }
-    let lanes = u64::MAX >> (WORD - V::LEN);
     let mut to = 0;
-    for (at, word) in words.iter().enumerate() {
-        for part in 0..WORD / V::LEN {
-            let bits = word >> (part * V::LEN);
-            let from = at * WORD + part * V::LEN;
-            let Some(some) = values.get(from..from + V::LEN) else {
-                return one_by_one(values, from, bits, to);
-            };
-            let some = V::from_slice(simd, some).compress(V::Mask::from_bitmask(simd, bits));
-            if let Some(place) = values.get_mut(to..to + V::LEN) {
+    // The word by value: what is stored could otherwise be a word, for all that the compiler knows.
+    for (at, &word) in words.iter().enumerate() {
+        for before in (0..WORD).step_by(V::LEN) {
+            // A length that is known spares all but one look at the bounds a word.
+            let ahead = values.get(at * WORD..).and_then(|it| it.first_chunk::<ROOM>());
+            let some = ahead.and_then(|it| it.get(before..before + V::LEN));
+            let Some(some) = some else { return one_by_one(values, at * WORD, words, to) };
+            let mask = V::Mask::from_bitmask(simd, word >> before);
+            let some = V::from_slice(simd, some).compress(mask);
+            let left = (word & !(u64::MAX << before)).count_ones() as usize;
+            let room = values.get_mut(to..).and_then(|it| it.first_chunk_mut::<ROOM>());
+            if let Some(place) = room.and_then(|it| it.get_mut(left..left + V::LEN)) {
                 some.store_slice(place);
             }
-            to += (bits & lanes).count_ones() as usize;
         }
+        to += word.count_ones() as usize;
     }
     to
 }
 
-/// The last values, which are fewer.
-fn one_by_one<T: Copy>(values: &mut [T], from: usize, bits: u64, mut to: usize) -> usize {
-    for at in 0..values.len().saturating_sub(from).min(WORD) {
-        let value = values.get(from + at).copied();
-        if let (Some(value), Some(place)) = (value, values.get_mut(to))
-            && bits >> at & 1 == 1
+/// The values from `from` on, which are few.
+fn one_by_one<T: Copy>(values: &mut [T], from: usize, words: &[u64], mut to: usize) -> usize {
+    for at in from..values.len() {
+        let is_set = words.get(at / WORD).is_some_and(|it| it >> (at % WORD) & 1 == 1);
+        if let (true, Some(value)) = (is_set, values.get(at).copied())
+            && let Some(place) = values.get_mut(to)
         {
             *place = value;
             to += 1;

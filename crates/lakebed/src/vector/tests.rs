@@ -112,8 +112,11 @@ fn no_more_than_the_next_ones() {
     for at in 0..files as usize {
         block_on(vectors.get(at, &bed.vectors[at], &Turn::default())).unwrap();
         assert_eq!(op.usage().gets, at as u64 + 1);
-        assert!(vectors.0.windows().seen as u64 * size < at as u64 * size + 2 * WINDOW_BYTES);
+        let seen = vectors.0.windows().seen as u64 * size;
+        let most = (FIRST_BYTES + at as u64 * size).min(WINDOW_BYTES);
+        assert!(seen <= at as u64 * size + most + size, "{at}: {seen}");
     }
+    assert_eq!(vectors.0.windows().next, WINDOW_BYTES);
 }
 
 /// Vectors far apart are fetched by themselves: what lies between is not read. The version of the

@@ -235,7 +235,17 @@ proptest! {
         let inside = |it: &&u64| start <= **it && **it < end;
         let expected: Vec<u64> = all.iter().filter(inside).copied().collect();
         prop_assert_eq!(rows.count(start..end), expected.len() as u64);
-        prop_assert!(rows.range(start..end).eq(expected));
+        prop_assert!(rows.range(start..end).eq(expected.iter().copied()));
+        // All that are left at once, after some one by one.
+        for taken in [0, 1, 70] {
+            let mut left = rows.range(start..end);
+            let first: Vec<u64> = left.by_ref().take(taken).collect();
+            let all = left.fold(first, |mut all, it| {
+                all.push(it);
+                all
+            });
+            prop_assert_eq!(&all, &expected);
+        }
     }
 
     /// The rows that are left, counted one by one, are those between.

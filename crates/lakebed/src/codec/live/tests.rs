@@ -195,8 +195,8 @@ proptest! {
     }
 }
 
-/// Values of a fixed width, and the bytes and offsets of text, stay where they are if nobody else holds them,
-/// and then alone.
+/// Values of a fixed width, and the bytes and offsets of text, stay where they are if nobody else
+/// holds them, and then alone.
 #[test]
 fn memory_is_used_again() {
     let left = |held: bool| {
