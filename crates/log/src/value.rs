@@ -168,6 +168,11 @@ impl Value {
         }
     }
 
+    /// The same of a text of that JSON, without its quotes.
+    pub(crate) fn from_stats_text(text: &str, of: PrimitiveType) -> Option<Value> {
+        text::read(text, of)
+    }
+
     /// As min or max of JSON statistics; NaN and infinities as strings, decimals as exact numbers.
     ///
     /// Null, which bounds nothing, for binaries, and for decimals that a JSON number of this

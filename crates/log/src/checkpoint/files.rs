@@ -405,10 +405,7 @@ fn minimums(leaves: &[Leaf], stats: &[StringArray]) -> Result<Vec<ArrayRef>> {
     for leaf in leaves {
         let Some(of) = leaf.of else { continue };
         let Some(mut values) = Values::new(of)? else { continue };
-        let reader = Reader::of(vec![leaf.clone()]);
-        for texts in stats {
-            parsed::minimums(&reader, leaf, texts, &mut values);
-        }
+        stats.iter().for_each(|texts| parsed::minimums(leaf, texts, &mut values));
         all.push(values.finish());
     }
     Ok(all)

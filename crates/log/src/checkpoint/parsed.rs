@@ -13,7 +13,7 @@ use arrow_array::{Array, ArrayRef, StringArray, StructArray};
 use super::{arrow_failed, field, structure};
 use crate::error::{Error, Result};
 use crate::schema::PrimitiveType;
-use crate::stats::{Leaf, Reader, Side, parse_value};
+use crate::stats::{Leaf, Reader, Side, least, parse_value};
 use crate::value::Value;
 
 /// A column of values of one type being made.
@@ -167,12 +167,8 @@ pub(super) fn stats(reader: &Reader, texts: &StringArray) -> Result<StructArray>
 }
 
 /// The least values of one leaf alone: what checkpoints are ordered by.
-pub(super) fn minimums(reader: &Reader, leaf: &Leaf, texts: &StringArray, to: &mut Values) {
-    for text in texts {
-        let raw = text.and_then(|it| reader.read_raw(it));
-        let min = raw.and_then(|it| it.leaves.first().and_then(|it| it.min));
-        to.append(min.zip(leaf.of).and_then(|(it, of)| parse_value(it, of, Side::Min)));
-    }
+pub(super) fn minimums(leaf: &Leaf, texts: &StringArray, to: &mut Values) {
+    texts.iter().for_each(|text| to.append(text.and_then(|it| least(it, leaf))));
 }
 
 struct LeafColumns {

@@ -12,7 +12,6 @@ use arrow_array::StructArray;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::columns::{self, Leaf};
@@ -165,10 +164,21 @@ impl RawLeaf<'_> {
     }
 }
 
-/// Names to leaves, names of one level sorted.
+/// Names to leaves.
 #[derive(Debug, Default)]
 struct Tree {
+    /// As the schema has them.
     children: Vec<(String, Child)>,
+    /// Places of the children, by name.
+    by_name: Vec<usize>,
+}
+
+/// Where the next name is looked for first. Writers put columns into the order of the schema, or
+/// that of their names, and leave some out; most names are found without a search.
+#[derive(Default)]
+struct Next {
+    in_schema: usize,
+    by_name: usize,
 }
 
 #[derive(Debug)]
@@ -181,27 +191,44 @@ impl Tree {
     /// The first of two leaves of one path is kept; a leaf within a leaf is not a schema's.
     fn insert(&mut self, names: &[String], index: usize) {
         let Some((name, rest)) = names.split_first() else { return };
-        let found = self.children.binary_search_by(|(it, _)| it.as_str().cmp(name));
-        match found {
-            Ok(at) => {
-                if let Some((_, Child::Struct(tree))) = self.children.get_mut(at) {
-                    tree.insert(rest, index);
-                }
+        let child = match self.search(name) {
+            Ok(rank) => self.by_name.get(rank).and_then(|it| self.children.get_mut(*it)),
+            Err(rank) => {
+                let child = match rest.is_empty() {
+                    true => Child::Leaf(index),
+                    false => Child::Struct(Tree::default()),
+                };
+                self.by_name.insert(rank, self.children.len());
+                self.children.push((name.clone(), child));
+                self.children.last_mut()
             }
-            Err(at) if rest.is_empty() => {
-                self.children.insert(at, (name.clone(), Child::Leaf(index)));
-            }
-            Err(at) => {
-                let mut tree = Tree::default();
-                tree.insert(rest, index);
-                self.children.insert(at, (name.clone(), Child::Struct(tree)));
-            }
+        };
+        if let Some((_, Child::Struct(tree))) = child {
+            tree.insert(rest, index);
         }
     }
 
-    fn get(&self, name: &str) -> Option<&Child> {
-        let at = self.children.binary_search_by(|(it, _)| it.as_str().cmp(name)).ok()?;
-        self.children.get(at).map(|(_, it)| it)
+    fn get(&self, name: &str, next: &mut Next) -> Option<&Child> {
+        if let Some(at) = self.by_name.get(next.by_name)
+            && let Some((_, child)) = self.children.get(*at).filter(|it| it.0 == name)
+        {
+            *next = Next { in_schema: at + 1, by_name: next.by_name + 1 };
+            return Some(child);
+        }
+        if let Some((_, child)) = self.children.get(next.in_schema).filter(|it| it.0 == name) {
+            next.in_schema += 1;
+            return Some(child);
+        }
+        let rank = self.search(name).ok()?;
+        let at = *self.by_name.get(rank)?;
+        *next = Next { in_schema: at + 1, by_name: rank + 1 };
+        self.children.get(at).map(|it| &it.1)
+    }
+
+    /// The rank of a name, or the one that it would have.
+    fn search(&self, name: &str) -> Result<usize, usize> {
+        let name_at = |at: &usize| self.children.get(*at).map_or("", |it| it.0.as_str());
+        self.by_name.binary_search_by(|at| name_at(at).cmp(name))
     }
 }
 
@@ -296,7 +323,8 @@ impl<'t> Visitor<'t> for Level<'_, 't> {
 
     fn visit_map<A: MapAccess<'t>>(self, mut map: A) -> Result<(), A::Error> {
         let Level { tree, section, leaves, is_odd } = self;
-        while let Some(child) = map.next_key_seed(Find { tree })? {
+        let mut next = Next::default();
+        while let Some(child) = map.next_key_seed(Find { tree, next: &mut next })? {
             match child {
                 None => drop(map.next_value::<IgnoredAny>()?),
                 Some(Child::Struct(tree)) => {
@@ -355,7 +383,7 @@ impl<'t> Visitor<'t> for Level<'_, 't> {
 
 /// A key, copied only if it holds escapes.
 #[derive(Default)]
-struct Key<'t>(Cow<'t, str>);
+pub(super) struct Key<'t>(pub(super) Cow<'t, str>);
 
 impl<'t> DeserializeSeed<'t> for Key<'_> {
     type Value = Key<'t>;
@@ -379,11 +407,12 @@ impl<'t> DeserializeSeed<'t> for Key<'_> {
 }
 
 /// A key, looked up as it is read.
-struct Find<'a> {
+struct Find<'a, 'n> {
     tree: &'a Tree,
+    next: &'n mut Next,
 }
 
-impl<'a, 't> DeserializeSeed<'t> for Find<'a> {
+impl<'a, 't> DeserializeSeed<'t> for Find<'a, '_> {
     type Value = Option<&'a Child>;
 
     fn deserialize<D: Deserializer<'t>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -391,7 +420,7 @@ impl<'a, 't> DeserializeSeed<'t> for Find<'a> {
     }
 }
 
-impl<'a> Visitor<'_> for Find<'a> {
+impl<'a> Visitor<'_> for Find<'a, '_> {
     type Value = Option<&'a Child>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -399,7 +428,7 @@ impl<'a> Visitor<'_> for Find<'a> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.tree.get(name))
+        Ok(self.tree.get(name, self.next))
     }
 }
 
@@ -429,7 +458,7 @@ pub(crate) fn parse_value(text: &str, of: PrimitiveType, side: Side) -> Option<V
         }
         PrimitiveType::String => Value::String(unquote(text)?.into_owned()),
         PrimitiveType::Date | PrimitiveType::Timestamp | PrimitiveType::TimestampNtz => {
-            Value::from_stats(&Json::String(unquote(text)?.into_owned()), of)?
+            Value::from_stats_text(&unquote(text)?, of)?
         }
         PrimitiveType::Binary
         | PrimitiveType::Void

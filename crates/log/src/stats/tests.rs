@@ -302,6 +302,64 @@ fn wanted_leaves() {
     check(&["nothing"], None);
 }
 
+/// Columns are found whatever their order in the text, and whichever of them it leaves out.
+#[test]
+fn any_order_of_columns() {
+    let names = ["d", "a", "c", "b"];
+    let field = |name: &str| format!("{name} long, S{name} struct<{name} long, x{name} long>");
+    let schema = Schema::parse_ddl(&names.map(field).join(", ")).unwrap();
+    let check = |order: &[&str]| {
+        let value = |name: &&str| {
+            let number = u32::from(name.as_bytes()[0]);
+            format!(r#""{name}":{number},"S{name}":{{"x{name}":{number},"else":7,"{name}":0}}"#)
+        };
+        let text = order.iter().map(value).collect::<Vec<_>>().join(r#","none":{"a":5},"#);
+        let text = format!(r#"{{"maxValues":{{"else":1}},"minValues":{{{text}}}}}"#);
+        let stats = Stats::from_json(&text, &schema, None);
+        for name in names {
+            let number = order.contains(&name).then(|| i64::from(name.as_bytes()[0]));
+            let inner = number.map(|_| 0);
+            let within = (format!("S{name}"), format!("x{name}"));
+            let paths = [
+                (vec![name.to_string()], number),
+                (vec![within.0.clone(), within.1], number),
+                (vec![within.0, name.to_string()], inner),
+            ];
+            for (path, expected) in paths {
+                let found = stats.columns.get(&path).and_then(|it| it.min.clone());
+                assert_eq!(found, expected.map(Value::Long), "{path:?} of {text}");
+            }
+        }
+    };
+    for order in [&["d", "a", "c", "b"], &["a", "b", "c", "d"], &["c", "d", "b", "a"]] {
+        check(order);
+        for out in 0..4 {
+            let left: Vec<&str> = (0..4).filter(|it| *it != out).map(|it| order[it]).collect();
+            check(&left);
+            check(&left[1..]);
+        }
+    }
+}
+
+/// What a checkpoint is ordered by ends the reading, and what makes no sense after it is not met.
+#[test]
+fn the_least_alone() {
+    let schema = Schema::parse_ddl("a long, s struct<x: long>").unwrap();
+    let leaves = indexed(&schema, ColumnMapping::None, &[], &properties(&[]));
+    let check = |text: &str, expected: [Option<i64>; 2]| {
+        let found: Vec<_> = leaves.iter().map(|it| least(text, it)).collect();
+        assert_eq!(found, expected.map(|it| it.map(Value::Long)), "{text}");
+    };
+    check(r#"{"minValues":{"a":1,"s":{"x":2}}}"#, [Some(1), Some(2)]);
+    check(r#"{"numRecords":3,"maxValues":{"a":9},"minValues":{"s":{"x":2}}}"#, [None, Some(2)]);
+    check(r#"{"minValues":{"a":1,"s":{"x":2,{]"#, [Some(1), Some(2)]);
+    check(r#"{"minValues":{"a":"1","s":5}}"#, [None, None]);
+    check(r#"{"minValues":{{"a":1}}"#, [None, None]);
+    check(r#"{"minValues":null}"#, [None, None]);
+    check("[1]", [None, None]);
+    check("", [None, None]);
+}
+
 /// Values of all types with bounds, as one row of a batch makes them.
 fn stats() -> impl Strategy<Value = Stats> {
     let long = prop::option::of(any::<i64>().prop_map(Value::Long));
@@ -340,6 +398,10 @@ proptest! {
         let text = stats.to_json();
         let back = Stats::from_json(&text, &schema, None);
         prop_assert_eq!(&back, &stats, "{}", text);
+        for leaf in indexed(&schema, ColumnMapping::None, &[], &properties(&[])) {
+            let min = stats.columns.get(&leaf.path).and_then(|it| it.min.clone());
+            prop_assert_eq!(least(&text, &leaf), min, "{:?} of {}", leaf.path, text);
+        }
         prop_assert_eq!(back.to_json(), text);
     }
 
