@@ -20,15 +20,10 @@
 //! commit has made superfluous are told so, and if the commit itself was refused before anything
 //! was sent, each member goes alone and gets its own answer.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::oneshot;
-use futures::future::{Either, select};
-use futures::stream::{FuturesUnordered, StreamExt};
 use lakebed_log::commit::{Draft, added_up};
 use lakebed_log::conflict::Reads;
 use lakebed_log::error::{Code, Error, ErrorKind, Result};
@@ -38,32 +33,18 @@ use lakebed_log::state::Head;
 use super::attempt::{Attempt, Failure, Landed, safe_for};
 use super::conclude::is_checkpoint_due;
 use super::{Committed, Context, Staged, Unresolved, covered, done_already, is_creation_lost};
-use crate::env::BoxFuture;
 use crate::load::Moment;
-use crate::op::ANSWER;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
+mod line;
+
+use line::{Landing, Line, Works};
+
 /// Most files that the appends of one commit add together.
 const GROUP_ACTIONS_MAX: usize = 10_000;
-/// What follows a commit goes on beside the next ones, but of no more than this many.
-const AFTERS_MAX: usize = 8;
 /// About the most bytes of the commit that appends make together.
 const GROUP_BYTES_MAX: usize = 8 << 20;
-
-/// The commits of one table that wait for their turn. One for each location of an environment.
-#[derive(Default)]
-struct Line(Mutex<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    entries: VecDeque<Entry>,
-    /// Does somebody work on the line?
-    busy: bool,
-    /// What has landed last, and when.
-    last: Option<(Snapshot, Moment)>,
-    numbers: u64,
-}
 
 /// One commit that waits.
 struct Entry {
@@ -107,159 +88,9 @@ pub(super) async fn submit(
         (number, !std::mem::replace(&mut waiting.busy, true))
     };
     if is_first {
-        let works = Works { line: Arc::clone(&line), is_done: false };
-        drop(context.env.spawn(context.store.driven(&context.env, async move {
-            works.run().await;
-            Ok(())
-        })));
+        Works::begin(context, Arc::clone(&line));
     }
     line.answer(context, number, &stage, result).await
-}
-
-impl Line {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the answer, and no longer than the deadline where nobody else sees to that.
-    async fn answer(
-        &self,
-        context: &Context,
-        number: u64,
-        stage: &Mutex<Stage>,
-        result: oneshot::Receiver<Result<Committed>>,
-    ) -> Result<Committed> {
-        let stage_now = || stage.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Whoever worked on it is gone; what was sent may have arrived.
-        let given = |it: Result<Result<Committed>, oneshot::Canceled>| {
-            it.unwrap_or_else(|_| match stage_now() {
-                Stage::Waits => Err(Error::internal("the commit stopped before it was sent")),
-                Stage::Alone(id) | Stage::Together(id) => Err(in_doubt(context, id)),
-                Stage::Landed(done) => Ok(*done),
-            })
-        };
-        let late = Box::pin(context.env.sleep(context.left()));
-        let mut result = match select(result, late).await {
-            Either::Left((answer, _)) => return given(answer),
-            Either::Right(((), result)) => result,
-        };
-        let waits = {
-            let mut waiting = self.waiting();
-            let at = waiting.entries.iter().position(|it| it.number == number);
-            at.and_then(|it| waiting.entries.remove(it))
-        };
-        if let Some(entry) = waits {
-            context.discard(&entry.staged.files).await;
-            return Err(context.late("waiting for other commits of this process"));
-        }
-        match (result.try_recv(), stage_now()) {
-            (Ok(Some(answer)), _) => answer,
-            // Where it will stand is open: only its identity can be asked for.
-            (_, Stage::Together(id)) => Err(in_doubt(context, id)),
-            (_, Stage::Landed(done)) => Ok(*done),
-            // It ends by its own clock, unless the store keeps it from that.
-            _ => match select(result, Box::pin(context.env.sleep(ANSWER))).await {
-                Either::Left((answer, _)) => given(answer),
-                Either::Right(_) => given(Err(oneshot::Canceled)),
-            },
-        }
-    }
-
-    /// Those who go next; nobody if the line is empty, and then nobody works on it any more.
-    fn next(&self) -> Option<Group> {
-        let mut waiting = self.waiting();
-        let Some(first) = waiting.entries.pop_front() else {
-            waiting.busy = false;
-            return None;
-        };
-        let mut group = Group::new(first);
-        for entry in std::mem::take(&mut waiting.entries) {
-            match group.takes(&entry) {
-                true => group.push(entry),
-                false => waiting.entries.push_back(entry),
-            }
-        }
-        Some(group)
-    }
-
-    /// Does anybody wait to go next?
-    fn is_busy(&self) -> bool {
-        !self.waiting().entries.is_empty()
-    }
-
-    /// Puts back those who must go once more, before all others.
-    fn put_back(&self, entries: Vec<Entry>) {
-        let mut waiting = self.waiting();
-        for entry in entries.into_iter().rev() {
-            entry.enter(Stage::Waits);
-            waiting.entries.push_front(entry);
-        }
-    }
-}
-
-/// Whoever works on a line.
-struct Works {
-    line: Arc<Line>,
-    is_done: bool,
-}
-
-impl Works {
-    async fn run(mut self) {
-        let mut afters = Afters::new();
-        while let Some(group) = self.line.next() {
-            let landing = alongside(group.land(&self.line), &mut afters).await;
-            self.line.waiting().last = landing.there;
-            afters.push(landing.after);
-            while AFTERS_MAX < afters.len() {
-                afters.next().await;
-            }
-        }
-        // Whoever comes now finds nobody and begins at once.
-        self.is_done = true;
-        afters.collect::<()>().await;
-    }
-}
-
-type Afters = FuturesUnordered<BoxFuture<'static, ()>>;
-
-/// Does `work` while what follows other commits is done beside it.
-async fn alongside<T>(work: impl Future<Output = T>, afters: &mut Afters) -> T {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        // First, since who has left the line must be known to be on the way before anything waits.
-        let done = work.as_mut().poll(context);
-        while let Poll::Ready(Some(())) = afters.poll_next_unpin(context) {}
-        done
-    })
-    .await
-}
-
-/// What a landed commit leaves.
-struct Landing {
-    /// What is still to be done, beside what comes next; with it everybody has an answer.
-    after: BoxFuture<'static, ()>,
-    /// The version that stands there now, and since when.
-    there: Option<(Snapshot, Moment)>,
-}
-
-impl Landing {
-    fn nothing() -> Landing {
-        Landing { after: Box::pin(async {}), there: None }
-    }
-}
-
-/// A panic, or a runtime that stops, must not leave a line in which everybody waits for ever.
-impl Drop for Works {
-    fn drop(&mut self) {
-        if !self.is_done {
-            let left = {
-                let mut waiting = self.line.waiting();
-                waiting.busy = false;
-                std::mem::take(&mut waiting.entries)
-            };
-            drop(left);
-        }
-    }
 }
 
 impl Entry {
@@ -386,7 +217,7 @@ impl Group {
 
     /// Commits on the newest version that any of them has seen, or that has landed since one of
     /// them looked.
-    async fn land(mut self, line: &Line) -> Landing {
+    async fn land(mut self, line: &Arc<Line>) -> Landing {
         if self.joins {
             let last = line.waiting().last.clone();
             let there = last.filter(|(there, at)| {
@@ -405,12 +236,12 @@ impl Group {
             }
         }
         match self.entries.pop() {
-            Some(entry) => land_alone(entry).await,
+            Some(entry) => land_alone(entry, Arc::clone(line)).await,
             None => Landing::nothing(),
         }
     }
 
-    async fn land_together(mut self, line: &Line, base: Snapshot) -> Landing {
+    async fn land_together(mut self, line: &Arc<Line>, base: Snapshot) -> Landing {
         let Some(context) = self.context() else { return Landing::nothing() };
         let once = self.entries.iter().any(|it| it.staged.once);
         let draft = self.draft(context.env.id().to_string());
@@ -434,8 +265,10 @@ impl Group {
                 if line.is_busy() && !is_checkpoint_due(&there.0) {
                     std::mem::take(&mut self.entries).into_iter().for_each(|it| it.told(&there.0));
                 }
+                let line = Arc::clone(line);
                 let after = async move {
                     let done = attempt.conclude(Some(&base), landed, &[]).await;
+                    line.rests(&done.snapshot);
                     self.entries.into_iter().for_each(|it| it.told(&done.snapshot));
                 };
                 return Landing { after: Box::pin(after), there: Some(there) };
@@ -530,7 +363,7 @@ impl Group {
 }
 
 /// A commit by itself, by its own clock.
-async fn land_alone(mut entry: Entry) -> Landing {
+async fn land_alone(mut entry: Entry, line: Arc<Line>) -> Landing {
     entry.enter(Stage::Alone(entry.staged.draft.txn_id.clone()));
     let draft = std::mem::take(&mut entry.staged.draft);
     let held = entry.base.as_ref().map(|it| it.loaded().clone());
@@ -546,6 +379,7 @@ async fn land_alone(mut entry: Entry) -> Landing {
         let answer = match landed {
             Ok(landed) => {
                 let done = attempt.conclude(entry.base.as_ref(), landed, files).await;
+                line.rests(&done.snapshot);
                 let notes = if done.changed { entry.staged.notes.clone() } else { Vec::new() };
                 Ok(Committed { notes, ..done })
             }
