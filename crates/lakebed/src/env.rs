@@ -47,6 +47,8 @@ mod credentials;
 mod deadline;
 #[cfg(feature = "tokio")]
 mod tokio;
+#[cfg(feature = "tokio")]
+mod waiters;
 
 pub use credentials::{Credentials, Fresh};
 pub(crate) use deadline::Deadline;

@@ -1,7 +1,8 @@
-//! The runtime of real programs: tokio for waiting, threads of our own for computing.
+//! The runtime of real programs: tokio for waiting, threads of our own for computing and for what
+//! waits in the kernel.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,6 +13,7 @@ use lakebed_log::time::Timestamp;
 
 use super::chance::Chance;
 use super::cores::Cores;
+use super::waiters::{REST, Waiters};
 use super::{BoxFuture, Runtime};
 
 /// Threads that wait in the kernel for the file system. More than cores, because disks like
@@ -20,6 +22,9 @@ const BLOCKED_MAX: usize = 64;
 
 /// How many of them drive futures at most: the others are for the jobs of everybody else.
 const DRIVING_MAX: usize = BLOCKED_MAX / 2;
+
+/// Who waits for longer than this need not wake anybody to say so.
+const STANDING: Duration = Duration::from_secs(5);
 
 thread_local! {
     /// Does this thread drive a future, so that its jobs may wait right here?
@@ -31,9 +36,38 @@ pub(super) struct Tokio {
     /// and whoever waits is told so: an error, not a hang.
     io: OnceLock<Option<Io>>,
     cores: Cores,
+    waiters: Waiters,
     chance: Chance,
     start: Instant,
     driving: Arc<AtomicUsize>,
+    standing: Arc<Standing>,
+}
+
+/// A timer that stands while others come and go. The thread that looks after timers is woken by
+/// each new one that would be the first to be up; and deadlines, of which every operation has some,
+/// are hardly ever up. With one that is up before them, they are noted and nobody wakes.
+#[derive(Default)]
+struct Standing {
+    is_up: AtomicBool,
+    /// Did somebody wait since it was set?
+    asked: AtomicBool,
+}
+
+impl Standing {
+    #[expect(clippy::disallowed_methods, reason = "the timer behind `Env::sleep`")]
+    fn stand(self: &Arc<Self>, io: &Io) {
+        self.asked.store(true, Ordering::Relaxed);
+        if self.is_up.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let this = Arc::clone(self);
+        drop(io.spawn(async move {
+            while this.asked.swap(false, Ordering::Relaxed) {
+                ::tokio::time::sleep(STANDING).await;
+            }
+            this.is_up.store(false, Ordering::Relaxed);
+        }));
+    }
 }
 
 /// One of those that drive, until this is dropped.
@@ -66,9 +100,11 @@ impl Tokio {
         Tokio {
             io: OnceLock::new(),
             cores: Cores::new(available_parallelism().map_or(1, |it| it.get())),
+            waiters: Waiters::new(BLOCKED_MAX, REST),
             chance: Chance::new(),
             start: Instant::now(),
             driving: Arc::default(),
+            standing: Arc::default(),
         }
     }
 
@@ -108,6 +144,9 @@ impl Runtime for Tokio {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         match self.io() {
             Some(io) => {
+                if STANDING < duration {
+                    self.standing.stand(io);
+                }
                 // Our timer, whatever runtime polls it.
                 let _inside = io.enter();
                 Box::pin(::tokio::time::sleep(duration))
@@ -133,16 +172,15 @@ impl Runtime for Tokio {
     fn block(&self, work: Box<dyn FnOnce() + Send + 'static>) {
         if DRIVES.get() {
             work();
-        } else if let Some(io) = self.io() {
-            drop(io.spawn_blocking(work));
+        } else {
+            self.waiters.run(work);
         }
     }
 
     fn drive(&self, future: BoxFuture<'static, ()>) {
-        let Some(io) = self.io() else { return };
         match Driving::new(&self.driving) {
-            Some(driving) => drop(io.spawn_blocking(move || driving.run(future))),
-            None => drop(io.spawn(future)),
+            Some(driving) => self.waiters.run(Box::new(move || driving.run(future))),
+            None => self.spawn(future),
         }
     }
 
