@@ -58,6 +58,8 @@ struct Root {
     folders: Mutex<Folders>,
     /// Held by whoever makes noted names durable.
     settling: Mutex<()>,
+    /// What a file of the log is called before it has its name.
+    usual: Arc<writes::Usual>,
     turns: turn::Turns,
 }
 
@@ -251,8 +253,14 @@ impl Backend for Local {
 
 impl Root {
     fn new(path: &Path, syncs: bool) -> Root {
-        let (path, turns) = (path.to_path_buf(), turn::Turns::default());
-        Root { path, syncs, folders: Mutex::default(), settling: Mutex::default(), turns }
+        Root {
+            path: path.to_path_buf(),
+            syncs,
+            folders: Mutex::default(),
+            settling: Mutex::default(),
+            usual: Arc::default(),
+            turns: turn::Turns::default(),
+        }
     }
 
     fn get(&self, key: &str, max: u64) -> Result<Bytes> {

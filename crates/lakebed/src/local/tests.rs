@@ -585,6 +585,45 @@ fn what_killed_writers_leave_is_swept() {
     assert!(disk.names("day=1").contains(&".x.tmp".to_string()));
 }
 
+/// One file at a time has the usual name before its own, another one that is written meanwhile a
+/// name of its own, and so has one that finds the usual name taken by what somebody left.
+#[test]
+fn one_file_at_a_time_has_the_usual_name() {
+    let disk = Disk::new();
+    let root = Root::new(&disk.path(""), true);
+    let key = |version: u64| format!("_delta_log/{version:020}.json");
+    let aside = |version: u64, text: &str, id: &str| {
+        let aside = root.aside(&key(version), text.as_bytes(), id).unwrap().unwrap();
+        let name = aside.path.file_name().unwrap().to_str().unwrap().to_string();
+        (aside, name)
+    };
+    let show = |version: u64, aside| {
+        assert!(matches!(root.show(&key(version), aside).unwrap(), Put::Created(_)));
+    };
+    let (first, name) = aside(0, "first", "a");
+    assert_eq!(name, ".a.tmp");
+    let (other, name) = aside(0, "other", "b");
+    assert_eq!(name, format!(".{:020}.json.b.tmp", 0));
+    // Swept under whoever has it, it is nobody else's either.
+    fs::remove_file(&first.path).unwrap();
+    let (third, name) = aside(0, "third", "c");
+    assert_eq!(name, format!(".{:020}.json.c.tmp", 0));
+    assert!(root.show(&key(0), first).is_err());
+    show(0, other);
+    assert!(matches!(root.show(&key(0), third).unwrap(), Put::Exists));
+    assert_eq!(disk.get(&key(0)), "other");
+
+    let (next, name) = aside(1, "next", "d");
+    assert_eq!(name, ".a.tmp");
+    show(1, next);
+    fs::write(disk.path("_delta_log/.a.tmp"), "left").unwrap();
+    let (last, name) = aside(2, "last", "e");
+    assert_eq!(name, format!(".{:020}.json.e.tmp", 2));
+    show(2, last);
+    assert_eq!((disk.get(&key(1)), disk.get(&key(2))), ("next".into(), "last".into()));
+    assert_eq!(disk.names("_delta_log").len(), 4);
+}
+
 /// A turn is one process's, by whatever handles the others ask; it ends with what holds it, or as
 /// soon as its commit has a name; and whoever gets none in time goes on without.
 #[test]

@@ -206,7 +206,7 @@ impl Target {
             return Ok(None);
         }
         let target = self.root.inside(&self.key)?;
-        let temporary = super::Temporary { path: path.clone() };
+        let temporary = super::Temporary::there(path.clone());
         if !temporary.link(&target)? {
             return Err(writing(std::io::ErrorKind::AlreadyExists.into()));
         }

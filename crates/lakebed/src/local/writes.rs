@@ -15,6 +15,10 @@
 //! `link` is the one step that creates if absent and shows the file whole. `rename` would replace:
 //! also where it is told not to, on file systems that do not listen. `O_EXCL` would show it empty.
 //!
+//! A handle gives the same name to one file after the other before they have their own. Names lie
+//! about a large folder as they hash, and each place that has changed is synced with the commit:
+//! this one is the same place every time.
+//!
 //! A folder has a name, too. It is synced into the one above before the first file in it is
 //! acknowledged, whoever made it: another process may have done so just now, and died before its
 //! own sync. Each handle sees to that once a folder, as far up as the table's own, and farther
@@ -27,7 +31,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use lakebed_log::error::{Code, Error, Result};
@@ -368,21 +373,66 @@ fn commit_of(key: &str) -> Option<Version> {
     }
 }
 
+/// A name for one file at a time.
+#[derive(Default)]
+pub(super) struct Usual {
+    id: OnceLock<String>,
+    is_taken: AtomicBool,
+}
+
+/// Has the usual name, until this is dropped. What has it then is nobody's but ours: were the file
+/// swept under us, no other thread would make one that we take for it.
+struct Held(Arc<Usual>);
+
+impl Held {
+    fn new(usual: &Arc<Usual>) -> Option<Held> {
+        let was_taken = usual.is_taken.swap(true, Ordering::AcqRel);
+        (!was_taken).then(|| Held(Arc::clone(usual)))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.is_taken.store(false, Ordering::Release);
+    }
+}
+
 /// A file under a name that listings leave out; removed on drop, unless it was renamed.
 pub(super) struct Temporary {
     pub(super) path: PathBuf,
+    /// Given back after the file is gone.
+    _held: Option<Held>,
 }
 
 impl Temporary {
+    /// One that stands there.
+    pub(super) fn there(path: PathBuf) -> Temporary {
+        Temporary { path, _held: None }
+    }
+
     fn write(root: &Root, target: &Path, bytes: &[u8], id: &str, sync: bool) -> Result<Temporary> {
-        let path = temporary(target, id)?;
-        let mut file = root.create_new(&path).map_err(writing)?;
-        let temporary = Temporary { path };
+        let (temporary, mut file) = match Temporary::usual(root, target, id) {
+            Some(made) => made,
+            None => {
+                let path = temporary(target, id)?;
+                let file = root.create_new(&path).map_err(writing)?;
+                (Temporary::there(path), file)
+            }
+        };
         file.write_all(bytes).map_err(writing)?;
         if sync {
             file.sync_all().map_err(writing)?;
         }
         Ok(temporary)
+    }
+
+    /// An empty one under the usual name, unless something has it.
+    fn usual(root: &Root, target: &Path, id: &str) -> Option<(Temporary, File)> {
+        let held = Held::new(&root.usual)?;
+        let id = root.usual.id.get_or_init(|| id.to_string());
+        let path = target.with_file_name(format!(".{id}.tmp"));
+        let file = root.create_new(&path).ok()?;
+        Some((Temporary { path, _held: Some(held) }, file))
     }
 
     /// Gives the file its name, unless something has it: then `false`.
