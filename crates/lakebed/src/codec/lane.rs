@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, FieldRef, Schema};
 use lakebed_log::error::{Code, Error, Result};
 use parquet::arrow::ProjectionMask;
@@ -183,6 +183,8 @@ pub(super) struct Lane {
     places: Vec<Place>,
     /// Text that has the table's form as it comes.
     ready: Vec<Place>,
+    /// Text that comes as bytes.
+    raw: Vec<Place>,
     /// Hands out the positions of the rows.
     positions: bool,
     /// Position in the file of the row group's first row.
@@ -216,8 +218,11 @@ impl Ground<'_> {
         let metadata = self.file.metadata.metadata();
         let columns = metadata.file_metadata().schema_descr().num_columns();
         let small = metadata.num_row_groups().saturating_mul(columns) <= COPIED_MAX;
+        let flat = column.column_path().parts().len() == 1;
         match text {
-            Text::Straight if !self.exact && small && page::is_annotated(column) => Text::Raw,
+            Text::Straight if !self.exact && small && flat && page::is_annotated(column) => {
+                Text::Raw
+            }
             text => text,
         }
     }
@@ -279,18 +284,21 @@ impl Ground<'_> {
             Some(from) => mine.binary_search(&from).ok().map(|it| (to, Some(it))),
             None => rest.and_then(|it| it.missing.then_some((to, None))),
         };
-        let all = choice.places().into_iter().filter_map(place);
+        let all: Vec<Place> = choice.places().into_iter().filter_map(place).collect();
         let table = self.file.full.fields();
-        let ready = |(to, from): &Place| {
-            let from = from.and_then(|it| mine.get(it));
-            let root = from.and_then(|it| self.file.root(*it).ok());
-            let formed = |it: &Text| *it != Text::Raw;
-            let read = root.filter(|it| self.texts.get(it).is_some_and(formed));
-            let read = read.and_then(|it| choice.schema.fields().get(it));
-            let wanted = table.get(*to).map(|it| it.data_type());
-            read.map(|it| flat(it.data_type())).is_some_and(|it| wanted == Some(&it))
+        let text = |(_, from): &Place| {
+            let from = from.and_then(|it| mine.get(it))?;
+            let root = self.file.root(*from).ok()?;
+            Some((*self.texts.get(&root)?, choice.schema.fields().get(root)?.data_type()))
         };
-        let (ready, mut places): (Vec<Place>, Vec<Place>) = all.partition(ready);
+        let is_raw = |it: &&Place| text(it).is_some_and(|it| it.0 == Text::Raw);
+        let raw = all.iter().filter(is_raw).copied().collect();
+        // Text of another annotation is no view, see `logical`: the library does not check it.
+        let ready = |it: &Place| {
+            let wanted = table.get(it.0).map(|it| it.data_type());
+            text(it).is_some_and(|(_, read)| flat(read) != *read && wanted == Some(&flat(read)))
+        };
+        let (ready, mut places): (Vec<Place>, Vec<Place>) = all.into_iter().partition(ready);
         let positions = rest.is_some_and(|it| it.positions);
         if positions {
             places.push((choice.columns.len(), Some(mine.len())));
@@ -301,6 +309,7 @@ impl Ground<'_> {
             sparse: Arc::clone(self.sparse),
             places,
             ready,
+            raw,
             positions,
             first: self.first,
             exact: self.exact,
@@ -377,6 +386,7 @@ impl Lane {
 
     fn convert(&self, file: &File, batch: RecordBatch, out: &mut VecDeque<Piece>) -> Result<()> {
         let batch = file.choice.labels.name(batch, &self.places)?;
+        let batch = self.checked(file, batch)?;
         cut(&batch, &mut |part| {
             let mut arrays = logical::convert(part, &self.places, &file.full)?;
             for (to, from) in &self.ready {
@@ -395,6 +405,28 @@ impl Lane {
             out.push_back(Piece { rows: part.num_rows(), arrays });
             Ok(())
         })
+    }
+
+    /// The batch with the text that the file says it has. All of it at once: each part would be
+    /// checked with all bytes of the batch.
+    fn checked(&self, file: &File, batch: RecordBatch) -> Result<RecordBatch> {
+        if self.raw.is_empty() {
+            return Ok(batch);
+        }
+        let (schema, mut columns, rows) = batch.into_parts();
+        let mut fields = schema.fields().to_vec();
+        for (to, from) in &self.raw {
+            let from = from.unwrap_or(usize::MAX);
+            let (Some(field), Some(column)) = (fields.get_mut(from), columns.get_mut(from)) else {
+                return Err(Error::internal("a column of bytes is gone"));
+            };
+            let name = file.full.fields().get(*to).map_or("", |it| it.name());
+            *column = logical::text(column, name)?;
+            *field = Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+            .map_err(|it| Error::internal("text does not fit its batch").because(it))
     }
 }
 

@@ -28,7 +28,7 @@ use arrow_buffer::{
 };
 use arrow_schema::{ArrowError, DataType, FieldRef, Schema};
 use arrow_select::filter::filter;
-use lakebed_log::error::{Error, Result};
+use lakebed_log::error::{Code, Error, Result};
 
 use super::spell;
 use super::squeeze::{Runs, Squeeze, runs};
@@ -230,7 +230,9 @@ impl Live {
         }
         let nulls = self.nulls(nulls.as_ref());
         let offsets = OffsetBuffer::new(offsets.into());
-        GenericByteArray::try_new(offsets, bytes.into(), nulls).map_err(lost)
+        // The library checks only text of one of several annotations.
+        GenericByteArray::try_new(offsets, bytes.into(), nulls)
+            .map_err(|it| Error::new(Code::CorruptData, format!("not a sound data file: {it}")))
     }
 
     /// Which of the rows are null; `None` if none is.

@@ -316,6 +316,15 @@ fn widens_decimal(from: &DataType, to: &DataType) -> bool {
     }
 }
 
+/// Bytes as the text that they must be; in the same memory.
+///
+/// # Errors
+///
+/// `corrupt-data` if they are not UTF-8.
+pub(super) fn text(bytes: &ArrayRef, path: &str) -> Result<ArrayRef> {
+    cast(bytes, &DataType::Utf8, path)
+}
+
 /// Days as the moments that they begin at, if those can be told.
 fn midnights(array: &ArrayRef, to: &DataType, path: &str) -> Result<ArrayRef> {
     const MICROS_PER_DAY: i64 = 86_400_000_000;

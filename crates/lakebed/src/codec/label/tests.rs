@@ -310,3 +310,41 @@ proptest! {
         prop_assert_eq!(&read(by_id, ColumnMapping::Id, &table()).unwrap(), &rows);
     }
 }
+
+/// Text of which rows are left out is read by what the file says of it, less one thing: names, ids
+/// and nulls stay.
+#[test]
+fn text_is_found_where_rows_are_left_out() {
+    let text = |name: &str, id: i32, nullable: bool, texts: Vec<Option<&str>>| {
+        let id = [(PARQUET_FIELD_ID_META_KEY.to_string(), id.to_string())];
+        let field = Field::new(name, DataType::Utf8, nullable).with_metadata(id.into());
+        (field, Arc::new(arrow_array::StringArray::from(texts)) as ArrayRef)
+    };
+    let columns = [
+        text("y", 1, true, vec![Some("a"), None, Some("c")]),
+        text("x", 2, false, vec![Some("d"), Some("e"), Some("f")]),
+    ];
+    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
+    let rows = RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), arrays).unwrap();
+    let plain = WriterProperties::builder().set_dictionary_enabled(false).build();
+    let file = foreign_with(&rows, plain);
+    let mut fields = Schema::parse_ddl("x string, y string not null").unwrap().fields().to_vec();
+    for (field, (id, name)) in fields.iter_mut().zip([(1, "y"), (2, "x")]) {
+        field.metadata.insert("delta.columnMapping.id".into(), id.into());
+        field.metadata.insert("delta.columnMapping.physicalName".into(), name.into());
+    }
+    let schema = Schema::new(fields).unwrap();
+    for mapping in [ColumnMapping::Id, ColumnMapping::Name] {
+        let case = Case::new("x string", file.clone());
+        let schema = Arc::new(schema.clone());
+        let deleted = Some(Arc::new([0].into_iter().collect()));
+        let source = Source { schema, mapping, deleted, ..case.source() };
+        let read: Vec<RecordBatch> =
+            block_on(decoded(&case.env, &case.store, source).try_collect()).unwrap();
+        let column = |name: &str| {
+            let text = read[0].column_by_name(name).unwrap().as_string::<i32>();
+            text.iter().map(|it| it.unwrap_or("-")).collect::<Vec<_>>()
+        };
+        assert_eq!((column("x"), column("y")), (vec!["-", "c"], vec!["e", "f"]), "{mapping:?}");
+    }
+}

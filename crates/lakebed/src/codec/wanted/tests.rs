@@ -2,13 +2,17 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, Float64Array, StringArray};
+use arrow_array::{Array, Float64Array, StringArray, StructArray};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use lakebed_log::eval;
 use lakebed_log::expr::{Expr, col, lit};
 use lakebed_log::row_set::RowSet;
+use parquet::basic::Encoding;
+use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
 
 use super::super::FileOptions;
@@ -325,5 +329,129 @@ fn text_of_the_rows_that_are_left_is_checked() {
         assert_eq!(left(&file, 0).code(), Code::CorruptData);
         assert_eq!(texts(left(&file, 1)), ["one", "\u{20ac}"]);
         assert_eq!(left(&file, 2).code(), Code::CorruptData);
+    }
+}
+
+/// The same for a table that takes the text as bytes: the file says that it is text.
+#[test]
+fn text_that_is_read_as_bytes_is_checked() {
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["one", "TWO", "three"]));
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None);
+    let rows = RecordBatch::try_from_iter([("t", texts)]).unwrap();
+    let mut file = foreign_with(&rows, properties.build()).to_vec();
+    let left = |file: &[u8]| {
+        let deleted = Some(Arc::new([0].into_iter().collect()));
+        Case { deleted, ..Case::new("t binary", file.to_vec()) }
+    };
+    let read = left(&file).read().unwrap();
+    assert_eq!(read[0].column(0).as_binary::<i32>().value(1), b"three");
+    let at = file.windows(3).position(|it| it == b"TWO").unwrap();
+    file[at] = 0xff;
+    assert_eq!(left(&file).code(), Code::CorruptData);
+    assert_eq!(Case::new("t binary", file).code(), Code::CorruptData);
+}
+
+/// Text within a struct that has no other field, or of which no other is wanted.
+#[test]
+fn text_alone_in_a_struct() {
+    let texts = vec![Some("one"), None, Some("\u{20ac}"), Some("four")];
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
+    let text: ArrayRef = Arc::new(StringArray::from(texts.clone()));
+    let field = |name: &str, of: &ArrayRef| {
+        (Arc::new(Field::new(name, of.data_type().clone(), true)), Arc::clone(of))
+    };
+    let alone = StructArray::from(vec![field("t", &text)]);
+    let beside = StructArray::from(vec![field("n", &numbers), field("t", &text)]);
+    let properties = WriterProperties::builder().set_dictionary_enabled(false).build();
+    for (of, schema) in [
+        (&alone, "s struct<t: string>"),
+        (&beside, "s struct<t: string>"),
+        (&beside, "s struct<t: string, n: long>"),
+        (&alone, "s struct<t: string, n: long>"),
+    ] {
+        let rows = [("s", Arc::new(of.clone()) as ArrayRef), ("top", Arc::clone(&text))];
+        let rows = RecordBatch::try_from_iter_with_nullable(rows.map(|it| (it.0, it.1, true)));
+        let file = foreign_with(&rows.unwrap(), properties.clone());
+        for deleted in 0..4 {
+            let left = Some(Arc::new([deleted as u64].into_iter().collect()));
+            let schema = format!("{schema}, top string");
+            let read = Case { deleted: left, ..Case::new(&schema, file.clone()) }.read().unwrap();
+            let (inner, top) = (read[0].column(0).as_struct(), read[0].column(1));
+            let mut expected = texts.clone();
+            expected.remove(deleted);
+            for text in [inner.column_by_name("t").unwrap(), top] {
+                assert_eq!(text.as_string::<i32>().iter().collect::<Vec<_>>(), expected);
+            }
+        }
+    }
+}
+
+/// Rows of text come out alike, however the pages have it.
+#[test]
+fn text_in_every_encoding() {
+    let text =
+        |at: u64| (at % 7 != 3).then(|| format!("\u{20ac}{at}{}", "x".repeat(at as usize % 60)));
+    let rows: ArrayRef = Arc::new((0..5_000).map(text).collect::<StringArray>());
+    let rows = RecordBatch::try_from_iter([("t", rows)]).unwrap();
+    let deleted: RowSet = (0..5_000).filter(|it| it % 40 == 7 || it % 41 == 0).collect();
+    let expected: Vec<_> = (0..5_000).filter(|it| !deleted.contains(*it)).map(text).collect();
+    let deleted = Some(Arc::new(deleted));
+    for encoding in [Encoding::PLAIN, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY]
+    {
+        for dictionary_bytes in [0, 20_000] {
+            let properties = WriterProperties::builder()
+                .set_column_encoding("t".into(), encoding)
+                .set_dictionary_enabled(0 < dictionary_bytes)
+                .set_dictionary_page_size_limit(dictionary_bytes)
+                .set_data_page_row_count_limit(300)
+                .set_write_batch_size(100)
+                .set_max_row_group_row_count(Some(2_000));
+            let file = foreign_with(&rows, properties.build());
+            for batch_rows in [1, 63, 64, 1_000] {
+                let case = Case::new("t string", file.clone());
+                let case = Case { deleted: deleted.clone(), positions: true, batch_rows, ..case };
+                let read: Vec<_> =
+                    rows_of(&case.read().unwrap()).into_iter().map(|it| it.3).collect();
+                assert!(read == expected, "{encoding} {dictionary_bytes} {batch_rows}");
+            }
+        }
+    }
+}
+
+/// So is text of an annotation that the library knows and does not check.
+#[test]
+fn text_of_other_annotations_is_checked() {
+    let file = |annotation: &str, second: &[u8]| {
+        let schema =
+            parse_message_type(&format!("message m {{ required binary t {annotation}; }}"));
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::None);
+        let (schema, properties) = (Arc::new(schema.unwrap()), Arc::new(properties.build()));
+        let mut bytes = Vec::new();
+        let mut writer = SerializedFileWriter::new(&mut bytes, schema, properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = [b"one", second, b"\xe2\x82\xac"].map(|it| ByteArray::from(it.to_vec()));
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        bytes
+    };
+    for annotation in ["(JSON)", "(UTF8)", "(STRING)", "(ENUM)", ""] {
+        for second in [&b"T\xffO"[..], b"TW\xe2", b"TWO"] {
+            let bytes = file(annotation, second);
+            for deleted in [None, Some(0u64), Some(2)] {
+                let deleted = deleted.map(|it| Arc::new([it].into_iter().collect()));
+                let case = Case { deleted, ..Case::new("t string", bytes.clone()) };
+                match second == b"TWO" {
+                    true => assert!(case.read().is_ok(), "{annotation}"),
+                    false => assert_eq!(case.code(), Code::CorruptData, "{annotation}"),
+                }
+            }
+        }
     }
 }
