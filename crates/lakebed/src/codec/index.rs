@@ -260,16 +260,18 @@ pub(super) fn unannotated(
     of: impl Fn(usize) -> bool,
 ) -> Option<ParquetMetaData> {
     let file = metadata.file_metadata();
-    let bare = |field: &Type| {
+    let as_bytes = |field: &Type| {
+        if !field.is_primitive() || field.get_physical_type() != Physical::BYTE_ARRAY {
+            return None;
+        }
         let info = field.get_basic_info();
-        let bare = Type::primitive_type_builder(info.name(), Physical::BYTE_ARRAY)
+        let bytes = Type::primitive_type_builder(info.name(), Physical::BYTE_ARRAY)
             .with_repetition(info.repetition())
             .with_id(info.has_id().then(|| info.id()));
-        let is_bytes = field.is_primitive() && field.get_physical_type() == Physical::BYTE_ARRAY;
-        is_bytes.then(|| bare.build().ok().map(Arc::new))?
+        bytes.build().ok().map(Arc::new)
     };
     let field = |(at, field): (usize, &TypePtr)| match of(at) {
-        true => bare(field),
+        true => as_bytes(field),
         false => Some(Arc::clone(field)),
     };
     let fields = file.schema_descr().root_schema().get_fields().iter().enumerate().map(field);

@@ -220,7 +220,7 @@ impl Live {
             let ends = offsets.get(run.start).zip(offsets.get(run.end));
             let Some((from, to)) = ends.map(|(from, to)| (from - base, to - base)) else { break };
             bytes.copy_within(place(from)..place(to), place(end));
-            moved(&mut offsets, run.start + 1..run.end + 1, rows + 1, from + base - end);
+            move_up(&mut offsets, run.start + 1..run.end + 1, rows + 1, from + base - end);
             (rows, end) = (rows + run.len(), end + (to - from));
         }
         bytes.truncate(place(end));
@@ -287,7 +287,7 @@ fn place(offset: i32) -> usize {
 }
 
 /// Moves the offsets of some rows up to `to`, each less by `less`.
-fn moved(offsets: &mut [i32], of: Range<usize>, to: usize, less: i32) {
+fn move_up(offsets: &mut [i32], of: Range<usize>, to: usize, less: i32) {
     let mut done = 0;
     // What is written too much is where nothing is any more that is still to be moved.
     let far = OFFSETS <= of.start.saturating_sub(to);

@@ -38,7 +38,7 @@ const PLACES: [i64; 2] = [2, 8];
 pub(super) enum Text {
     /// Into the form that the table has.
     Straight,
-    /// As bytes: that they are text is found out when the rows that go are gone.
+    /// As bytes, which are checked once the rows that are left out are gone.
     Raw,
     /// As places in a small dictionary of short texts.
     Coded,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use lakebed_log::error::{Code, Error, Result};
+use lakebed_log::row_set::RowSet;
 
 use super::Source;
 use super::live::Live;
@@ -145,25 +146,40 @@ pub(super) fn of(
 
 /// The wanted rows of a batch that has the rows `rows` of the file.
 pub(super) fn live(source: &Source, rows: &[Range<u64>]) -> Live {
-    let index = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
-    let len = |it: &Range<u64>| index(it.end.saturating_sub(it.start));
     let all = rows.iter().map(len).fold(0, usize::saturating_add);
     let mut live = match &source.only {
         None => Live::all(all),
-        Some(_) => Live::none(all),
+        Some(only) => {
+            let mut live = Live::none(all);
+            live.keep(places(only, rows));
+            live
+        }
     };
-    let mut at = 0usize;
-    for range in rows {
-        let place = |it: u64| at.saturating_add(index(it - range.start));
-        if let Some(only) = &source.only {
-            live.keep(only.range(range.clone()).map(place));
-        }
-        if let Some(deleted) = &source.deleted {
-            live.leave_out(deleted.range(range.clone()).map(place));
-        }
-        at = at.saturating_add(len(range));
+    if let Some(deleted) = &source.deleted {
+        live.leave_out(places(deleted, rows));
     }
     live
+}
+
+/// Where in a batch of these rows those of the set are.
+fn places(set: &RowSet, rows: &[Range<u64>]) -> impl Iterator<Item = usize> {
+    let place = |at: &mut usize, range: &Range<u64>| {
+        let start = *at;
+        *at = start.saturating_add(len(range));
+        Some((start, range.clone()))
+    };
+    rows.iter().scan(0, place).flat_map(|(at, range)| {
+        let first = range.start;
+        set.range(range).map(move |it| at.saturating_add(index(it - first)))
+    })
+}
+
+fn len(rows: &Range<u64>) -> usize {
+    index(rows.end.saturating_sub(rows.start))
+}
+
+fn index(row: u64) -> usize {
+    usize::try_from(row).unwrap_or(usize::MAX)
 }
 
 /// The batch with the positions of its rows.
