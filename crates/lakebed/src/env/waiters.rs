@@ -136,23 +136,29 @@ impl Shared {
         if work.is_some() {
             return work;
         }
-        if !state.closed {
-            state.idle.push(Arc::clone(seat));
-            drop(state);
-            match seat.rest(rest, || self.stands_up(seat)) {
-                Some(Call::Work(work)) => return Some(work),
-                Some(Call::Leave) | None => state = self.lock(),
-            }
+        if state.closed {
+            state.threads -= 1;
+            return None;
         }
-        state.threads -= 1;
+        state.idle.push(Arc::clone(seat));
+        drop(state);
+        match seat.rest(rest, || self.stands_up(seat)) {
+            Some(Call::Work(work)) => return Some(work),
+            Some(Call::Leave) => self.lock().threads -= 1,
+            None => {}
+        }
         None
     }
 
-    /// Has it rested long enough, and did nobody call it just now?
+    /// Has it rested long enough, and did nobody call it just now? Then it no longer counts from
+    /// this moment on: whoever comes next must not take it for one that is busy, and wait for it.
     fn stands_up(&self, seat: &Arc<Seat>) -> bool {
         let mut state = self.lock();
         let at = state.idle.iter().position(|it| Arc::ptr_eq(it, seat));
-        at.map(|it| state.idle.remove(it)).is_some()
+        let Some(at) = at else { return false };
+        state.idle.remove(at);
+        state.threads -= 1;
+        true
     }
 }
 
@@ -272,5 +278,18 @@ mod tests {
         }
         assert!(waiters.shared.lock().idle.is_empty());
         begin(&waiters).at.recv().unwrap();
+    }
+
+    /// Who comes while the only thread stands up is not left to one that goes.
+    #[test]
+    fn who_comes_as_somebody_goes() {
+        let waiters = Waiters::new(1, Duration::ZERO);
+        for _ in 0..3_000 {
+            let job = begin(&waiters);
+            while job.at.try_recv().is_err() {
+                let state = waiters.shared.lock();
+                assert!(state.queue.is_empty() || 0 < state.threads, "nobody is there for it");
+            }
+        }
     }
 }
