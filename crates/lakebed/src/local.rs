@@ -78,8 +78,8 @@ struct Folders {
     written: BTreeMap<PathBuf, Arc<writes::Written>>,
     /// Has a sync of them failed?
     lost: bool,
-    /// Temporary files of writers that are no more.
-    left_behind: BTreeSet<PathBuf>,
+    /// Temporary files of writers that are no more, and when each was written.
+    left_behind: BTreeMap<PathBuf, SystemTime>,
 }
 
 impl Folders {

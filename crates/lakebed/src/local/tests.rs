@@ -550,7 +550,7 @@ fn uploads_and_commits() {
 }
 
 /// Temporary files of writers that are no more go with a commit of somebody who has listed them;
-/// young ones, and those of others, stay.
+/// young ones, those of others, and one that somebody has written anew by then stay.
 #[test]
 fn what_killed_writers_leave_is_swept() {
     use std::time::Duration;
@@ -564,6 +564,7 @@ fn what_killed_writers_leave_is_swept() {
     let (old, young) = (writes::TEMPORARY_AGE * 2, writes::TEMPORARY_AGE / 2);
     make("_delta_log/.1.json.abc.tmp", old);
     make("_delta_log/.2.json.def.tmp", young);
+    make("_delta_log/.again.tmp", old);
     make("_delta_log/.profile", old);
     make("day=1/.x.tmp", old);
     let op = Op::default();
@@ -572,21 +573,23 @@ fn what_killed_writers_leave_is_swept() {
         drop(block_on(disk.store.put_if_absent(&op, &key, "x".into())).unwrap());
     };
     commit(0);
-    assert_eq!(disk.names("_delta_log").len(), 4);
+    assert_eq!(disk.names("_delta_log").len(), 5);
     block_on(disk.store.list(&op, "_delta_log/", None)).unwrap();
     block_on(disk.store.list(&op, "day=1/", None)).unwrap();
-    assert_eq!(disk.names("_delta_log").len(), 4, "looking deletes nothing");
+    assert_eq!(disk.names("_delta_log").len(), 5, "looking deletes nothing");
+    make("_delta_log/.again.tmp", Duration::ZERO);
     commit(1);
     let mut names = disk.names("_delta_log");
     names.sort();
-    let left = [".2.json.def.tmp", ".profile"].map(str::to_string);
-    assert_eq!(names[..2], left);
-    assert_eq!(names.len(), 4);
+    let left = [".2.json.def.tmp", ".again.tmp", ".profile"].map(str::to_string);
+    assert_eq!(names[..3], left);
+    assert_eq!(names.len(), 5);
     assert!(disk.names("day=1").contains(&".x.tmp".to_string()));
 }
 
 /// One file at a time has the usual name before its own, another one that is written meanwhile a
-/// name of its own, and so has one that finds the usual name taken by what somebody left.
+/// name of its own, and so has one that finds the usual name taken by what somebody left. The name
+/// is one process's: a forked one has all of its memory.
 #[test]
 fn one_file_at_a_time_has_the_usual_name() {
     let disk = Disk::new();
@@ -600,8 +603,9 @@ fn one_file_at_a_time_has_the_usual_name() {
     let show = |version: u64, aside| {
         assert!(matches!(root.show(&key(version), aside).unwrap(), Put::Created(_)));
     };
+    let usual = format!(".a.{}.tmp", std::process::id());
     let (first, name) = aside(0, "first", "a");
-    assert_eq!(name, ".a.tmp");
+    assert_eq!(name, usual);
     let (other, name) = aside(0, "other", "b");
     assert_eq!(name, format!(".{:020}.json.b.tmp", 0));
     // Swept under whoever has it, it is nobody else's either.
@@ -614,9 +618,9 @@ fn one_file_at_a_time_has_the_usual_name() {
     assert_eq!(disk.get(&key(0)), "other");
 
     let (next, name) = aside(1, "next", "d");
-    assert_eq!(name, ".a.tmp");
+    assert_eq!(name, usual);
     show(1, next);
-    fs::write(disk.path("_delta_log/.a.tmp"), "left").unwrap();
+    fs::write(disk.path("_delta_log").join(&usual), "left").unwrap();
     let (last, name) = aside(2, "last", "e");
     assert_eq!(name, format!(".{:020}.json.e.tmp", 2));
     show(2, last);

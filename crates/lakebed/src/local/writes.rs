@@ -31,6 +31,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
@@ -328,15 +329,19 @@ impl Root {
         let is_old = now.duration_since(modified).is_ok_and(|it| TEMPORARY_AGE < it);
         let mut folders = self.folders();
         if is_old && folders.left_behind.len() < SWEPT_MAX {
-            folders.left_behind.insert(path);
+            folders.left_behind.insert(path, modified);
         }
     }
 
-    /// Removes the temporary files that were noted.
+    /// Removes the temporary files that were noted. One that was written since is somebody's who
+    /// was not dead but asleep, and has the same name for the next file.
     fn sweep(&self) {
         let left_behind = std::mem::take(&mut self.folders().left_behind);
-        for path in left_behind {
-            let _ = fs::remove_file(path);
+        for (path, noted) in left_behind {
+            let modified = fs::symlink_metadata(&path).and_then(|it| it.modified());
+            if modified.is_ok_and(|it| it == noted) {
+                let _ = fs::remove_file(path);
+            }
         }
     }
 }
@@ -381,7 +386,8 @@ pub(super) struct Usual {
 }
 
 /// Has the usual name, until this is dropped. What has it then is nobody's but ours: were the file
-/// swept under us, no other thread would make one that we take for it.
+/// swept under us, no other thread, nor a process forked from this one, would make one that we
+/// take for it.
 struct Held(Arc<Usual>);
 
 impl Held {
@@ -430,7 +436,7 @@ impl Temporary {
     fn usual(root: &Root, target: &Path, id: &str) -> Option<(Temporary, File)> {
         let held = Held::new(&root.usual)?;
         let id = root.usual.id.get_or_init(|| id.to_string());
-        let path = target.with_file_name(format!(".{id}.tmp"));
+        let path = target.with_file_name(format!(".{id}.{}.tmp", process::id()));
         let file = root.create_new(&path).ok()?;
         Some((Temporary { path, _held: Some(held) }, file))
     }
