@@ -388,7 +388,74 @@ fn stats() -> impl Strategy<Value = Stats> {
     })
 }
 
+/// JSON whose objects have names of columns, some of them escaped, in any order and at any depth.
+fn any_json() -> impl Strategy<Value = String> {
+    let scalars = [
+        "1",
+        "-7",
+        "1.5",
+        "1e2",
+        "12345678901234567890",
+        "null",
+        "true",
+        "\"\"",
+        "\"a\"",
+        "\"\\u0061\"",
+        "\"2020-01-02\"",
+        "\"2020-01-02T03:04:05.678Z\"",
+        "[1,{\"a\":2}]",
+        "[]",
+    ];
+    let name = prop::sample::select(vec!["a", "ab", "s", "x"]);
+    let scalar = prop::sample::select(scalars.to_vec()).prop_map(str::to_string);
+    scalar.prop_recursive(4, 40, 5, move |inner| {
+        let fields = prop::collection::btree_map(name.clone(), (any::<bool>(), inner), 0..5);
+        let fields = fields.prop_map(|it| it.into_iter().collect::<Vec<_>>()).prop_shuffle();
+        fields.prop_map(|all| {
+            let named = |(name, (escaped, value)): &(&str, (bool, String))| {
+                let name = if *escaped { name.replace('a', "\\u0061") } else { name.to_string() };
+                format!("\"{name}\": {value}")
+            };
+            format!("{{{}}}", all.iter().map(named).collect::<Vec<_>>().join(" ,"))
+        })
+    })
+}
+
+/// Statistics in which any JSON stands where values by column are expected.
+fn any_stats() -> impl Strategy<Value = String> {
+    let rest = ["maxValues", "nullCount", "minValue", "min\\u0056alues2"];
+    let rest = prop::sample::subsequence(rest.to_vec(), 0..=4);
+    (rest, any_json(), any_json(), any::<bool>()).prop_flat_map(|(rest, min, other, escaped)| {
+        let mut all: Vec<String> = rest.iter().map(|it| format!("\"{it}\":{other}")).collect();
+        let name = if escaped { "min\\u0056alues" } else { "minValues" };
+        all.push(format!("\"{name}\":{min}"));
+        Just(all).prop_shuffle().prop_map(|it| format!("{{{}}}", it.join(",")))
+    })
+}
+
 proptest! {
+    /// The minimum of one column, and those of all of them, are what a reading of that column alone
+    /// says, wherever the text makes sense; where it is cut off nothing worse happens than none.
+    #[test]
+    fn columns_are_found_in_any_text(text in any_stats(), cut in any::<prop::sample::Index>()) {
+        let inner = "x decimal(10,2), a timestamp, s struct<ab: string, a: boolean>";
+        let ddl = format!("x date, a long, ab double, s struct<{inner}>");
+        let schema = Schema::parse_ddl(&ddl).unwrap();
+        let leaves = indexed(&schema, ColumnMapping::None, &[], &properties(&[]));
+        let all = Reader::of(leaves.clone());
+        let all = all.read_raw(&text).unwrap();
+        for (leaf, among_all) in leaves.iter().zip(&all.leaves) {
+            let alone = Reader::of(vec![leaf.clone()]);
+            let alone = alone.read_raw(&text).unwrap();
+            let min = alone.leaves[0].min;
+            prop_assert_eq!(among_all.min, min, "{:?} of {}", leaf.path, text);
+            prop_assert_eq!(among_all.max, alone.leaves[0].max, "{:?} of {}", leaf.path, text);
+            let value = min.zip(leaf.of).and_then(|(it, of)| parse_value(it, of, Side::Min));
+            prop_assert_eq!(least(&text, leaf), value, "{:?} of {}", leaf.path, text);
+            let _ = least(&text[..cut.index(text.len())], leaf);
+        }
+    }
+
     /// What is printed reads back to the same values, floats to the same bits.
     #[test]
     fn json_round_trips(stats in stats()) {

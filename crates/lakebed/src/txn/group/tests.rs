@@ -5,6 +5,7 @@ use futures::future::join_all;
 use futures::poll;
 use lakebed_log::action::Add;
 use lakebed_log::schema::Schema;
+use lakebed_log::version::Version;
 
 use super::*;
 use crate::create::Create;
@@ -14,11 +15,17 @@ use crate::table::Table;
 
 /// A table of its own, where nobody works on the line yet.
 fn line(name: &str) -> (Context, Snapshot, Arc<Line>) {
+    line_of(name, 100)
+}
+
+/// The same with a checkpoint after so many versions.
+fn line_of(name: &str, interval: u64) -> (Context, Snapshot, Arc<Line>) {
     let env = Env::tokio();
     let place = format!("memory://group/{name}");
     let table = Table::open_with(&env, &place).unwrap();
-    let schema = Schema::parse_ddl("id long").unwrap();
-    let base = block_on(table.create_here(Create::new(schema))).unwrap().snapshot();
+    let create = Create::new(Schema::parse_ddl("id long").unwrap());
+    let create = create.property("delta.checkpointInterval", interval.to_string());
+    let base = block_on(table.create_here(create)).unwrap().snapshot();
     let context = Context::new(&env, &Op::default(), base.store());
     let line: Arc<Line> = env.shared(&format!("commits to {place}"));
     line.waiting().busy = true;
@@ -182,4 +189,34 @@ fn a_line_outlives_its_worker() {
         let done = submit(&context, Some(&base), append(&context, 1, 1)).await.unwrap();
         assert_eq!(done.version().get(), 1);
     });
+}
+
+/// The line keeps what landed last, and rests on its checkpoint as soon as there is one, whether it
+/// landed alone or with others; an older version that comes to an end later changes nothing.
+#[test]
+fn a_line_rests_on_the_last_checkpoint() {
+    let (context, base, line) = line_of("rests", 1);
+    let last = || {
+        let (there, _) = line.waiting().last.clone().unwrap();
+        (there.version(), there.loaded().segment.checkpoint_version)
+    };
+    let mut before = base.clone();
+    for (count, version) in [(1, 1), (2, 2)] {
+        line.waiting().busy = true;
+        let told = block_on(async {
+            let submit = |_| Box::pin(submit(&context, Some(&base), append(&context, 1, 1)));
+            let mut waiting: Vec<_> = (0..count).map(submit).collect();
+            for it in &mut waiting {
+                assert!(poll!(it).is_pending());
+            }
+            Works { line: Arc::clone(&line), is_done: false }.run().await;
+            join_all(waiting).await
+        });
+        assert!(told.iter().all(Result::is_ok));
+        let version = Version::new(version).unwrap();
+        assert_eq!(last(), (version, Some(version)));
+        line.rests(&before);
+        assert_eq!(last(), (version, Some(version)));
+        before = line.waiting().last.clone().unwrap().0;
+    }
 }
