@@ -190,6 +190,9 @@ fn driven_futures_block_in_place() {
     .unwrap();
     assert_ne!(at, away, "work of more than a moment goes to its own threads");
 
+    let finds = || Ok(::tokio::runtime::Handle::try_current().is_ok());
+    assert!(block_on(env.drive(async move { finds() })).unwrap(), "a runtime, as when spawned");
+
     let many = (0..300).map(|it: i32| {
         let own = env.clone();
         env.drive(async move {

@@ -178,10 +178,13 @@ impl Runtime for Tokio {
     }
 
     fn drive(&self, future: BoxFuture<'static, ()>) {
-        match Driving::new(&self.driving) {
-            Some(driving) => self.waiters.run(Box::new(move || driving.run(future))),
-            None => self.spawn(future),
-        }
+        let Some(driving) = Driving::new(&self.driving) else { return self.spawn(future) };
+        // What the user has called on the way may want a runtime, as it finds one elsewhere.
+        let io = self.io().map(|it| it.handle().clone());
+        self.waiters.run(Box::new(move || {
+            let _inside = io.as_ref().map(|it| it.enter());
+            driving.run(future);
+        }));
     }
 
     fn cores(&self) -> usize {
