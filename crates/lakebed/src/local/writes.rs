@@ -8,8 +8,8 @@
 //!
 //! ```text
 //!   data files   write each, note it, its folder --> fsync each, fsync the folders --+
-//!   commit       wait for a turn, write .x.tmp, fsync it ----------------------------+-->
-//!                link x, unlink .x.tmp, fsync the log's folder
+//!   commit       wait for a turn, write .id.tmp, fsync it ---------------------------+-->
+//!                link x, unlink .id.tmp, fsync the log's folder
 //! ```
 //!
 //! `link` is the one step that creates if absent and shows the file whole. `rename` would replace:

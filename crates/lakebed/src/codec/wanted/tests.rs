@@ -304,15 +304,20 @@ fn vectors_stay_in_the_file() {
     }
 }
 
-/// Bytes that are no text are never handed out as text; where they go, nobody asks.
-#[test]
-fn text_of_the_rows_that_are_left_is_checked() {
-    let texts: ArrayRef = Arc::new(StringArray::from(vec!["one", "TWO", "\u{20ac}"]));
+/// A column of text, each of which stands in the file once.
+fn text_file(texts: &[&str]) -> Vec<u8> {
+    let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
     let properties = WriterProperties::builder()
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None);
     let rows = RecordBatch::try_from_iter([("t", texts)]).unwrap();
-    let mut file = foreign_with(&rows, properties.build()).to_vec();
+    foreign_with(&rows, properties.build()).to_vec()
+}
+
+/// Bytes that are no text are never handed out as text; where they go, nobody asks.
+#[test]
+fn text_of_the_rows_that_are_left_is_checked() {
+    let mut file = text_file(&["one", "TWO", "\u{20ac}"]);
     let at = file.windows(3).position(|it| it == b"TWO").unwrap();
     let left = |file: &[u8], deleted: u64| {
         let deleted = Some(Arc::new([deleted].into_iter().collect()));
@@ -335,12 +340,7 @@ fn text_of_the_rows_that_are_left_is_checked() {
 /// The same for a table that takes the text as bytes: the file says that it is text.
 #[test]
 fn text_that_is_read_as_bytes_is_checked() {
-    let texts: ArrayRef = Arc::new(StringArray::from(vec!["one", "TWO", "three"]));
-    let properties = WriterProperties::builder()
-        .set_dictionary_enabled(false)
-        .set_statistics_enabled(EnabledStatistics::None);
-    let rows = RecordBatch::try_from_iter([("t", texts)]).unwrap();
-    let mut file = foreign_with(&rows, properties.build()).to_vec();
+    let mut file = text_file(&["one", "TWO", "three"]);
     let left = |file: &[u8]| {
         let deleted = Some(Arc::new([0].into_iter().collect()));
         Case { deleted, ..Case::new("t binary", file.to_vec()) }
